@@ -1,0 +1,1 @@
+"""The face of Hexad: the `hexad` command and local topologies."""
