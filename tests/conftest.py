@@ -1,0 +1,24 @@
+"""Fixtures for all tests; the classes behind them are in tests/support."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support import HexadServer, RedisServer
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Callable[..., RedisServer]]:
+    """Starts Debian's redis-server with the given options (see `RedisServer`); ended with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(RedisServer(*args, **options))
+
+
+@pytest.fixture
+def hexad_server() -> Iterator[Callable[..., HexadServer]]:
+    """Starts our server with the given options (see `HexadServer`); ended with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(HexadServer(*args, **options))
