@@ -1,0 +1,1 @@
+"""The commands, a module a family; they may use everything that stands lower in the house."""
