@@ -1,0 +1,168 @@
+"""The careful way of a command: everything that can stand between a request and its run, one guard after another.
+
+The session runs the usual case by itself and hands the rest to `execute`: unknown commands, wrong arities, containers
+with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
+"""
+
+from node.net.peer import CLOSE_WHEN_SENT
+from node.net.resp import NO_REPLY, Argv, CommandError, Failure, Reply
+from node.net.session import PARKED
+from node.server import Client, Guard, Server
+from node.table import ANY, CONTAINER, KEYED, LOADING, NO_AUTH, Command
+
+
+def execute(client: Client, argv: Argv) -> Reply:
+    """Run one command the careful way, or say why not."""
+    server = client.host
+    found = find(server, client, argv)
+    if isinstance(found, Failure):
+        return _answer(client, _rejected(server, server.commands.find(argv[0]), found))
+    command = found
+    for guard in server.guards if client.own_gates else server.active_guards:
+        if guard.mask(server) & command.flags or client.own_gates & command.flags:
+            refusal = guard.check(client, command, argv)
+            if refusal is not None:
+                if type(refusal) is Failure:
+                    _rejected(server, command, refusal)
+                return _answer(client, refusal)
+    return _answer(client, call(client, command, argv))
+
+
+def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
+    """The command or subcommand that is meant, if it takes that many arguments."""
+    command = server.commands.find(argv[0])
+    if command is None:
+        if argv[0].lower() in (b"post", b"host:"):  # a browser was made to talk to us: see Redis's CVE-2016-10517
+            server.log.warning(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: "
+                "commands to Redis. Connection aborted."
+            )
+            client.closing = CLOSE_WHEN_SENT
+        return _unknown_command(argv)
+    if command.flags & CONTAINER and len(argv) > 1:
+        subcommand = command.subcommands.get(argv[1].lower())
+        if subcommand is None:
+            return _unknown_subcommand(argv)
+        command = subcommand
+    if not command.takes(len(argv)) or command.flags & CONTAINER:
+        return Failure(b"ERR wrong number of arguments for '%b' command" % command.full_name.encode())
+    return command
+
+
+def call(client: Client, command: Command, argv: Argv) -> Reply:
+    """Run a command that nothing stands against, journal what it did, and count it."""
+    server = client.host
+    keyspace = server.keyspace
+    dirty = keyspace.dirty
+    db = client.db.index
+    started = server.clock_ns()
+    try:
+        reply = command.run(client, argv)
+    except CommandError as error:
+        reply = error.reply
+    if keyspace.dirty != dirty:
+        keyspace.commit(db, argv)
+        client.write_offset = server.journal.offset
+    if type(reply) is Failure:
+        server.command_failed(command, reply)
+    client.last_command = command
+    command.calls += 1
+    command.time_ns += server.clock_ns() - started
+    if keyspace.waiters.ready:
+        keyspace.waiters.serve()
+    return reply
+
+
+def _answer(client: Client, reply: Reply) -> Reply:
+    """The reply, or nothing where CLIENT REPLY says so."""
+    if client.reply_mode == b"on" or reply is PARKED:
+        return reply
+    if client.reply_mode == b"skip-next":  # CLIENT REPLY SKIP itself has just run
+        client.reply_mode = b"skip"
+    elif client.reply_mode == b"skip":
+        set_reply_mode(client, b"on")
+    return NO_REPLY
+
+
+def set_reply_mode(client: Client, mode: bytes) -> None:
+    """CLIENT REPLY: "on", "off", or "skip-next" (nothing for this command and the one after it)."""
+    client.reply_mode = mode
+    set_gate(client, ANY, mode != b"on" or not client.authenticated)
+
+
+def set_gate(client: Client, gate: int, closed: bool) -> None:
+    """Close or open a gate of one session."""
+    client.own_gates = client.own_gates | gate if closed else client.own_gates & ~gate
+    client.update_gates()
+
+
+def _rejected(server: Server, command: Command | None, failure: Failure) -> Failure:
+    server.command_rejected(command, failure)
+    return failure
+
+
+SHOWN_BYTES_MAX = 128
+"""How much of a client's words an error repeats."""
+
+
+def _unknown_command(argv: Argv) -> Failure:
+    shown = b""
+    for arg in argv[1:]:
+        if len(shown) >= SHOWN_BYTES_MAX:
+            break
+        shown += b"'%b' " % arg[: SHOWN_BYTES_MAX - len(shown)]
+    return Failure(b"ERR unknown command '%b', with args beginning with: %b" % (argv[0][:SHOWN_BYTES_MAX], shown))
+
+
+def _unknown_subcommand(argv: Argv) -> Failure:
+    head = argv[0][:SHOWN_BYTES_MAX]
+    return Failure(b"ERR unknown subcommand '%b'. Try %b HELP." % (argv[1][:SHOWN_BYTES_MAX], head.upper()))
+
+
+# --- guards -----------------------------------------------------------------------------------------------------------
+
+
+class Authentication:
+    """`requirepass`: nothing but AUTH, HELLO, QUIT and RESET before a password."""
+
+    def mask(self, server: Server) -> int:
+        return 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if client.authenticated or command.flags & NO_AUTH:
+            return None
+        return Failure(b"NOAUTH Authentication required.")
+
+
+class Redirection:
+    """Cluster mode: keys that live elsewhere."""
+
+    def mask(self, server: Server) -> int:
+        return KEYED if server.cluster is not None else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if client.host.cluster is None or not command.flags & KEYED:
+            return None
+        return client.host.cluster.redirect(client, command, argv)
+
+
+class Loading:
+    """A data set is being loaded: only what does not look at it."""
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.loading is not None else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if client.host.loading is None or command.flags & LOADING:
+            return None
+        return Failure(b"LOADING Redis is loading the dataset in memory")
+
+
+GUARDS: tuple[Guard, ...] = (Authentication(), Redirection(), Loading())
+
+
+def install(server: Server) -> None:
+    """Hand the server its dispatch."""
+    server.execute = execute
+    server.guards = GUARDS
+    server.conditions_changed()

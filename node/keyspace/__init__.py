@@ -1,0 +1,1 @@
+"""Slots, databases, deadlines, the journal, and who waits for what."""

@@ -1,0 +1,341 @@
+"""A database: a lazily filled table of 16384 slots, each with its keys, their values and their deadlines.
+
+A value is `bytes` (a string), `bytearray` (a string that is changed in place), or a container of `node.datatypes`.
+Every change goes through one of the doors below (`set`, `open`, `remove`, `set_deadline`, `flush`), which keep
+the counts, the scan order and the old values that running snapshots still need. A command that has changed a key says
+so with `changed`, once and last.
+
+Deadlines are milliseconds since 1970. A key past its deadline is not there: a primary removes it when somebody asks (or
+in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides it and waits for its primary's word.
+"""
+
+from array import array
+from binascii import crc_hqx
+from typing import TYPE_CHECKING, Any, Protocol
+
+from node.keyspace.indexed import IndexedKeys
+from node.net.resp import CommandError
+from node.slots import SLOTS, slot_of
+
+if TYPE_CHECKING:
+    from node.keyspace.keyspace import Keyspace
+
+Value = Any
+"""`bytes`, `bytearray`, or a container of node.datatypes; never None."""
+
+ORDERED_KEYS_MIN = 512
+"""A slot with more keys than this keeps them in an order of positions too, for SCAN and random draws; a smaller one is
+simply walked whole."""
+
+WRONG_TYPE = CommandError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+_CLOCKS_MIN = 1 << 12
+
+
+class Preserver(Protocol):
+    """A running snapshot's share in one database: told before a key changes."""
+
+    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> None: ...
+
+
+class Slot:
+    """The keys of one hash slot."""
+
+    __slots__ = ("deadlines", "order", "values")
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, Value] = {}
+        self.deadlines: dict[bytes, int] = {}
+        self.order: IndexedKeys | None = None
+
+
+class Database:
+    """One numbered database. `size` is how many keys it holds, `deadline_count` how many of them have a deadline."""
+
+    __slots__ = (
+        "_clock_mask", "_clocks", "deadline_count", "expiring", "hits", "index", "keyspace", "misses", "occupied",
+        "preservers", "size", "slots",
+    )  # fmt: skip
+
+    def __init__(self, index: int, keyspace: "Keyspace") -> None:
+        self.index = index
+        self.keyspace = keyspace
+        self.hits = 0
+        self.misses = 0
+        self._empty()
+
+    def _empty(self) -> None:
+        self.slots: list[Slot | None] = [None] * SLOTS
+        self.occupied = bytearray(SLOTS)  # 1 where a slot holds keys: `find` skips the empty ones
+        self.expiring = bytearray(SLOTS)  # 1 where a slot holds deadlines
+        self.size = 0
+        self.deadline_count = 0
+        self.preservers: list[Preserver] = []
+        self._clocks = array("I", bytes(4 * _CLOCKS_MIN))
+        self._clock_mask = _CLOCKS_MIN - 1
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def read(self, key: bytes) -> Value | None:
+        """The value of `key` for a command that reads: counts a hit or a miss, and is an access."""
+        slot = self.slots[(slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383)]
+        if slot is not None:
+            value = slot.values.get(key)
+            if value is not None and (key not in slot.deadlines or self._alive(slot, key)):
+                self.hits += 1
+                self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+                return value
+        self.misses += 1
+        if self.keyspace.listening:
+            self.keyspace.notify("m", "keymiss", key, self.index)
+        return None
+
+    def read_string(self, key: bytes) -> bytes | bytearray | None:
+        """As `read`; raises WRONGTYPE if there is something else than a string."""
+        value = self.read(key)
+        if value is not None and type(value) is not bytes and type(value) is not bytearray:
+            raise WRONG_TYPE
+        return value
+
+    def peek(self, key: bytes) -> Value | None:
+        """The value of `key`, for a command that is about to write, or that must not count as an access."""
+        slot = self.slots[slot_of(key)]
+        if slot is None:
+            return None
+        value = slot.values.get(key)
+        if value is not None and key in slot.deadlines and not self._alive(slot, key):
+            return None
+        return value
+
+    def peek_string(self, key: bytes) -> bytes | bytearray | None:
+        """As `peek`; raises WRONGTYPE if there is something else than a string."""
+        value = self.peek(key)
+        if value is not None and type(value) is not bytes and type(value) is not bytearray:
+            raise WRONG_TYPE
+        return value
+
+    def deadline(self, key: bytes) -> int | None:
+        """When `key` expires, in ms since 1970; None if it never does or is not there."""
+        slot = self.slots[slot_of(key)]
+        return None if slot is None else slot.deadlines.get(key)
+
+    def idle_seconds(self, key: bytes) -> int:
+        """Seconds since the last access. Clocks are shared by hash, so now and then a key looks younger than it is."""
+        return max(0, self.keyspace.clock_s - self._clocks[hash(key) & self._clock_mask])
+
+    def touch(self, key: bytes) -> None:
+        """Note an access."""
+        self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+
+    def set_idle_seconds(self, key: bytes, seconds: int) -> None:
+        """RESTORE's IDLETIME."""
+        self._clocks[hash(key) & self._clock_mask] = max(0, self.keyspace.clock_s - seconds)
+
+    def _alive(self, slot: Slot, key: bytes) -> bool:
+        """False if `key` is past its deadline; a primary then removes it."""
+        keyspace = self.keyspace
+        if slot.deadlines[key] > keyspace.now_ms or keyspace.obeying:
+            return True
+        if keyspace.removes_expired:
+            self.expire(key)
+        return False
+
+    # --- changing -------------------------------------------------------------------------------------------------
+
+    def set(self, key: bytes, value: Value) -> None:
+        """Put `value` under `key`, whatever was there; a deadline is dropped."""
+        number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
+        slot = self.slots[number]
+        if slot is None:
+            slot = self._new_slot(number)
+        if self.preservers:
+            self._preserve(number, slot, key)
+        values = slot.values
+        count = len(values)
+        values[key] = value
+        if len(values) != count:
+            self._added(slot, key)
+        elif slot.deadlines and key in slot.deadlines:
+            self._drop_deadline(number, slot, key)
+        self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+
+    def replace(self, key: bytes, value: Value) -> None:
+        """Put `value` under a key that is there; its deadline stays."""
+        number = slot_of(key)
+        slot = self.slots[number]
+        assert slot is not None and key in slot.values
+        if self.preservers:
+            self._preserve(number, slot, key)
+        slot.values[key] = value
+        self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+
+    def open(self, key: bytes) -> Value | None:
+        """The value of `key`, about to be changed in place; None if it is not there."""
+        value = self.peek(key)
+        if value is not None and self.preservers:
+            number = slot_of(key)
+            slot = self.slots[number]
+            assert slot is not None
+            self._preserve(number, slot, key)
+            value = slot.values[key]  # preserving may have put a copy in its place
+        return value
+
+    def remove(self, key: bytes) -> Value | None:
+        """Remove `key` and return its value; None if it is not there. Says nothing to anyone: see `delete`."""
+        number = slot_of(key)
+        slot = self.slots[number]
+        if slot is None or key not in slot.values:
+            return None
+        if self.preservers:
+            self._preserve(number, slot, key)
+        if key in slot.deadlines:
+            self._drop_deadline(number, slot, key)
+        value = slot.values.pop(key)
+        self.size -= 1
+        if slot.order is not None:
+            slot.order.remove(key)
+            if len(slot.values) < ORDERED_KEYS_MIN // 2:
+                slot.order = None
+        if not slot.values:
+            self.slots[number] = None
+            self.occupied[number] = 0
+        return value
+
+    def delete(self, key: bytes) -> bool:
+        """DEL's step for one key: expired ones do not count, and nothing is journalled here."""
+        if self.peek(key) is None:
+            return False
+        self.remove(key)
+        self.changed(key, "del", "g")
+        return True
+
+    def expire(self, key: bytes) -> None:
+        """Remove a key that is past its deadline, tell whoever listens, and journal the removal."""
+        keyspace = self.keyspace
+        self.remove(key)
+        keyspace.expired_keys += 1
+        keyspace.journal.append(self.index, (keyspace.expire_verb, key))
+        keyspace.notify("x", "expired", key, self.index)
+        keyspace.touched(self, key)
+
+    def set_deadline(self, key: bytes, deadline_ms: int) -> None:
+        """Let a key that is there expire at `deadline_ms`."""
+        number = slot_of(key)
+        slot = self.slots[number]
+        assert slot is not None and key in slot.values
+        if self.preservers:
+            self._preserve(number, slot, key)
+        if key not in slot.deadlines:
+            self.deadline_count += 1
+            self.expiring[number] = 1
+        slot.deadlines[key] = deadline_ms
+        if deadline_ms < self.keyspace.next_deadline_ms:
+            self.keyspace.deadline_came_near(deadline_ms)
+
+    def persist(self, key: bytes) -> bool:
+        """Drop the deadline of `key`; False if it had none."""
+        number = slot_of(key)
+        slot = self.slots[number]
+        if slot is None or key not in slot.deadlines:
+            return False
+        if self.preservers:
+            self._preserve(number, slot, key)
+        self._drop_deadline(number, slot, key)
+        return True
+
+    def flush(self) -> None:
+        """Remove everything. Running snapshots keep the old slots; whoever drops them last frees them."""
+        self._empty()
+
+    def drop_slot(self, number: int) -> list[bytes]:
+        """Remove all keys of a slot and return their names."""
+        slot = self.slots[number]
+        if slot is None:
+            return []
+        keys = list(slot.values)
+        if self.preservers:
+            for key in keys:
+                self._preserve(number, slot, key)
+        self.slots[number] = None
+        self.occupied[number] = self.expiring[number] = 0
+        self.size -= len(keys)
+        self.deadline_count -= len(slot.deadlines)
+        return keys
+
+    def swap_contents(self, other: "Database") -> None:
+        """SWAPDB: each takes the other's keys."""
+        names = ("slots", "occupied", "expiring", "size", "deadline_count", "preservers", "_clocks", "_clock_mask")
+        for name in names:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, theirs)
+            setattr(other, name, mine)
+
+    def load(self, entries: list[tuple[bytes, Value, int | None]]) -> None:
+        """Take many keys from a file or a primary at once: the short way of `set` for keys that are not there."""
+        slots = self.slots
+        for key, value, deadline in entries:
+            number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
+            slot = slots[number]
+            if slot is None:
+                slot = self._new_slot(number)
+            values = slot.values
+            count = len(values)
+            values[key] = value
+            if len(values) != count:
+                self._added(slot, key)
+            if deadline is not None:
+                self.set_deadline(key, deadline)
+
+    # --- telling --------------------------------------------------------------------------------------------------
+
+    def changed(self, key: bytes, event: str, kind: str) -> None:
+        """A command changed `key`: what Redis calls the event, and the flag of its class ("$" string, "g" generic).
+
+        The one call that reports a change: it counts for save points and the journal, spoils WATCHes, and notifies.
+        """
+        keyspace = self.keyspace
+        keyspace.dirty += 1
+        if keyspace.listening:
+            keyspace.notify(kind, event, key, self.index)
+            keyspace.touched(self, key)
+
+    # --- housekeeping ---------------------------------------------------------------------------------------------
+
+    def _new_slot(self, number: int) -> Slot:
+        slot = self.slots[number] = Slot()
+        self.occupied[number] = 1
+        return slot
+
+    def _added(self, slot: Slot, key: bytes) -> None:
+        self.size += 1
+        if slot.order is not None:
+            slot.order.add(key)
+        elif len(slot.values) > ORDERED_KEYS_MIN:
+            slot.order = IndexedKeys(list(slot.values))
+        if self.size > self._clock_mask:
+            self._clocks += self._clocks  # the place of every key in the longer table holds its old clock
+            self._clock_mask = len(self._clocks) - 1
+        if self.keyspace.awaited:
+            self.keyspace.appeared(self, key)
+
+    def _drop_deadline(self, number: int, slot: Slot, key: bytes) -> None:
+        del slot.deadlines[key]
+        self.deadline_count -= 1
+        if not slot.deadlines:
+            self.expiring[number] = 0
+
+    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> None:
+        for preserver in self.preservers:
+            preserver.preserve(number, slot, key)
+
+    def check(self) -> None:
+        """Assert every invariant (for tests)."""
+        for number, slot in enumerate(self.slots):
+            assert bool(self.occupied[number]) == (slot is not None and bool(slot.values)), number
+            assert bool(self.expiring[number]) == (slot is not None and bool(slot.deadlines)), number
+            if slot is not None:
+                assert all(slot_of(key) == number for key in slot.values)
+                assert slot.deadlines.keys() <= slot.values.keys()
+                assert slot.order is None or slot.order.places.keys() == slot.values.keys()
+        assert self.size == sum(len(slot.values) for slot in self.slots if slot)
+        assert self.deadline_count == sum(len(slot.deadlines) for slot in self.slots if slot)

@@ -1,0 +1,81 @@
+"""The journal: every write that took effect, once, in order, at one offset.
+
+An entry is a command as RESP, made deterministic (absolute deadlines, removed members named). Its readers are the
+replication stream (backlog and replicas), the append-only file, and slots on their way to another node. The offset is
+the replication offset: it counts the bytes of the replication stream; while there is no stream it moves by one an
+entry, as in Redis 7.2, so that it still tells "something was written since".
+
+On a replica the journal is its primary's bytes as they came (`relay`): encoding the effects anew would break the
+offsets. What a replica writes by itself (a writable replica) goes to its file and nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from node.net.resp import encode_command
+
+TO_FILE, TO_REPLICAS = 1, 2
+TO_ALL = TO_FILE | TO_REPLICAS
+"""Which readers an entry is for."""
+
+
+class StreamReader(Protocol):
+    """Takes the bytes of the replication stream: the backlog, which feeds the replicas."""
+
+    def take(self, data: bytes) -> None: ...
+
+
+class EntryReader(Protocol):
+    """Takes whole entries: the append-only file, a migrating slot."""
+
+    def take_entry(self, db: int, entry: bytes) -> None: ...
+
+
+class Journal:
+    """One node's journal. `offset` is the replication offset in bytes."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.stream: StreamReader | None = None
+        self.stream_db = -1  # the database that the stream has selected; -1: none yet
+        self.readers: list[EntryReader] = []
+        self.relaying = False  # a replica: only its primary's bytes make the stream
+        self.entries = 0  # how many entries there were: "did this command journal anything?"
+
+    def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
+        """One effect, in database `db`."""
+        self.entries += 1
+        if self.stream is None and not self.readers:
+            if not self.relaying:
+                self.offset += 1
+            return
+        self._distribute(db, encode_command(list(argv)), to)
+
+    def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
+        """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""
+        if len(effects) == 1:
+            self.append(*effects[0], to)
+            return
+        self.append(effects[0][0], (b"MULTI",), to)
+        for db, argv in effects:
+            self.append(db, argv, to)
+        self.append(effects[-1][0], (b"EXEC",), to)
+
+    def _distribute(self, db: int, entry: bytes, to: int) -> None:
+        if to & TO_REPLICAS and not self.relaying:
+            if self.stream is None:
+                self.offset += 1
+            else:
+                if db != self.stream_db:
+                    self.stream_db = db
+                    self.append_to_stream(encode_command([b"SELECT", b"%d" % db]))
+                self.append_to_stream(entry)
+        if to & TO_FILE:
+            for reader in self.readers:
+                reader.take_entry(db, entry)
+
+    def append_to_stream(self, data: bytes) -> None:
+        """Bytes of the replication stream alone: PING, GETACK, SELECT, and all that a replica relays."""
+        self.offset += len(data)
+        if self.stream is not None:
+            self.stream.take(data)

@@ -1,0 +1,90 @@
+"""The keyspace of one node: its databases, and what is common to them.
+
+Sans-IO: the time of a batch of commands is handed in (`now_ms`), and stands still while a command runs, so that no
+key expires half way through.
+"""
+
+from collections.abc import Callable, Sequence
+
+from node.keyspace.database import Database
+from node.keyspace.journal import Journal
+from node.keyspace.waiting import Waiters
+
+Notify = Callable[[str, str, bytes, int], None]
+"""(class flag, event, key, database): a keyspace event, as `notify-keyspace-events` names its classes."""
+
+NEVER_MS = 1 << 62
+"""A time that does not come."""
+
+
+class Keyspace:
+    """All databases of one node. `dirty` counts changes: save points and the journal go by it."""
+
+    def __init__(self, databases: int, journal: Journal) -> None:
+        self.journal = journal
+        self.now_ms = 0
+        self.clock_s = 0  # seconds since the node started, for access times
+        self.dirty = 0
+        self.expired_keys = 0
+        self.expire_verb = b"DEL"  # UNLINK with lazyfree-lazy-expire
+        self.removes_expired = True  # False on a replica and while writes are paused: expired keys are only hidden
+        self.obeying = False  # a primary's stream or a file is applied: it says itself what has expired
+        self.listening = False  # somebody wants to hear of changes
+        self.notify: Notify = _nobody_listens
+        self.touched: Callable[[Database, bytes], None] = _nobody_watches
+        self.next_deadline_ms = NEVER_MS  # the rounds of active expiry need not begin before
+        self.deadline_came_near: Callable[[int], None] = _nobody_sleeps
+        self.waiters = Waiters()
+        self.awaited = self.waiters.keys  # (database, key) -> who waits for it
+        self.effects: list[tuple[int, Sequence[bytes]]] | None = None
+        self.databases = [Database(index, self) for index in range(databases)]
+
+    def set_time(self, now_ms: int, started_ms: int) -> None:
+        """The time of the commands to come."""
+        self.now_ms = now_ms
+        self.clock_s = (now_ms - started_ms) // 1000
+
+    def journal_instead(self, *commands: Sequence[bytes], db: int) -> None:
+        """The running command has these effects; what the client sent does not say them well enough.
+
+        No commands at all: it changed something, but nothing that anyone else must know.
+        """
+        effects = self.effects
+        if effects is None:
+            effects = self.effects = []
+        effects.extend((db, argv) for argv in commands)
+
+    def commit(self, db: int, argv: Sequence[bytes]) -> None:
+        """The running command changed something: journal it, or what stands for it."""
+        effects = self.effects
+        if effects is None:
+            self.journal.append(db, argv)
+        else:
+            self.effects = None
+            if effects:
+                self.journal.append_unit(effects)
+
+    def appeared(self, db: Database, key: bytes) -> None:
+        """A key came to be: whoever waits for it is served after the command."""
+        self.waiters.key_appeared(db.index, key)
+
+    def swap(self, first: int, second: int) -> None:
+        """SWAPDB: clients of one database see the other's keys."""
+        self.databases[first].swap_contents(self.databases[second])
+        self.waiters.databases_swapped(self, first, second)
+
+    @property
+    def size(self) -> int:
+        return sum(db.size for db in self.databases)
+
+
+def _nobody_listens(_kind: str, _event: str, _key: bytes, _db: int) -> None:
+    pass
+
+
+def _nobody_watches(_db: Database, _key: bytes) -> None:
+    pass
+
+
+def _nobody_sleeps(_deadline_ms: int) -> None:
+    pass

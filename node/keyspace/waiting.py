@@ -1,0 +1,77 @@
+"""Clients that wait for keys: who waits for which, and who is served when one appears.
+
+First come, first served, for each key. A blocking command registers a `Waiter` under its keys, and its session
+parks. A command that makes a key only notes that (`key_appeared`); once it has been journalled and answered, `serve`
+lets the waiters try, in the order in which the keys appeared and the clients came. A waiter that is served may itself
+make keys (a chain of BLMOVEs): `serve` goes on until nothing more has appeared.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from node.keyspace.keyspace import Keyspace
+
+KeyName = tuple[int, bytes]
+"""(number of the database, key)"""
+
+
+class Waiter(Protocol):
+    """A blocked client's request. Keys are the ones it waits for, in the order it named them."""
+
+    db: int
+    keys: list[bytes]
+
+    def try_key(self, key: bytes) -> bool:
+        """The key is there: take what was waited for, answer, and return True; or False if it is not what is wanted."""
+
+
+class Waiters:
+    """All blocked clients of a node by key."""
+
+    def __init__(self) -> None:
+        self.keys: dict[KeyName, dict[Waiter, None]] = {}
+        self._appeared: dict[KeyName, None] = {}
+
+    def add(self, waiter: Waiter) -> None:
+        """Register a waiter under each of its keys."""
+        for key in waiter.keys:
+            self.keys.setdefault((waiter.db, key), {})[waiter] = None
+
+    def remove(self, waiter: Waiter) -> None:
+        """Forget a waiter: it was served, timed out, was unblocked, or its client is gone."""
+        for key in waiter.keys:
+            name = (waiter.db, key)
+            queue = self.keys.get(name)
+            if queue is not None:
+                queue.pop(waiter, None)
+                if not queue:
+                    del self.keys[name]
+
+    def key_appeared(self, db: int, key: bytes) -> None:
+        """A key was made, or got what a waiter may want."""
+        if (db, key) in self.keys:
+            self._appeared[db, key] = None
+
+    def databases_swapped(self, keyspace: "Keyspace", *numbers: int) -> None:
+        """SWAPDB: keys that are waited for may be there all of a sudden."""
+        for db, key in self.keys:
+            if db in numbers and keyspace.databases[db].peek(key) is not None:
+                self._appeared[db, key] = None
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._appeared)
+
+    def serve(self) -> None:
+        """Let waiters try the keys that have appeared, until nothing more has."""
+        while self._appeared:
+            appeared, self._appeared = self._appeared, {}
+            for name in appeared:
+                for waiter in list(self.keys.get(name, ())):
+                    if waiter in self.keys.get(name, ()) and waiter.try_key(name[1]):
+                        self.remove(waiter)
+
+    def every(self) -> Iterable[Waiter]:
+        """Each waiter once."""
+        return {waiter: None for queue in self.keys.values() for waiter in queue}

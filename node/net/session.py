@@ -1,0 +1,278 @@
+"""A client's session: bytes in, commands run, replies out. Sans-IO.
+
+The usual case is short: authenticated, not in a transaction, nothing to refuse or to redirect. Then a command costs one
+look-up, an arity check, one `&` of its flags with the session's `gates`, the call, and the journal if it wrote.
+Whatever is unusual sets a gate, and one call of the node's `execute` goes the careful way instead.
+"""
+
+from typing import Any, Generic, Protocol, TypeVar
+
+from node.keyspace.database import Database
+from node.keyspace.keyspace import Keyspace
+from node.net.peer import CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES, Peer
+from node.net.resp import (
+    ARGUMENTS_MAX,
+    Argv,
+    CommandError,
+    Encoded,
+    Failure,
+    ProtocolError,
+    Reply,
+    RequestParser,
+    encode,
+)
+from node.table import CONTAINER, Command
+
+TURN_NS = 1_000_000
+"""How long one session is served before the others have their turn."""
+
+PARKED = Encoded(b"")
+"""What a command returns that waits: its reply comes later, by `resume`. Found by identity."""
+
+
+class Host(Protocol):
+    """What a session needs of its node."""
+
+    words: dict[bytes, Command]
+    keyspace: Keyspace
+    gates: int
+    commands_processed: int
+
+    def clock_ns(self) -> int: ...
+    def execute(self, session: Any, argv: Argv) -> Reply: ...
+    def command_failed(self, command: Command, failure: Failure) -> None: ...
+    def session_lost(self, session: Any) -> None: ...
+    def output_limit_exceeded(self, session: Any, pending_bytes: int) -> bool: ...
+    def protocol_error(self, session: Any, text: str) -> None: ...
+
+
+HostT = TypeVar("HostT", bound=Host)
+
+
+class Waiting:
+    """Why a session is parked: what to undo when it ends otherwise than by its reply."""
+
+    __slots__ = ()
+    postponed = False  # by CLIENT PAUSE: the command itself has not begun
+
+    def cancelled(self, session: Any) -> None:
+        """The client is gone, or was unblocked: forget it."""
+
+    def timeout_reply(self) -> Reply:
+        """What the client gets when its time is over (also by CLIENT UNBLOCK TIMEOUT)."""
+        return None
+
+
+class Session(Peer, Generic[HostT]):
+    """One client of the node `host`."""
+
+    __slots__ = (
+        "addr",
+        "asking",
+        "authenticated",
+        "commands",
+        "created_ms",
+        "db",
+        "flags",
+        "gates",
+        "host",
+        "id",
+        "kind",
+        "laddr",
+        "last_active_ms",
+        "last_command",
+        "lib_name",
+        "lib_ver",
+        "limit_since_ms",
+        "name",
+        "no_evict",
+        "no_touch",
+        "own_gates",
+        "parked_timer",
+        "parser",
+        "readonly",
+        "received_bytes",
+        "reply_mode",
+        "resp3",
+        "role",
+        "sent_bytes",
+        "served",
+        "user",
+        "write_offset",
+    )  # fmt: skip
+
+    def __init__(self, host: HostT, session_id: int, db: Database, parser: RequestParser) -> None:
+        super().__init__()
+        self.host = host
+        self.id = session_id
+        self.db = db
+        self.parser = parser
+        self.resp3 = False
+        self.gates = 0  # the node's gates and its own: flags of commands that go the careful way
+        self.own_gates = 0
+        self.commands: list[Argv] = []  # taken from the parser, not yet run...
+        self.served = 0  # ...from this place on
+        self.authenticated = True
+        self.user = b"default"
+        self.asking = False
+        self.readonly = False  # READONLY: a replica of a cluster may serve its reads
+        self.reply_mode = b"on"
+        self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
+        self.role: Any = None  # what a client becomes that is more: a replica's link
+        self.write_offset = 0  # of the journal, after its last write: what WAIT waits for
+        self.name = b""
+        self.lib_name = b""
+        self.lib_ver = b""
+        self.no_evict = False
+        self.no_touch = False
+        self.addr = self.laddr = ""
+        self.created_ms = self.last_active_ms = 0
+        self.last_command: Command | None = None
+        self.received_bytes = 0
+        self.parked_timer: Any = None
+        self.limit_since_ms = 0
+        self.update_gates()
+
+    def update_gates(self) -> None:
+        """Call after a change of the node's gates or the session's own."""
+        self.gates = self.host.gates | self.own_gates | CONTAINER
+
+    # --- input ----------------------------------------------------------------------------------------------------
+
+    def receive_size(self) -> int:
+        return max(RECEIVE_BYTES, self.parser.awaited_bytes)
+
+    def receive(self, data: bytes) -> None:
+        self.received_bytes += len(data)
+        self.last_active_ms = self.host.keyspace.now_ms
+        self.parser.feed(data)
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Run what has arrived, until nothing is left, the turn is over, or the session waits."""
+        self.more = False
+        host = self.host
+        end_ns = host.clock_ns() + TURN_NS
+        while self.closing == OPEN and self.parked is None:
+            if self.served >= len(self.commands):
+                self.served = 0
+                try:
+                    self.commands = self.parser.parse(ARGUMENTS_MAX if self.authenticated else 1)
+                except ProtocolError as error:
+                    self.commands = []
+                    self._refuse(str(error))
+                    return
+                if not self.commands:
+                    return
+            self._serve(end_ns)
+            if self.served < len(self.commands) and self.parked is None:
+                self.more = self.closing == OPEN
+                return
+
+    def _refuse(self, text: str) -> None:
+        self.host.protocol_error(self, text)
+        encode(Failure(b"ERR Protocol error: " + text.encode("latin-1")), self.out, self.resp3)
+        self.closing = CLOSE_WHEN_SENT
+
+    def _serve(self, end_ns: int) -> None:
+        host = self.host
+        words, keyspace, clock_ns = host.words, host.keyspace, host.clock_ns
+        commands, at, out = self.commands, self.served, self.out
+        first, count = at, len(commands)
+        dirty = keyspace.dirty
+        started = clock_ns()
+        while at < count:
+            argv = commands[at]
+            at += 1
+            command = words.get(argv[0])
+            if (
+                command is None
+                or command.flags & self.gates
+                or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity))
+            ):
+                self.served = at
+                reply = host.execute(self, argv)
+                dirty = keyspace.dirty
+                if reply is not PARKED:
+                    encode(reply, out, self.resp3)
+                elif self.parked is not None:
+                    break
+                ended = clock_ns()
+            else:
+                try:
+                    reply = command.run(self, argv)
+                except CommandError as error:
+                    reply = error.reply
+                if keyspace.dirty != dirty:
+                    dirty = keyspace.dirty
+                    keyspace.commit(self.db.index, argv)
+                    self.write_offset = keyspace.journal.offset
+                kind = type(reply)
+                if kind is bytes:
+                    out += b"$%d\r\n%b\r\n" % (len(reply), reply)
+                elif kind is Encoded:
+                    out += reply
+                    if reply is PARKED:
+                        self.served = at
+                        if self.parked is not None:
+                            break
+                elif kind is Failure:
+                    host.command_failed(command, reply)
+                    encode(reply, out, self.resp3)
+                else:
+                    encode(reply, out, self.resp3)
+                self.last_command = command
+                command.calls += 1
+                ended = clock_ns()
+                command.time_ns += ended - started
+                if keyspace.waiters.ready:
+                    keyspace.waiters.serve()
+                    dirty = keyspace.dirty
+            started = ended
+            if ended > end_ns or self.closing:
+                break
+        self.served = at
+        host.commands_processed += at - first
+
+    # --- waiting --------------------------------------------------------------------------------------------------
+
+    def park(self, waiting: Waiting) -> Encoded:
+        """Wait; returns what the running command has to return. The session's input stays unread."""
+        assert self.parked is None
+        self.parked = waiting
+        return PARKED
+
+    def resume(self, reply: Reply) -> None:
+        """The wait is over: answer, and go on with what the client sent meanwhile."""
+        self.unpark()
+        encode(reply, self.out, self.resp3)
+
+    def unpark(self) -> None:
+        """The wait is over without a reply of its own."""
+        self.parked = None
+        if self.parked_timer is not None:
+            self.parked_timer.cancel()
+            self.parked_timer = None
+        self.more = self.served < len(self.commands) or self.parser.waiting_bytes > 0
+        self.touch()
+
+    def run_again(self) -> None:
+        """The command that was postponed is to be run once the session resumes."""
+        assert self.served > 0
+        self.served -= 1
+
+    # --- the end, and what comes unasked --------------------------------------------------------------------------
+
+    def push(self, value: Reply) -> None:
+        """Send something that answers no request."""
+        encode(value, self.out, self.resp3)
+        self.touch()
+
+    def lost(self, reason: str) -> None:
+        if self.parked is not None:
+            self.parked.cancelled(self)
+            self.unpark()
+        self.host.session_lost(self)
+
+    def output_limit_exceeded(self, pending_bytes: int) -> bool:
+        return self.host.output_limit_exceeded(self, pending_bytes)

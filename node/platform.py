@@ -1,0 +1,422 @@
+"""The one door to the outside: clocks, luck, sockets, files, threads, the process.
+
+Everything else is handed a `Platform` and asks it; a simulation hands in another one. Nothing in here decides
+anything about Redis: it only does what it is told, and its errors are `OSError`.
+"""
+
+import errno
+import fcntl
+import gc
+import os
+import random
+import resource
+import secrets
+import select
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Protocol
+
+import trio
+
+READABLE = select.EPOLLIN
+WRITABLE = select.EPOLLOUT
+HUNG_UP = select.EPOLLRDHUP
+"""What a poller watches a socket for, as bits of an int; errors and full hang-ups are always reported."""
+
+
+class Socket(Protocol):
+    """What the reactor needs of a connected, non-blocking socket."""
+
+    def fileno(self) -> int: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: bytes | bytearray | memoryview, /) -> int: ...
+    def close(self) -> None: ...
+
+
+class Poller:
+    """Readiness of many sockets behind one descriptor (epoll): Trio waits once for all of them."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.register = self._epoll.register
+        self.modify = self._epoll.modify
+        self.unregister = self._epoll.unregister
+
+    def poll(self) -> list[tuple[int, int]]:
+        """(descriptor, mask) of every socket that is ready now; never waits."""
+        return self._epoll.poll(0)
+
+    async def wait(self) -> None:
+        """Return once a socket is ready."""
+        await trio.lowlevel.wait_readable(self._epoll.fileno())
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class Alarm:
+    """Makes a poller return: rung by tasks that left work for the reactor."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def ring(self) -> None:
+        os.eventfd_write(self._fd, 1)
+
+    def clear(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Listener:
+    """A bound, listening socket, TCP or Unix; `address` is what a person would type."""
+
+    def __init__(self, sock: socket.socket, address: str) -> None:
+        self._socket = sock
+        self.address = address
+        self.is_unix = sock.family == socket.AF_UNIX
+        self.port = 0 if self.is_unix else int(sock.getsockname()[1])
+
+    async def wait(self) -> None:
+        await trio.lowlevel.wait_readable(self._socket)
+
+    def accept(self) -> tuple["Connected", str, str] | None:
+        """The next waiting connection with its peer's and its own address, or None if there is none.
+
+        Raises OSError where the process has no descriptor left.
+        """
+        try:
+            sock, peer = self._socket.accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            return None
+        sock.setblocking(False)
+        if self.is_unix:
+            return sock, f"{self.address}:0", f"{self.address}:0"
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock, _address_text(peer), _address_text(sock.getsockname())
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+Connected = socket.socket
+
+
+def _address_text(address: Any) -> str:
+    host, port = address[0], address[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def keep_alive(sock: Socket, seconds: int) -> None:
+    """Let the kernel probe an idle connection after `seconds`, as Redis sets it; 0 leaves it off."""
+    if seconds <= 0 or not isinstance(sock, socket.socket) or sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+class Platform:
+    """The real outside world of one node.
+
+    Wall-clock times are integer milliseconds since 1970 (`now_ms`), spans are measured in nanoseconds of a monotonic
+    clock (`clock_ns`); timers run on Trio's clock, so that Trio's test clock moves them.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.random = random.Random(seed)
+        self.clock_ns: Callable[[], int] = time.perf_counter_ns
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        """Wall-clock time in milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def now_us(self) -> int:
+        """Wall-clock time in microseconds since 1970."""
+        return time.time_ns() // 1000
+
+    def monotonic_ms(self) -> float:
+        """Milliseconds of a clock that never jumps: the one that timers run on."""
+        return trio.current_time() * 1000
+
+    async def sleep_until_ms(self, when_ms: float) -> None:
+        """Sleep until the monotonic clock shows `when_ms`."""
+        await trio.sleep_until(when_ms / 1000)
+
+    def local_time(self, now_ms: int) -> tuple[str, int]:
+        """("26 Nov 2026 07:07:14", milliseconds): the local time as Redis's log prints it."""
+        return time.strftime("%d %b %Y %H:%M:%S", time.localtime(now_ms // 1000)), now_ms % 1000
+
+    def block(self, seconds: float) -> None:
+        """Stop this whole process for a while: DEBUG SLEEP."""
+        time.sleep(seconds)
+
+    # --- luck -----------------------------------------------------------------------------------------------------
+
+    def random_hex(self, length: int = 40) -> str:
+        """`length` hex digits nobody can guess: run ids, node ids, replication ids."""
+        return secrets.token_hex((length + 1) // 2)[:length]
+
+    # --- sockets --------------------------------------------------------------------------------------------------
+
+    def poller(self) -> Poller:
+        return Poller()
+
+    def alarm(self) -> Alarm:
+        return Alarm()
+
+    async def checkpoint(self) -> None:
+        """Let the other tasks run."""
+        await trio.lowlevel.checkpoint()
+
+    def listen_tcp(self, host: str, port: int, backlog: int) -> Listener:
+        """Listen on one address ("*" and "::*" mean all of IPv4 and of IPv6). Raises OSError."""
+        ipv6 = ":" in host
+        sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ipv6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            name = {"*": "0.0.0.0", "::*": "::"}.get(host, host)
+            info = socket.getaddrinfo(name, port, sock.family, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+            sock.bind(info[0][4])
+            sock.listen(backlog)
+            sock.setblocking(False)
+        except OSError:
+            sock.close()
+            raise
+        return Listener(sock, host)
+
+    def listen_unix(self, path: str, mode: int, backlog: int) -> Listener:
+        """Listen on a Unix socket, replacing one left behind by a dead process. Raises OSError."""
+        if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(path)
+            if mode:
+                os.chmod(path, mode)
+            sock.listen(backlog)
+            sock.setblocking(False)
+        except OSError:
+            sock.close()
+            raise
+        return Listener(sock, path)
+
+    async def connect_tcp(self, host: str, port: int, source: str = "") -> Connected:
+        """Open a connection; a name is resolved in a thread. Raises OSError."""
+        infos = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        failure: OSError = OSError(errno.EADDRNOTAVAIL, "no address")
+        for family, kind, protocol, _, address in infos:
+            sock = trio.socket.socket(family, kind, protocol)
+            try:
+                if source:
+                    await sock.bind((source, 0))
+                await sock.connect(address)
+            except OSError as error:
+                sock.close()
+                failure = error
+                continue
+            except BaseException:
+                sock.close()
+                raise
+            raw = socket.socket(family, kind, protocol, fileno=sock.detach())
+            raw.setblocking(False)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return raw
+        raise failure
+
+    def addresses_of(self, sock: Socket) -> tuple[str, str]:
+        """(peer's, own) address of a connected TCP socket as "ip:port"."""
+        assert isinstance(sock, socket.socket)
+        return _address_text(sock.getpeername()), _address_text(sock.getsockname())
+
+    def keep_alive(self, sock: Socket, seconds: int) -> None:
+        keep_alive(sock, seconds)
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def read_file(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    def open_read(self, path: str) -> IO[bytes]:
+        return open(path, "rb")
+
+    def open_write(self, path: str) -> IO[bytes]:
+        """A new file for writing, unbuffered; an old one of that name is emptied."""
+        return open(path, "wb", buffering=0)
+
+    def open_append(self, path: str) -> IO[bytes]:
+        return open(path, "ab", buffering=0)
+
+    def file_size(self, path: str) -> int:
+        return os.stat(path).st_size
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def remove(self, path: str) -> None:
+        os.unlink(path)
+
+    def replace(self, old: str, new: str) -> None:
+        os.replace(old, new)
+
+    def fsync(self, file: IO[bytes]) -> None:
+        os.fsync(file.fileno())
+
+    def fsync_directory(self, path: str) -> None:
+        descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def replace_file(self, path: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a whole file so that a crash at any instant leaves the old one or the new one."""
+        temporary = f"{path}.tmp-{os.getpid()}-{self.now_ms()}"
+        try:
+            with self.open_write(temporary) as file:
+                file.write(data)
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+        if durable:
+            self.fsync_directory(os.path.dirname(path))
+
+    def lock_file(self, path: str) -> IO[bytes]:
+        """Open `path`, made if need be, and lock it against every other process. Raises BlockingIOError."""
+        file = open(path, "ab")  # noqa: SIM115 - held open as long as the lock is
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise
+        return file
+
+    def absolute_path(self, path: str) -> str:
+        return os.path.abspath(path)
+
+    def is_directory(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    # --- threads and tasks ----------------------------------------------------------------------------------------
+
+    async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Run blocking work (fsync, a big write) in a thread and return what it returned."""
+        return await trio.to_thread.run_sync(work, *args)
+
+    # --- the process ----------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        return os.getpid()
+
+    @property
+    def executable(self) -> str:
+        return sys.executable
+
+    def exit_now(self, code: int) -> None:
+        """End the process at once: nothing is flushed, no one is told."""
+        os._exit(code)
+
+    def write_out(self, text: str) -> None:
+        """Print on standard output at once."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def write_error(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def change_directory(self, path: str) -> None:
+        os.chdir(path)
+
+    def current_directory(self) -> str:
+        return os.getcwd()
+
+    def raise_descriptor_limit(self, wanted: int) -> int:
+        """Ask for `wanted` open descriptors; how many there may be now."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft >= wanted:
+            return soft
+        for limit in (max(hard, wanted), hard):
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, limit), limit))
+                break
+            except (OSError, ValueError):
+                continue
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    def cpu_times(self) -> tuple[float, float]:
+        """(user, system) CPU seconds of this process."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_utime, usage.ru_stime
+
+    def resident_bytes(self) -> int:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    def total_memory_bytes(self) -> int:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    def system_name(self) -> str:
+        """As INFO's `os` line: "Linux 6.1.0 x86_64"."""
+        name = os.uname()
+        return f"{name.sysname} {name.release} {name.machine}"
+
+    def detach_from_terminal(self) -> None:
+        """Become a daemon: the parent exits, standard streams go to /dev/null."""
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        if null > 2:
+            os.close(null)
+
+    def close_inherited_descriptors(self) -> None:
+        """Keep nothing but 0, 1 and 2 of what the parent left open."""
+        os.closerange(3, 256)
+
+    def settle_memory(self) -> None:
+        """Freeze what has been built so far, so that no later collection walks it."""
+        gc.collect(0)
+        gc.freeze()
+
+    def tame_collector(self) -> None:
+        """Only ever collect the young: a full collection over millions of containers would stall the loop."""
+        gc.set_threshold(10_000, 50, 1_000_000)
+
+    @contextmanager
+    def signals(self, *numbers: int) -> Iterator[AsyncIterator[int]]:
+        """Receive process signals as an async iterator of numbers."""
+        with trio.open_signal_receiver(*numbers) as receiver:
+            yield receiver
+
+    def ignore_signals(self) -> None:
+        """SIGHUP and SIGPIPE never end a node, as in Redis."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+SIGTERM, SIGINT = int(signal.SIGTERM), int(signal.SIGINT)

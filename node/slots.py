@@ -1,0 +1,22 @@
+"""Key to hash slot, as the Redis Cluster specification defines it ("Key distribution model", "Hash tags").
+
+A slot is CRC16/XMODEM of the key modulo 16384; where the key holds a non-empty `{tag}`, only the tag is hashed.
+`binascii.crc_hqx` is that CRC16 in C.
+"""
+
+from binascii import crc_hqx
+
+SLOTS = 16384
+"""How many hash slots there are, in every mode."""
+
+_OPEN = 0x7B  # "{"
+
+
+def slot_of(key: bytes) -> int:
+    """The hash slot of `key`, 0 to 16383."""
+    if _OPEN in key:  # rare, so the search for a tag stays off the usual way
+        start = key.find(b"{") + 1
+        end = key.find(b"}", start)
+        if end > start:
+            key = key[start:end]
+    return crc_hqx(key, 0) & 16383
