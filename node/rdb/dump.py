@@ -1,0 +1,60 @@
+"""DUMP and RESTORE payloads: type code, value, RDB version (u16), CRC64 of all before it (u64), little endian.
+
+FUNCTION DUMP seals other contents with the same ten bytes.
+"""
+
+from struct import Struct
+from typing import Final
+
+from node.rdb.checksum import crc64
+from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated
+from node.rdb.types import Value, decode_value, encode_value, version_for
+
+VERSION: Final = Struct("<H")
+CHECKSUM: Final = Struct("<Q")
+SEAL_BYTES: Final = VERSION.size + CHECKSUM.size
+
+
+class SealError(RdbError):
+    """The version of a payload is too new for us, or its checksum does not match: it may be any bytes."""
+
+
+def seal(body: bytes, version: int = RDB_VERSION) -> bytes:
+    """Return `body` with its version and checksum."""
+    sealed = body + VERSION.pack(version)
+    return sealed + CHECKSUM.pack(crc64(sealed))
+
+
+def unseal(payload: bytes) -> bytes:
+    """Return the body of `payload`. Raises SealError for a wrong version or checksum."""
+    end = len(payload) - SEAL_BYTES
+    if end < 0:
+        raise SealError(len(payload), "Payload is shorter than its version and checksum")
+    (version,) = VERSION.unpack_from(payload, end)
+    if version > RDB_VERSION_MAX:
+        raise SealError(end, f"Can't handle RDB format version {version}")
+    (expected,) = CHECKSUM.unpack_from(payload, end + VERSION.size)
+    actual = crc64(memoryview(payload)[: end + VERSION.size])
+    if expected != actual:
+        raise SealError(end + VERSION.size, f"Wrong checksum, expected {expected:x} but got {actual:x}")
+    return payload[:end]
+
+
+def dump(value: Value, compress: bool = True) -> bytes:
+    """Return the payload of `value`, in the lowest version that can hold it."""
+    code, data = encode_value(value, compress)
+    return seal(bytes((code,)) + data, version_for(code))
+
+
+def restore(payload: bytes) -> Value:
+    """Return the value in `payload`.
+
+    Raises SealError (RESTORE answers `ERR DUMP payload version or checksum are wrong`), or another RdbError where the
+    seal is good and the value is not (`ERR Bad data format`).
+    """
+    body = unseal(payload)
+    try:
+        value, _ = decode_value(body[0], body, 1)
+    except (Truncated, IndexError):
+        raise RdbError(len(body), "Payload ends inside its value") from None
+    return value

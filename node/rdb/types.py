@@ -1,0 +1,91 @@
+"""The registry of value types: an entry here is all that files, syncs, DUMP and RESTORE need to know of a type.
+
+A type has the Python classes of its values, its RDB type codes (several, where Redis had several forms), one function
+that decodes each of them, and one that encodes. A decoder follows the rules of `node.rdb.codec`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, decode_length, decode_string, encode_string
+
+Value: TypeAlias = object
+"""What a key holds: an instance of one of the registered classes."""
+Entry: TypeAlias = tuple[bytes, Value, int | None]
+"""A key, its value, and the Unix time in milliseconds at which it expires (None: never)."""
+
+Decode: TypeAlias = Callable[[int, bytes, int], tuple[Value, int]]
+"""(type code, data, position) to (value, position behind it)."""
+Encode: TypeAlias = Callable[[Value, bool], tuple[int, bytes]]
+"""(value, may it be compressed) to (type code, bytes)."""
+
+STRING: Final = 0
+MODULE2: Final = 7
+
+MODULE_NAME_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """One type of value, as the module docstring tells."""
+
+    name: str
+    classes: tuple[type, ...]
+    codes: tuple[int, ...]
+    decode: Decode
+    encode: Encode
+
+
+def _decode_string_value(_code: int, data: bytes, at: int) -> tuple[Value, int]:
+    return decode_string(data, at)
+
+
+def _encode_string_value(value: Value, compress: bool) -> tuple[int, bytes]:
+    assert isinstance(value, bytes | bytearray)
+    return STRING, encode_string(value, compress)
+
+
+VALUE_TYPES: Final = (
+    ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),
+)
+
+DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it in VALUE_TYPES for code in it.codes})
+ENCODERS: Final[Mapping[type, Encode]] = MappingProxyType({cls: it.encode for it in VALUE_TYPES for cls in it.classes})
+
+
+def decode_value(code: int, data: bytes, at: int) -> tuple[Value, int]:
+    """Read the value of type `code` that starts at `at`. Raises RdbError for a type that is not known."""
+    decode = DECODERS.get(code)
+    if decode is None:
+        raise _unknown_type(code, data, at)
+    return decode(code, data, at)
+
+
+def _unknown_type(code: int, data: bytes, at: int) -> RdbError:
+    if code != MODULE2:
+        return RdbError(at, f"Unknown RDB encoding type {code}")
+    module_id, _ = decode_length(data, at)
+    name = module_name(module_id)
+    return RdbError(at, f"The RDB file contains module data I can't load: no matching module type '{name}'")
+
+
+def encode_value(value: Value, compress: bool = True) -> tuple[int, bytes]:
+    """Return the type code and the bytes of `value`. A class that is not registered is our own mistake: TypeError."""
+    encode = ENCODERS.get(type(value))
+    if encode is None:
+        raise TypeError(f"no RDB form for values of {type(value).__name__}")
+    return encode(value, compress)
+
+
+def version_for(code: int) -> int:
+    """Return the lowest RDB version, not below 10, that may hold values of type `code`."""
+    if code <= 19:
+        return RDB_VERSION
+    return 11 if code <= 21 else RDB_VERSION_MAX
+
+
+def module_name(module_id: int) -> str:
+    """Return the nine letters that stand in the high 54 bits of a module type's id."""
+    return "".join(MODULE_NAME_LETTERS[module_id >> 10 + 6 * place & 0x3F] for place in range(8, -1, -1))
