@@ -47,9 +47,7 @@ def _encode_string_value(value: Value, compress: bool) -> tuple[int, bytes]:
     return STRING, encode_string(value, compress)
 
 
-VALUE_TYPES: Final = (
-    ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),
-)
+VALUE_TYPES: Final = (ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),)
 
 DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it in VALUE_TYPES for code in it.codes})
 ENCODERS: Final[Mapping[type, Encode]] = MappingProxyType({cls: it.encode for it in VALUE_TYPES for cls in it.classes})

@@ -1,0 +1,71 @@
+"""The digests of DEBUG DIGEST and DEBUG DIGEST-VALUE, which tell whether two servers hold the same data.
+
+A digest is 20 bytes, zero at first. `xor` adds something whose order does not matter, `mix` something whose order does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha1
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+Digest: TypeAlias = bytes
+Bytes: TypeAlias = bytes | bytearray
+
+ZERO: Final[Digest] = bytes(20)
+EXPIRE_MARK: Final = b"!!expire!!"
+
+STRING, LIST, SET, ZSET, HASH, MODULE, STREAM = range(7)
+"""The numbers of the types, as they are mixed in before a value."""
+
+
+def _xor(digest: Digest, other: Digest) -> Digest:
+    return (int.from_bytes(digest) ^ int.from_bytes(other)).to_bytes(20)
+
+
+def xor(digest: Digest, data: Bytes) -> Digest:
+    """Return `digest` with `data` added, in any order with others."""
+    return _xor(digest, sha1(data, usedforsecurity=False).digest())
+
+
+def mix(digest: Digest, data: Bytes) -> Digest:
+    """Return `digest` with `data` added behind all before it."""
+    return sha1(xor(digest, data), usedforsecurity=False).digest()
+
+
+def mix_string(digest: Digest, value: object) -> Digest:
+    """Return `digest` with a string value's type and content."""
+    assert isinstance(value, bytes | bytearray)
+    return mix(mix(digest, STRING.to_bytes(4)), value)
+
+
+MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyType(
+    {bytes: mix_string, bytearray: mix_string}
+)
+"""For each class of values, how one is mixed in. Another type of value is another entry."""
+
+
+def mix_value(digest: Digest, value: object, expires: bool) -> Digest:
+    """Return `digest` with `value` mixed in; `expires` tells whether its key has an expiry."""
+    digest = MIXERS[type(value)](digest, value)
+    return xor(digest, EXPIRE_MARK) if expires else digest
+
+
+def digest_value(value: object, expires: bool = False) -> Digest:
+    """Return the digest of one value: DEBUG DIGEST-VALUE."""
+    return mix_value(ZERO, value, expires)
+
+
+def add_database(digest: Digest, db: int, entries: Iterable[tuple[bytes, object, bool]]) -> Digest:
+    """Return `digest`, of the databases before `db`, with those of its (key, value, has an expiry).
+
+    An empty database leaves no trace. Begin with ZERO, go by ascending number, print as hexadecimal: DEBUG DIGEST.
+    """
+    total = 0
+    empty = True
+    for key, value, expires in entries:
+        empty = False
+        one = mix_value(mix(ZERO, key), value, expires)
+        total ^= int.from_bytes(sha1(one, usedforsecurity=False).digest())
+    if empty:
+        return digest
+    return _xor(mix(digest, db.to_bytes(4)), total.to_bytes(20))
