@@ -102,10 +102,10 @@ def lcs_length(first: StringValue, second: StringValue, bytes_max: int) -> int:
     """Return the length of the longest common subsequence. Limits and errors as `lcs`."""
     _check_lcs(first, second, bytes_max)
     short, long = (first, second) if len(first) <= len(second) else (second, first)
-    row = 0
+    last = 0
     for row in _rows(short, long):
-        pass
-    return row.bit_count()
+        last = row
+    return last.bit_count()
 
 
 def lcs(first: StringValue, second: StringValue, bytes_max: int, min_match_length: int = 0) -> Lcs:
