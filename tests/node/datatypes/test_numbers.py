@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -209,6 +210,20 @@ def test_texts_that_python_would_take_are_no_integers_to_redis(redis: Wire) -> N
 )
 def test_doubles_print_in_their_shortest_form(number: float, text: bytes) -> None:
     assert format_double(number) == text
+
+
+@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.floats(1e-4, 1e5)).filter(lambda d: d % 1 != 0))
+def test_fractions_follow_the_rule_of_their_digits(number: float) -> None:
+    sign, digit_tuple, k = Decimal(repr(number)).normalize().as_tuple()
+    assert isinstance(k, int)
+    digits = "".join(map(str, digit_tuple))
+    n, point = len(digits), len(digits) + k
+    text = format_double(number).decode().lstrip("-")
+    if k > -7 or abs(point - 1) < 4:
+        assert text == f"{Decimal(repr(abs(number))):f}"
+    else:
+        assert text == f"{digits[0]}{'.' if n > 1 else ''}{digits[1:]}e{point - 1:+d}"
+    assert (format_double(number)[:1] == b"-") == bool(sign)
 
 
 @given(st.floats(allow_nan=False))
