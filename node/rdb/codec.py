@@ -64,7 +64,7 @@ class Truncated(Exception):
 @cache
 def _lzf_compress() -> Callable[[bytes | bytearray, int], bytes]:
     # Imported at the first use, as few nodes meet a compressible string while they start.
-    import pylzf  # type: ignore[import-untyped]
+    import pylzf
 
     return cast("Callable[[bytes | bytearray, int], bytes]", pylzf.compress)
 
