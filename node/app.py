@@ -1,9 +1,16 @@
-"""A node's program: built from its parts, and run."""
+"""A node, built from its parts and run: the one place that knows them all.
+
+`running_node` is a node inside whatever Trio program wants one, several in one process too. What belongs to a process
+(signals, standard streams, limits, the working directory) is `node.program`'s.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import trio
 
-from node import dispatch
-from node.commands import connection, strings
+from node import dispatch, listening
+from node.commands import connection, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
@@ -11,7 +18,40 @@ from node.platform import Listener, Platform
 from node.server import Server
 from node.table import CommandTable
 
-FAMILY_MODULES = (connection, strings)
+FAMILY_MODULES = (connection, server, strings)
+
+
+def build(platform: Platform, config: Config, log: Log) -> Server:
+    """A node that nobody can reach yet."""
+    server = Server(platform, config, CommandTable(FAMILIES.specs.values()), log)
+    dispatch.install(server)
+    return server
+
+
+@asynccontextmanager
+async def running(server: Server) -> AsyncIterator[None]:
+    """Run a node that has been built, until the block ends. Raises CannotListen."""
+    listeners = listening.open_all(server)
+    try:
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(accept, server, listener)
+            nursery.start_soon(keep_time, server)
+            nursery.start_soon(server.reactor.run)
+            yield
+            nursery.cancel_scope.cancel()
+    finally:
+        for listener in listeners:
+            listener.close()
+        server.reactor.close()
+
+
+@asynccontextmanager
+async def running_node(platform: Platform, config: Config, log: Log | None = None) -> AsyncIterator[Server]:
+    """A node that serves its addresses while the block runs. Raises CannotListen."""
+    server = build(platform, config, log or Log(platform, lambda _text: None))
+    async with running(server):
+        yield server
 
 
 async def accept(server: Server, listener: Listener) -> None:
@@ -33,28 +73,3 @@ async def keep_time(server: Server) -> None:
         timers.rearm = lambda: None
         server.read_clock()
         timers.run_due()
-
-
-async def run(platform: Platform, port: int) -> None:
-    limits = {"normal": (0, 0, 0), "replica": (0, 0, 0), "pubsub": (0, 0, 0)}
-    config = Config({"databases": 16, "proto-max-bulk-len": 512 << 20, "client-output-buffer-limit": limits})
-    log = Log(platform, platform.write_out)
-    server = Server(
-        platform,
-        {"databases": 16, "proto-max-bulk-len": 512 << 20, "client-output-buffer-limit": {"normal": (0, 0, 0)}},
-        CommandTable(FAMILIES.specs.values()),
-        log,
-    )
-    dispatch.install(server)
-    listener = platform.listen_tcp("127.0.0.1", port, 511)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(accept, server, listener)
-        nursery.start_soon(keep_time, server)
-        nursery.start_soon(server.reactor.run)
-        log.notice("Ready to accept connections")
-
-
-if __name__ == "__main__":
-    import sys
-
-    trio.run(run, Platform(), int(sys.argv[1]))

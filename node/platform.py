@@ -17,7 +17,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Protocol
 
@@ -339,13 +339,55 @@ class Platform:
         os._exit(code)
 
     def write_out(self, text: str) -> None:
-        """Print on standard output at once."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        """Print on standard output at once, unbuffered, so that a signal handler may do it too; nobody may listen."""
+        with suppress(OSError):
+            _write_all(1, text.encode("utf-8", "surrogateescape"))
 
     def write_error(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        """Print on standard error at once."""
+        with suppress(OSError):
+            _write_all(2, text.encode("utf-8", "surrogateescape"))
+
+    def append_text(self, path: str, text: str) -> None:
+        """Open a file, append to it and close it: whoever renames it meanwhile finds a new one. Raises OSError."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            _write_all(descriptor, text.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(descriptor)
+
+    def read_input(self) -> bytes:
+        """All of standard input."""
+        return sys.stdin.buffer.read()
+
+    def is_terminal(self) -> bool:
+        """Does a person see standard output?"""
+        return os.isatty(1)
+
+    def environment(self, name: str) -> str:
+        """A variable of the environment; "" if it is not set."""
+        return os.environ.get(name, "")
+
+    def forget_environment(self, name: str) -> None:
+        os.environ.pop(name, None)
+
+    def notify_supervisor(self, address: str, text: str) -> None:
+        """Tell systemd something: a datagram to its socket (`sd_notify`). Raises OSError."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+    def open_syslog(self, ident: str, facility: str) -> Callable[[str, str], None]:
+        """What writes (level, line) to the system's log; facilities and levels are Redis's words."""
+        import syslog
+
+        syslog.openlog(ident, syslog.LOG_PID | syslog.LOG_NDELAY | syslog.LOG_NOWAIT, _syslog_number(facility))
+        levels = {"debug": "DEBUG", "verbose": "INFO", "notice": "NOTICE", "warning": "WARNING"}
+        return lambda level, line: syslog.syslog(_syslog_number(levels[level]), line)
+
+    def name_process(self, name: str) -> None:
+        """The name that `ps -o comm` and `top` show, cut at 15 bytes by the kernel."""
+        with suppress(OSError), open("/proc/self/comm", "wb") as file:
+            file.write(name.encode())
 
     def change_directory(self, path: str) -> None:
         os.chdir(path)
@@ -408,15 +450,35 @@ class Platform:
         gc.set_threshold(10_000, 50, 1_000_000)
 
     @contextmanager
-    def signals(self, *numbers: int) -> Iterator[AsyncIterator[int]]:
-        """Receive process signals as an async iterator of numbers."""
-        with trio.open_signal_receiver(*numbers) as receiver:
-            yield receiver
+    def on_signals(self, handle: Callable[[int], None], *numbers: int) -> Iterator[None]:
+        """While this holds, `handle(number)` is called for each of these signals, in the midst of whatever runs."""
+        old = [signal.signal(number, lambda received, _frame: handle(received)) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, old, strict=True):
+                signal.signal(number, handler)
+
+    def soon(self) -> Callable[[Callable[[], None]], None]:
+        """What lets the running node call something soon; to be called from signal handlers and threads."""
+        token = trio.lowlevel.current_trio_token()
+        return lambda call: token.run_sync_soon(call)
 
     def ignore_signals(self) -> None:
         """SIGHUP and SIGPIPE never end a node, as in Redis."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _syslog_number(name: str) -> int:
+    import syslog
+
+    return int(getattr(syslog, f"LOG_{name.upper()}"))
 
 
 SIGTERM, SIGINT = int(signal.SIGTERM), int(signal.SIGINT)

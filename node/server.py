@@ -71,6 +71,7 @@ class Server:
         self.cluster: Cluster | None = None
         self.saver: Any = None
         self.replication: Any = None
+        self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
         self.active_guards: list[Guard] = []

@@ -1,0 +1,62 @@
+"""The addresses that a node listens on: from its configuration to listeners, with Redis's words where one fails."""
+
+import errno
+
+from node.platform import Listener
+from node.server import Server
+
+NOT_SUPPORTED = (
+    errno.ENOPROTOOPT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EPFNOSUPPORT, errno.EAFNOSUPPORT,
+)  # fmt: skip
+"""A machine without IPv6 says one of these: the address is passed over."""
+
+
+class CannotListen(Exception):
+    """The node cannot serve where it shall: the text is the line for the log."""
+
+
+def open_all(server: Server) -> list[Listener]:
+    """Listen on every address of the configuration, TCP ones first. Raises CannotListen."""
+    listeners: list[Listener] = []
+    try:
+        if server.config["port"]:
+            listeners += open_tcp(server, server.config["port"])
+        if server.config["unixsocket"]:
+            listeners.append(_open_unix(server))
+    except CannotListen:
+        close_all(listeners)
+        raise
+    if not listeners:
+        raise CannotListen("Configured to not listen anywhere, exiting.")
+    return listeners
+
+
+def open_tcp(server: Server, port: int) -> list[Listener]:
+    """Listen on `port` of every address of `bind`. Raises CannotListen, with nothing left open."""
+    listeners: list[Listener] = []
+    for word in server.config["bind"]:
+        host = word.removeprefix("-")
+        try:
+            listeners.append(server.platform.listen_tcp(host, port, server.config["tcp-backlog"]))
+        except OSError as error:
+            server.log.warning(
+                f"Warning: Could not create server TCP listening socket {host}:{port}: bind: {error.strerror}"
+            )
+            optional = word.startswith("-") and error.errno == errno.EADDRNOTAVAIL
+            if not optional and error.errno not in NOT_SUPPORTED:
+                close_all(listeners)
+                raise CannotListen(f"Failed listening on port {port} (tcp), aborting.") from error
+    return listeners
+
+
+def _open_unix(server: Server) -> Listener:
+    config = server.config
+    try:
+        return server.platform.listen_unix(config["unixsocket"], config["unixsocketperm"], config["tcp-backlog"])
+    except OSError as error:
+        raise CannotListen(f"Failed opening Unix socket: bind: {error.strerror}") from error
+
+
+def close_all(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
