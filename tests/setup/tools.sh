@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Python packages, as far as it is missing: the real Redis programs as peers, a
-# compiler and Python's headers (one test dependency, crc16, comes as source), node and npm for the JavaScript clients.
+# compiler and Python's headers (one test dependency, crc16, comes as source), node and npm for the
+# JavaScript clients, shellcheck for our scripts.
 #
 #   tools.sh PYTHON        PYTHON: the interpreter whose headers are needed
 set -euo pipefail
@@ -34,5 +35,6 @@ has_c_headers || missing+=(libc6-dev)
 has_python_headers || missing+=("$("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')")
 need nodejs node
 need npm npm
+need shellcheck shellcheck
 
 [ ${#missing[@]} -eq 0 ] || exec "$apt" "${missing[@]}"
