@@ -6,7 +6,6 @@ import subprocess
 
 from tests.house.source import ROOT
 
-
 PLACES = (".ci", "deploy", "tests")
 SHELLS = (b"#!/usr/bin/env bash\n", b"#!/bin/bash\n", b"#!/bin/sh\n")
 
