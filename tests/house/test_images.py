@@ -1,4 +1,7 @@
-"""The image and the compose files, with genuine Redis in the node's place: what is tested here is ours around it."""
+"""The image and the compose files, with genuine Redis in the node's place: what is tested here is what is around it.
+
+One test starts our own image, to see that the node runs in it.
+"""
 
 from __future__ import annotations
 
@@ -180,3 +183,15 @@ def test_other_commands_run_as_they_are(engine: dict[str, str]) -> None:
     assert run(["docker", "run", "--rm", "hexad:test", "id", "-un"], engine) == "hexad\n"
     with pytest.raises(AssertionError, match="Bad directive"):
         run(["docker", "run", "--rm", "hexad-genuine:test", "--no-such-option", "1"], engine)
+
+
+def test_our_image_serves_and_stops(engine: dict[str, str]) -> None:
+    container = run(["docker", "run", "-d", "hexad:test", "--requirepass", "secret"], engine).strip()
+    try:
+        wait_until(lambda: run(["docker", "exec", container, "healthcheck"], engine) == "", READY_S, "healthy")
+        words = ["-e", "REDISCLI_AUTH=secret", container, "redis-cli", "set", "k", "v"]
+        assert run(["docker", "exec", *words], engine) == "OK\n"
+        run(["docker", "stop", "-t", "10", container], engine)
+        assert run(["docker", "inspect", "-f", "{{.State.ExitCode}}", container], engine) == "0\n"
+    finally:
+        run(["docker", "rm", "-f", "-v", container], engine)
