@@ -6,8 +6,7 @@ show them.  Kinds are those of `values.py`; flags: `immutable` (only at the star
 `sensitive` (never logged), `multi-arg` (takes several words).
 """
 
-import pkgutil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Directive(NamedTuple):
@@ -59,8 +58,8 @@ def _read(line: str) -> Directive:
 
 
 def _load() -> dict[str, Directive]:
-    data = pkgutil.get_data(__name__, "directives.tsv")
-    assert data is not None, "directives.tsv belongs to the package"
+    loader: Any = __spec__.loader  # reads package data from wherever the package was imported
+    data: bytes = loader.get_data(__file__.removesuffix("directives.py") + "directives.tsv")
     return {directive.name: directive for directive in map(_read, data.decode().splitlines()[1:])}
 
 

@@ -2,7 +2,8 @@
 
 Comments, includes and the order of lines stay.  A directive's old lines are reused from the top; further ones go
 under the signature at the end; those left over become blank, as do all lines of a directive that needs none any
-more.  Blank lines that follow one another are joined.  What cannot be understood stays as a comment (`# ???`).
+more.  Blank lines that follow one another are joined; the end of the last line counts as one.  What cannot be
+understood stays as a comment (`# ???`).
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ class _Sheet:
         self.lines: list[str] = []
         self.places: dict[str, list[int]] = {}
         self.has_signature = False
-        for raw in text.removesuffix("\n").split("\n") if text else ():
+        for raw in text.split("\n") if text else ():
             self.take(raw.strip("\r\n\t "))
 
     def take(self, line: str) -> None:

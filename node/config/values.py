@@ -88,10 +88,11 @@ def _parse_int(directive: Directive, words: list[str], current: Value) -> Value:
 
 
 def _parse_octal(directive: Directive, words: list[str], current: Value) -> Value:
-    digits = words[0].lstrip(_SPACE).removeprefix("+")
+    word = words[0].lstrip(_SPACE)
+    digits = word[1:] if word[:1] in ("+", "-") else word
     if not digits or len(digits) > _DIGITS_MAX or digits.strip("01234567"):
         raise ConfigError("argument couldn't be parsed as an octal number")
-    return _in_range(directive, int(digits, 8))
+    return _in_range(directive, int(word, 8))
 
 
 def _parse_memory(directive: Directive, words: list[str], current: Value) -> Value:
@@ -112,7 +113,7 @@ def _parse_percent(directive: Directive, words: list[str], current: Value) -> Va
     if number is None:
         raise ConfigError("argument must be a memory or percent value")
     if _signed(number) < 0:
-        raise ConfigError(f"argument must be between 0 and {_INT64_MAX} inclusive")
+        raise ConfigError("percentage argument must be less or equal to 100")
     return number
 
 
@@ -399,7 +400,11 @@ def write(directive: Directive, value: Value, default: Value) -> list[tuple[str,
     """
     name, kind = directive.name, directive.kind
     if kind in ("string", "dir"):
-        return [(f"{name} {quote(value)}", value != default or kind == "dir")] if value or default else []
+        return (
+            [(f"{name} {quote(value)}", value != default or kind == "dir")]
+            if value or default or name == "logfile"
+            else []
+        )
     if kind == "memory":
         return [(f"{name} {memory_text(value)}", value != default)]
     if kind == "percent" and value >= 0:

@@ -20,7 +20,8 @@ def split_words(line: str) -> list[str]:
     data = line.encode(errors="surrogateescape")
     if b'"' not in data and b"'" not in data:
         return [_text(word) for word in data.split()]
-    words, at = [], 0
+    words: list[str] = []
+    at = 0
     while True:
         while at < len(data) and data[at] in _SPACE:
             at += 1
@@ -55,10 +56,8 @@ def _quoted(data: bytes, at: int, quote_mark: bytes) -> tuple[bytes, int]:
         if byte != b"\\" or not following or (quote_mark == b"'" and following != b"'"):
             piece += byte
             at += 1
-        elif (
-            quote_mark == b'"' and following == b"x" and len(digits := data[at + 2 : at + 4]) == 2 and {*digits} <= _HEX
-        ):
-            piece.append(int(digits, 16))
+        elif quote_mark == b'"' and following == b"x" and _HEX.issuperset(data[at + 2 : at + 4]) and at + 3 < len(data):
+            piece.append(int(data[at + 2 : at + 4], 16))
             at += 4
         else:
             piece += _ESCAPES.get(following, following) if quote_mark == b'"' else following
