@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
 from node.config.coming import COMING, COMING_LINES, MODULES_REFUSED, refusal
-from node.config.directives import DIRECTIVES, FORGOTTEN, Directive, find_directive
+from node.config.directives import ALIASES, DIRECTIVES, FORGOTTEN, Directive, find_directive
 from node.config.errors import ConfigError, ConfigFileError, ConfigSetError
 from node.config.lines import FindFiles, Line, ReadFile, follow_includes, matching_paths, read_lines, read_text
 from node.config.rewrite import rewrite_text
 from node.config.settings import Settings
-from node.config.values import OutputLimit, OutputLimits, Value, parse, parse_text, show, write
+from node.config.values import CLIENT_CLASSES, OutputLimit, Value, parse, parse_text, show, write
 from node.config.yaml import is_yaml, read_yaml
 from node.glob import compile_glob
 
@@ -22,11 +22,9 @@ REPL_BACKLOG_BYTES_MIN = 16 * 1024
 
 Apply = Callable[[Value], None]
 
-_NO_LIMIT = OutputLimit(0, 0, 0)
-
 
 def _defaults() -> dict[str, Value]:
-    no_limits = OutputLimits(_NO_LIMIT, _NO_LIMIT, _NO_LIMIT)
+    no_limits = dict.fromkeys(CLIENT_CLASSES, OutputLimit(0, 0, 0))
     return {
         name: parse_text(directive, directive.default, no_limits)
         if directive.default or directive.kind == "string"
@@ -38,6 +36,8 @@ def _defaults() -> dict[str, Value]:
 
 
 DEFAULTS: Mapping[str, Value] = _defaults()
+
+_ATTRIBUTES = {name: directive.attribute for name, directive in chain(DIRECTIVES.items(), ALIASES.items())}
 
 
 class Config(Settings):
@@ -71,11 +71,8 @@ class Config(Settings):
         return config
 
     def __getitem__(self, name: str) -> Value:
-        """The typed value of a directive by its name or old name.  Raises KeyError."""
-        directive = find_directive(name)
-        if directive is None:
-            raise KeyError(name)
-        return self.__dict__[directive.attribute]
+        """The typed value of a directive by its name or old name, in small letters.  Raises KeyError."""
+        return self.__dict__[_ATTRIBUTES[name]]
 
     def put(self, name: str, value: Value) -> None:
         """Give a directive a typed value without any check, as REPLICAOF does for `replicaof`."""
@@ -86,7 +83,7 @@ class Config(Settings):
         directive = find_directive(name)
         if directive is None:
             raise KeyError(name)
-        return show(directive, self[name])
+        return show(directive, self[directive.name])
 
     def on_change(self, name: str, apply: Apply) -> None:
         """Have `apply(value)` called when CONFIG SET changed the value.

@@ -6,7 +6,7 @@ value so far: some directives (the output limits) change only the part that is n
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from node.config.directives import Directive
@@ -37,12 +37,10 @@ class OutputLimit(NamedTuple):
     soft_s: int
 
 
-class OutputLimits(NamedTuple):
-    """The output limits by class of client."""
+OutputLimits = Mapping[str, OutputLimit]
+"""The output limits by class of client: `normal`, `replica` and `pubsub`, in this order; never changed in place."""
 
-    normal: OutputLimit
-    replica: OutputLimit
-    pubsub: OutputLimit
+CLIENT_CLASSES = ("normal", "replica", "pubsub")
 
 
 # --- Numbers ---
@@ -241,21 +239,21 @@ def _show_save(value: Value) -> str:
 def _parse_limits(directive: Directive, words: list[str], current: Value) -> Value:
     if len(words) % 4:
         raise ConfigError("Wrong number of arguments in buffer limit configuration.")
-    limits: OutputLimits = current
+    limits: dict[str, OutputLimit] = dict(current)
     for at in range(0, len(words), 4):
         name = words[at].lower()
         name = "replica" if name == "slave" else name
-        if name not in OutputLimits._fields:
+        if name not in CLIENT_CLASSES:
             raise ConfigError("Invalid client class specified in buffer limit configuration.")
         hard, soft, seconds = memory(words[at + 1]), memory(words[at + 2]), _c_integer(words[at + 3])
         if hard is None or soft is None or seconds is None or seconds < 0:
             raise ConfigError("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
-        limits = limits._replace(**{name: OutputLimit(hard, soft, seconds)})
+        limits[name] = OutputLimit(hard, soft, seconds)
     return limits
 
 
 def _show_limits(value: Value) -> str:
-    rows = zip(("normal", "slave", "pubsub"), value, strict=True)
+    rows = zip(("normal", "slave", "pubsub"), value.values(), strict=True)
     return " ".join(f"{name} {limit.hard_bytes} {limit.soft_bytes} {limit.soft_s}" for name, limit in rows)
 
 
@@ -424,7 +422,7 @@ def write(directive: Directive, value: Value, default: Value) -> list[tuple[str,
 
 def _write_limits(value: OutputLimits, default: OutputLimits) -> list[tuple[str, bool]]:
     lines = []
-    for name, limit, usual in zip(OutputLimits._fields, value, default, strict=True):
+    for name, limit in value.items():
         sizes = f"{memory_text(limit.hard_bytes)} {memory_text(limit.soft_bytes)} {limit.soft_s}"
-        lines.append((f"client-output-buffer-limit {name} {sizes}", limit != usual))
+        lines.append((f"client-output-buffer-limit {name} {sizes}", limit != default[name]))
     return lines

@@ -1,4 +1,4 @@
-"""Real servers to compare with."""
+"""Real servers to compare with, bare of any option that would show in CONFIG GET."""
 
 import glob
 import os
@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from node.config import Config
+from node.config import Config, ConfigError
+from tests.support.waiting import wait_until
+
+START_TIMEOUT_S = 15.0
 
 
 class Peer:
-    """A redis-server of its own directory, reached by its unix socket; `ask` returns text, errors included."""
+    """A redis-server in a directory of its own, reached by its unix socket; `ask` returns text, errors included."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.path = str(directory / "peer.sock")
@@ -21,14 +24,14 @@ class Peer:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=directory)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(10)
-        while True:
-            try:
-                self.socket.connect(self.path)
-                break
-            except OSError:
-                if self.process.poll() is not None:
-                    raise RuntimeError(self.process.communicate()[1].decode()) from None
+        wait_until(self.connected, START_TIMEOUT_S, f"{command}: to listen")
         self.file = self.socket.makefile("rwb")
+
+    def connected(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(self.process.communicate()[1].decode())
+        self.socket.connect(self.path)
+        return True
 
     def ask(self, *words: str) -> object:
         data = b"*%d\r\n" % len(words)
@@ -71,8 +74,6 @@ def read_file(path: str) -> str:
 
 
 def check_dir(value: str) -> None:
-    from node.config import ConfigError
-
     if not os.path.isdir(value):
         raise ConfigError(os.strerror(2))
 

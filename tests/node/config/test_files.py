@@ -1,11 +1,14 @@
 """Configuration files and command lines beside a real server's standard error."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from node.config import Config, ConfigFileError, ConfigUnreadable, parse_command_line
+from node.config import DIRECTIVES, Config, ConfigFileError, ConfigUnreadable, parse_command_line
 from node.config.lines import INCLUDE_DEPTH_MAX
 from node.config.words import UnbalancedQuotes, quote, split_words
 from tests.node.config.conftest import Peer, load
@@ -293,3 +296,19 @@ def test_quoting_comes_back() -> None:
 def test_command_line_without_arguments() -> None:
     assert parse_command_line([]) == (None, False, None)
     assert load().get(["*"]) == Config().get(["*"])
+
+
+@given(st.binary().map(lambda data: data.decode(errors="surrogateescape")))
+def test_any_word_can_be_quoted(word: str) -> None:
+    assert split_words(f"masterauth {quote(word)}") == ["masterauth", word]
+
+
+@given(
+    st.lists(st.sampled_from([*DIRECTIVES, "include", "user", " ", "\n", '"', "'", "\\x", "1", "-1", "gb", "%", "\0"]))
+)
+def test_any_text_is_read_or_refused(pieces: list[str]) -> None:
+    def nothing(_path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with contextlib.suppress(ConfigFileError):
+        Config.load(stdin=" ".join(pieces), read_file=nothing, find_files=lambda _pattern: [])
