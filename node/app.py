@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from node import dispatch, listening
-from node.commands import connection, server, strings
+from node.commands import client, command, connection, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
@@ -18,7 +18,7 @@ from node.platform import Listener, Platform
 from node.server import Server
 from node.table import CommandTable
 
-FAMILY_MODULES = (connection, server, strings)
+FAMILY_MODULES = (client, command, connection, server, strings)
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
@@ -60,7 +60,7 @@ async def accept(server: Server, listener: Listener) -> None:
         await listener.wait()
         while (accepted := listener.accept()) is not None:
             sock, addr, laddr = accepted
-            server.reactor.add(sock, server.new_session(addr, laddr))
+            server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
 
 
 async def keep_time(server: Server) -> None:

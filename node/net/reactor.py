@@ -21,6 +21,8 @@ SLICE_NS = 1_000_000
 _COMPACT_BYTES = 1 << 20
 """Sent bytes are cut off the front of a big output only once there are this many: each cut moves the rest."""
 _SEND_BYTES = 1 << 20
+UNLIMITED_BYTES = 16 * 1024
+"""No output limit looks at less: it fits the buffer that Redis, too, gives every client."""
 
 
 class Connection:
@@ -46,6 +48,12 @@ class Connection:
 
     def socket_number(self) -> int:
         return self.fd
+
+    def unsent_bytes(self) -> int:
+        return len(self.peer.out) - self.sent_bytes
+
+    def waits_to_send(self) -> bool:
+        return bool(self.mask & WRITABLE)
 
 
 class Reactor:
@@ -134,7 +142,7 @@ class Reactor:
             return  # what has been taken is served first
         if peer.parked is not None:
             if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
-                peer.closing = CLOSE_NOW
+                peer.close(CLOSE_NOW)
             return
         if not mask & ~WRITABLE:
             return
@@ -166,7 +174,10 @@ class Reactor:
         if connection.fd not in self.connections:
             return  # closed earlier in this batch
         if peer.out and peer.closing != CLOSE_NOW:
-            self._send(connection)
+            if len(peer.out) > UNLIMITED_BYTES and peer.output_limit_exceeded(connection.unsent_bytes()):
+                peer.close(CLOSE_NOW)
+            else:
+                self._send(connection)
         unsent = bool(peer.out)
         if peer.closing == CLOSE_NOW or (peer.closing == CLOSE_WHEN_SENT and not unsent):
             self._close(connection, "")
@@ -208,8 +219,6 @@ class Reactor:
             if connection.sent_bytes > max(_COMPACT_BYTES, pending):
                 del out[: connection.sent_bytes]
                 connection.sent_bytes = 0
-            if peer.output_limit_exceeded(pending):
-                peer.closing = CLOSE_NOW
 
     def _close(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.fd]

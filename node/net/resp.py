@@ -218,7 +218,9 @@ class RequestParser:
     far smaller, and the caller asks for one command at a time, since the first one may authenticate.
     """
 
-    __slots__ = ("_argv", "_buffer", "_chunks", "_missing", "_need_bytes", "bulk_bytes_max", "trusted", "waiting_bytes")
+    __slots__ = (
+        "_argv", "_buffer", "_chunks", "_missing", "_need_bytes", "bulk_bytes_max", "trusted", "waiting_bytes",
+    )  # fmt: skip
 
     def __init__(self, bulk_bytes_max: int, trusted: bool = True) -> None:
         self.bulk_bytes_max = bulk_bytes_max
@@ -271,6 +273,11 @@ class RequestParser:
         """How many bytes the value that is arriving still lacks: worth reading at once; 0 if none is known."""
         return max(0, self._need_bytes - self.waiting_bytes)
 
+    @property
+    def arguments_bytes(self) -> int:
+        """Bytes of the arguments that have come of a command that is not whole."""
+        return sum(map(len, self._argv))
+
     def _keep(self, buffer: bytes, start: int) -> None:
         if start >= len(buffer):
             self._buffer = b""
@@ -315,7 +322,7 @@ class RequestParser:
         return self._inline(buffer, start, commands)
 
     def _count(self, buffer: bytes, start: int) -> int:
-        end = buffer.find(b"\r", start, start + INLINE_BYTES_MAX + 2)
+        end = _line_end(buffer, b"\r", start, start + INLINE_BYTES_MAX + 2)
         if end < 0 or end + 1 >= len(buffer):
             if end < 0 and len(buffer) - start > INLINE_BYTES_MAX:
                 raise ProtocolError("too big mbulk count string")
@@ -329,7 +336,7 @@ class RequestParser:
         return end + 2
 
     def _argument(self, buffer: bytes, start: int, commands: list[Argv]) -> int:
-        end = buffer.find(b"\r", start, start + INLINE_BYTES_MAX + 2)
+        end = _line_end(buffer, b"\r", start, start + INLINE_BYTES_MAX + 2)
         if end < 0 or end + 1 >= len(buffer):
             if end < 0 and len(buffer) - start > INLINE_BYTES_MAX:
                 raise ProtocolError("too big bulk count string")
@@ -354,7 +361,7 @@ class RequestParser:
 
     @staticmethod
     def _inline(buffer: bytes, start: int, commands: list[Argv]) -> int:
-        end = buffer.find(b"\n", start)
+        end = _line_end(buffer, b"\n", start, len(buffer))
         if end < 0:
             if len(buffer) - start > INLINE_BYTES_MAX:
                 raise ProtocolError("too big inline request")
@@ -365,6 +372,12 @@ class RequestParser:
         if argv:
             commands.append(argv)
         return end + 1
+
+
+def _line_end(buffer: bytes, mark: bytes, start: int, stop: int) -> int:
+    """Where `mark` ends the line that begins at `start`; -1 if it does not. As in Redis, a NUL hides what is behind."""
+    end = buffer.find(mark, start, stop)
+    return -1 if end >= 0 and buffer.find(b"\0", start, end) >= 0 else end
 
 
 _ESCAPES = {0x6E: 10, 0x72: 13, 0x74: 9, 0x62: 8, 0x61: 7}  # \n \r \t \b \a
