@@ -13,7 +13,7 @@ from node.table import FLAGS, Command, KeySpec
 USUAL = "loading stale sentinel"
 SYNTAX = CommandError("ERR syntax error")
 
-HIDDEN = FLAGS["sentinel"] | FLAGS["only_sentinel"]
+HIDDEN = FLAGS["may_replicate"] | FLAGS["sentinel"] | FLAGS["only_sentinel"]
 """Flags that Redis keeps to itself."""
 KEY_FLAGS = "RO RW OW RM access update insert delete not_key incomplete variable_flags".split()
 """What a key specification says of its keys, in Redis's spelling and order."""
@@ -24,16 +24,16 @@ def every(client: Client, argv: Argv) -> Reply:
     return [_description(one) for one in client.host.commands.top.values()]
 
 
-container("command", -1, USUAL, tips="nondeterministic_output_order", run=every)
+container("command", -1, USUAL, acl="connection", tips="nondeterministic_output_order", run=every)
 
 
-@command("command|help", 2, USUAL)
+@command("command|help", 2, USUAL, acl="connection")
 def help_(client: Client, argv: Argv) -> Reply:
     known = {name.decode() for name in client.host.commands.top["command"].subcommands}
     return [Status(line.encode()) for line in help_lines("command", describe("command", known))]
 
 
-@command("command|count", 2, USUAL)
+@command("command|count", 2, USUAL, acl="connection")
 def count(client: Client, argv: Argv) -> Reply:
     return len(client.host.commands.top)
 
@@ -48,10 +48,10 @@ def _find(client: Client, word: bytes) -> Command | None:
 # --- LIST -------------------------------------------------------------------------------------------------------------
 
 
-@command("command|list", -2, USUAL, tips="nondeterministic_output_order")
+@command("command|list", -2, USUAL, acl="connection", tips="nondeterministic_output_order")
 def list_(client: Client, argv: Argv) -> Reply:
     names = _filtered(client.host.commands.every(), argv)
-    return Members(name.encode() for name in names)
+    return [name.encode() for name in names]
 
 
 def _filtered(commands: Iterable[Command], argv: Argv) -> Iterable[str]:
@@ -74,7 +74,7 @@ def _filtered(commands: Iterable[Command], argv: Argv) -> Iterable[str]:
 # --- INFO -------------------------------------------------------------------------------------------------------------
 
 
-@command("command|info", -2, USUAL, tips="nondeterministic_output_order")
+@command("command|info", -2, USUAL, acl="connection", tips="nondeterministic_output_order")
 def info(client: Client, argv: Argv) -> Reply:
     if len(argv) == 2:
         return every(client, argv)
@@ -145,7 +145,7 @@ def _key_spec(spec: KeySpec) -> dict[bytes, Reply]:
 # --- DOCS -------------------------------------------------------------------------------------------------------------
 
 
-@command("command|docs", -2, USUAL, tips="nondeterministic_output_order")
+@command("command|docs", -2, USUAL, acl="connection", tips="nondeterministic_output_order")
 def docs_(client: Client, argv: Argv) -> Reply:
     available = [one.full_name for one in client.host.commands.every()]
     asked = [word.decode("latin-1") for word in argv[2:]] or None
@@ -168,13 +168,13 @@ def _as_reply(value: docs.Reply) -> Reply:
 # --- GETKEYS ----------------------------------------------------------------------------------------------------------
 
 
-@command("command|getkeys", -3, USUAL)
+@command("command|getkeys", -3, USUAL, acl="connection")
 def getkeys(client: Client, argv: Argv) -> Reply:
     _, positions = _keys_of(client, argv[2:])
     return [argv[2 + at] for at in positions]
 
 
-@command("command|getkeysandflags", -3, USUAL)
+@command("command|getkeysandflags", -3, USUAL, acl="connection")
 def getkeysandflags(client: Client, argv: Argv) -> Reply:
     found, positions = _keys_of(client, argv[2:])
     flags = _flags_by_position(found, argv[2:])

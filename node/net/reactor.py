@@ -28,7 +28,7 @@ UNLIMITED_BYTES = 16 * 1024
 class Connection:
     """A socket and its peer: the peer's `Transport`."""
 
-    __slots__ = ("_reactor", "dirty", "fd", "mask", "peer", "sent_bytes", "socket")
+    __slots__ = ("_reactor", "dirty", "ended", "fd", "mask", "peer", "sent_bytes", "socket")
 
     def __init__(self, reactor: "Reactor", socket: Socket, peer: Peer) -> None:
         self._reactor = reactor
@@ -38,6 +38,7 @@ class Connection:
         self.mask = READABLE | HUNG_UP
         self.sent_bytes = 0  # how much of the front of `peer.out` has left already
         self.dirty = False
+        self.ended = False
 
     def touch(self) -> None:
         if not self.dirty:
@@ -142,7 +143,7 @@ class Reactor:
             return  # what has been taken is served first
         if peer.parked is not None:
             if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
-                peer.close(CLOSE_NOW)
+                self._ended(connection)
             return
         if not mask & ~WRITABLE:
             return
@@ -154,10 +155,15 @@ class Reactor:
             peer.closing = CLOSE_NOW
             return
         if not data:
-            peer.closing = CLOSE_NOW
+            self._ended(connection)
             return
         self.received_bytes += len(data)
         peer.receive(data)
+
+    def _ended(self, connection: Connection) -> None:
+        """The other side sends no more. What this batch has made for it is sent, as far as the socket takes it."""
+        connection.ended = True
+        connection.peer.close(CLOSE_WHEN_SENT)
 
     def send_all(self) -> None:
         """Send what the batch left behind, close what is to be closed, see to what each socket is watched for."""
@@ -171,20 +177,20 @@ class Reactor:
 
     def _settle(self, connection: Connection) -> None:
         peer = connection.peer
-        if connection.fd not in self.connections:
-            return  # closed earlier in this batch
+        if self.connections.get(connection.fd) is not connection:
+            return  # closed earlier; its descriptor may belong to another by now
         if peer.out and peer.closing != CLOSE_NOW:
             if len(peer.out) > UNLIMITED_BYTES and peer.output_limit_exceeded(connection.unsent_bytes()):
                 peer.close(CLOSE_NOW)
             else:
                 self._send(connection)
         unsent = bool(peer.out)
-        if peer.closing == CLOSE_NOW or (peer.closing == CLOSE_WHEN_SENT and not unsent):
+        if peer.closing == CLOSE_NOW or (peer.closing and (not unsent or connection.ended)):
             self._close(connection, "")
             return
         if peer.more:
             self._busy.append(connection)
-        mask = HUNG_UP
+        mask = 0 if peer.closing else HUNG_UP  # nothing is read any more: a half-closed socket would report for ever
         if unsent:
             mask |= WRITABLE
         if peer.parked is None and not peer.closing:

@@ -254,7 +254,8 @@ class RequestParser:
         commands: list[Argv] = []
         buffer = self._buffer
         start = 0
-        if not self._missing and limit == ARGUMENTS_MAX and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
+        usual = self.trusted and limit == ARGUMENTS_MAX and not self._missing
+        if usual and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
             start = self._cut(buffer, commands)
         try:
             while start < len(buffer) and len(commands) < limit:

@@ -342,9 +342,9 @@ class Session(Peer, Generic[HostT]):
         self.limit_since_ms = 0
 
     def close(self, how: int = CLOSE_NOW) -> None:
-        """Ask for the end. Whoever is cut off at once no longer waits: what it waited for goes to the next."""
+        """Ask for the end. Whoever goes no longer waits: what it waited for is left to the next."""
         super().close(how)
-        if how == CLOSE_NOW and self.parked is not None:
+        if self.parked is not None:
             self.parked.cancelled(self)
             self.unpark()
             self.more = False
