@@ -7,16 +7,21 @@ its class (`client-output-buffer-limit`), at once or for too long; one whose inp
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from node.config.config import Config
+from node.config.values import OutputLimit
+from node.keyspace.keyspace import Keyspace
+from node.log import Log
 from node.net.peer import CLOSE_NOW
-from node.net.resp import Argv, Reply, encode_command
+from node.net.reactor import Reactor
+from node.net.resp import Argv, Reply, RequestParser, encode_command
 from node.net.session import Session, Waiting
-from node.platform import Socket
-from node.timers import Timer
+from node.platform import Platform, Socket
+from node.stats import Stats
+from node.timers import Timer, Timers
 
-if TYPE_CHECKING:
-    from node.server import Client, Server
+Client: TypeAlias = Session[Any]
 
 STRANGER_INPUT_BYTES_MAX = 1 << 20
 """What a client may have waiting before it has shown a password, whatever `client-query-buffer-limit` says."""
@@ -40,6 +45,21 @@ PROTECTED = (
 )
 
 
+class ClientsHost(Protocol):
+    """What the clients need of their node."""
+
+    platform: Platform
+    config: Config
+    log: Log
+    stats: Stats
+    timers: Timers
+    reactor: Reactor
+    keyspace: Keyspace
+
+    def new_parser(self) -> RequestParser: ...
+    def conditions_changed(self) -> None: ...
+
+
 class Pause(NamedTuple):
     """What is held back until when; `until_ms` is of the monotonic clock."""
 
@@ -56,42 +76,46 @@ class Postponed(Waiting):
     def __init__(self, clients: "Clients") -> None:
         self._clients = clients
 
-    def cancelled(self, session: "Client") -> None:
+    def cancelled(self, session: Client) -> None:
         self._clients.postponed.pop(session, None)
 
 
 class Clients:
     """The sessions of one node by id, and the rules they live by."""
 
-    def __init__(self, server: "Server") -> None:
-        self._server = server
+    def __init__(self, host: ClientsHost) -> None:
+        self._host = host
         self.sessions: dict[int, Client] = {}
         self.next_id = 1
         self.pauses: dict[str, Pause] = {}  # by purpose: "client" (CLIENT PAUSE), "failover", "shutdown"
         self.postponed: dict[Client, None] = {}  # in the order in which they came
         self._pause_timer: Timer | None = None
         self._idle_timer: Timer | None = None
+        config = host.config
+        config.on_change("timeout", lambda _timeout_s: self.watch_idle())
+        config.on_change("requirepass", self._password_changed)
+        config.on_change("proto-max-bulk-len", self._bulk_limit_changed)
 
     # --- coming ---------------------------------------------------------------------------------------------------
 
     def welcome(self, sock: Socket, addr: str, laddr: str, *, is_unix: bool) -> None:
         """Serve a connection that was just accepted, or tell it why not and close it."""
-        server = self._server
+        host = self._host
         refusal = self.refusal(addr, is_unix=is_unix)
         if refusal is not None:
-            server.stats.connections_rejected += 1
+            host.stats.connections_rejected += 1
             with suppress(OSError):
                 sock.send(refusal)
             sock.close()
             return
-        server.platform.keep_alive(sock, server.config["tcp-keepalive"])
+        host.platform.keep_alive(sock, host.config["tcp-keepalive"])
         client = self.add(addr, laddr)
         client.unix = is_unix
-        server.reactor.add(sock, client)
+        host.reactor.add(sock, client)
 
     def refusal(self, addr: str, *, is_unix: bool) -> bytes | None:
         """What somebody at `addr` is told instead of being served; None lets it in."""
-        config = self._server.config
+        config = self._host.config
         if len(self.sessions) >= config["maxclients"]:
             return TOO_MANY
         guarded = config["protected-mode"] and not config["requirepass"]
@@ -99,22 +123,32 @@ class Clients:
             return PROTECTED
         return None
 
-    def add(self, addr: str, laddr: str) -> "Client":
+    def add(self, addr: str, laddr: str) -> Client:
         """A session for a client that has just connected."""
-        server = self._server
-        client: Client = Session(server, self.next_id, server.keyspace.databases[0], server.new_parser())
+        host = self._host
+        client: Client = Session(host, self.next_id, host.keyspace.databases[0], host.new_parser())
         self.next_id += 1
         client.addr, client.laddr = addr, laddr
-        client.created_ms = client.last_active_ms = server.keyspace.now_ms
-        if server.config["requirepass"]:
+        client.created_ms = client.last_active_ms = host.keyspace.now_ms
+        if host.config["requirepass"]:
             client.set_authenticated(False)
         self.sessions[client.id] = client
-        server.stats.connections_received += 1
+        host.stats.connections_received += 1
         if self._idle_timer is None:
             self.watch_idle()
         return client
 
-    def lost(self, client: "Client") -> None:
+    def _password_changed(self, password: str) -> None:
+        """Whoever is in stays in; without a password everybody is."""
+        if not password:
+            for client in self.sessions.values():
+                client.set_authenticated(True)
+
+    def _bulk_limit_changed(self, bytes_max: int) -> None:
+        for client in self.sessions.values():
+            client.parser.bulk_bytes_max = bytes_max
+
+    def lost(self, client: Client) -> None:
         """A client's connection is gone."""
         self.sessions.pop(client.id, None)
         if client.role is not None:
@@ -122,13 +156,13 @@ class Clients:
 
     # --- looking --------------------------------------------------------------------------------------------------
 
-    def present(self) -> Iterator["Client"]:
+    def present(self) -> Iterator[Client]:
         """The clients that are not on their way out, oldest first."""
         return (client for client in self.sessions.values() if client.closing != CLOSE_NOW)
 
-    def describe(self, client: "Client", running: Argv | None = None) -> bytes:
+    def describe(self, client: Client, running: Argv | None = None) -> bytes:
         """The line of CLIENT LIST; `running` is the command that `client` runs at this moment."""
-        now_ms = self._server.keyspace.now_ms
+        now_ms = self._host.keyspace.now_ms
         waiting = client.commands[client.served :]
         arguments_bytes = client.parser.arguments_bytes + sum(map(len, running or ()))
         input_bytes = client.parser.waiting_bytes + sum(
@@ -154,38 +188,34 @@ class Clients:
 
     # --- leaving --------------------------------------------------------------------------------------------------
 
-    def kill(self, wanted: Callable[["Client"], bool]) -> int:
+    def kill(self, wanted: Callable[[Client], bool]) -> int:
         """Cut off the clients that are wanted; how many."""
         found = [client for client in self.present() if wanted(client)]
         for client in found:
             client.close(CLOSE_NOW)
         return len(found)
 
-    def output_limit_exceeded(self, client: "Client", pending_bytes: int) -> bool:
+    def output_limit_exceeded(self, client: Client, pending_bytes: int) -> bool:
         """True if `client` reads too slowly for its class."""
-        limits = self._server.config["client-output-buffer-limit"]
-        if client.kind == b"normal":
-            hard, soft, soft_s = limits.normal
-        else:
-            hard, soft, soft_s = limits.pubsub if client.kind == b"pubsub" else limits.replica
-        now_ms = self._server.keyspace.now_ms
+        hard, soft, soft_s = self._output_limit(client)
+        now_ms = self._host.keyspace.now_ms
         if not (hard and pending_bytes >= hard):
             if not soft or pending_bytes < soft:
                 client.limit_since_ms = 0
                 return False
             if not client.limit_since_ms:
                 client.limit_since_ms = now_ms
-                self._server.timers.after(soft_s * 1000 + 1, lambda: self._look_again(client))
+                self._host.timers.after(soft_s * 1000 + 1, lambda: self._look_again(client))
                 return False
             if now_ms - client.limit_since_ms <= soft_s * 1000:
                 return False
-        self._server.stats.output_limit_disconnections += 1
-        self._server.log.warning(
+        self._host.stats.output_limit_disconnections += 1
+        self._host.log.warning(
             f"Client {_text(self.describe(client))} scheduled to be closed ASAP for overcoming of output buffer limits."
         )
         return True
 
-    def _look_again(self, client: "Client") -> None:
+    def _look_again(self, client: Client) -> None:
         """Some time after a soft limit was passed: nothing more may have been written, so nobody else looks."""
         transport = client.transport
         if transport is None or client.closing == CLOSE_NOW or not client.limit_since_ms:
@@ -194,22 +224,20 @@ class Clients:
         if self.output_limit_exceeded(client, transport.unsent_bytes()):
             client.close(CLOSE_NOW)
         elif client.limit_since_ms == since_ms:  # that was later than what this timer stands for
-            left_ms = since_ms + self._soft_ms(client) + 1 - self._server.keyspace.now_ms
-            self._server.timers.after(max(1, left_ms), lambda: self._look_again(client))
+            left_ms = since_ms + self._output_limit(client).soft_s * 1000 + 1 - self._host.keyspace.now_ms
+            self._host.timers.after(max(1, left_ms), lambda: self._look_again(client))
 
-    def _soft_ms(self, client: "Client") -> int:
-        limits = self._server.config["client-output-buffer-limit"]
-        chosen = limits.normal if client.kind == b"normal" else limits.replica
-        seconds: int = (limits.pubsub if client.kind == b"pubsub" else chosen)[2]
-        return seconds * 1000
+    def _output_limit(self, client: Client) -> OutputLimit:
+        kind = "normal" if client.kind == b"master" else client.kind.decode()
+        return self._host.config.client_output_buffer_limit[kind]
 
-    def input_limit_exceeded(self, client: "Client", waiting_bytes: int) -> bool:
+    def input_limit_exceeded(self, client: Client, waiting_bytes: int) -> bool:
         """True if `client` has sent more than may wait to be served."""
-        bound = self._server.config["client-query-buffer-limit"]
+        bound = self._host.config["client-query-buffer-limit"]
         if waiting_bytes <= bound and (client.authenticated or waiting_bytes <= STRANGER_INPUT_BYTES_MAX):
             return False
-        self._server.stats.input_limit_disconnections += 1
-        self._server.log.warning(f"Closing client that reached max query buffer length: {_text(self.describe(client))}")
+        self._host.stats.input_limit_disconnections += 1
+        self._host.log.warning(f"Closing client that reached max query buffer length: {_text(self.describe(client))}")
         return True
 
     def watch_idle(self) -> None:
@@ -217,21 +245,21 @@ class Clients:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        timeout_ms = self._server.config["timeout"] * 1000
+        timeout_ms = self._host.config["timeout"] * 1000
         if not timeout_ms or not self.sessions:
             return
-        now_ms = self._server.keyspace.now_ms
+        now_ms = self._host.keyspace.now_ms
         next_ms = now_ms + timeout_ms
         for client in list(self.present()):
             if client.kind != b"normal" or client.parked is not None or client.role is not None:
                 continue
             due_ms = client.last_active_ms + timeout_ms
             if due_ms < now_ms:
-                self._server.log.verbose("Closing idle client")
+                self._host.log.verbose("Closing idle client")
                 client.close(CLOSE_NOW)
             else:
                 next_ms = min(next_ms, due_ms)
-        self._idle_timer = self._server.timers.after(next_ms - now_ms + 1, self.watch_idle)
+        self._idle_timer = self._host.timers.after(next_ms - now_ms + 1, self.watch_idle)
 
     # --- held back ------------------------------------------------------------------------------------------------
 
@@ -242,7 +270,7 @@ class Clients:
 
     def pause(self, purpose: str, writes_only: bool, duration_ms: float) -> None:
         """Hold commands back. A pause for the same purpose is only made stricter and longer."""
-        until_ms = self._server.timers.monotonic_ms() + duration_ms
+        until_ms = self._host.timers.monotonic_ms() + duration_ms
         old = self.pauses.get(purpose)
         if old is not None:
             writes_only, until_ms = writes_only and old.writes_only, max(until_ms, old.until_ms)
@@ -254,7 +282,7 @@ class Clients:
         if self.pauses.pop(purpose, None) is not None:
             self._pauses_changed()
 
-    def postpone(self, client: "Client") -> Reply:
+    def postpone(self, client: Client) -> Reply:
         """Hold back the command that `client` is about to run."""
         self.postponed[client] = None
         return client.park(Postponed(self))
@@ -265,21 +293,21 @@ class Clients:
             self._pause_timer = None
         if self.pauses:
             first_ms = min(pause.until_ms for pause in self.pauses.values())
-            self._pause_timer = self._server.timers.at(first_ms, self._pauses_over)
-        self._server.keyspace.paused = bool(self.pauses)
-        self._server.conditions_changed()
+            self._pause_timer = self._host.timers.at(first_ms, self._pauses_over)
+        self._host.keyspace.paused = bool(self.pauses)
+        self._host.conditions_changed()
         waiting, self.postponed = self.postponed, {}
         for client in waiting:  # whoever is still held back is postponed anew, in the same order
             client.run_again()
             client.unpark()
 
     def _pauses_over(self) -> None:
-        now_ms = self._server.timers.monotonic_ms()
+        now_ms = self._host.timers.monotonic_ms()
         self.pauses = {purpose: pause for purpose, pause in self.pauses.items() if pause.until_ms > now_ms}
         self._pauses_changed()
 
 
-def flags(client: "Client") -> str:
+def flags(client: Client) -> str:
     """The letters of CLIENT LIST's `flags`; N where there is nothing to say."""
     told = {
         "S": client.kind == b"replica",

@@ -119,9 +119,6 @@ class Authentication:
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         if client.authenticated or command.flags & NO_AUTH:
             return None
-        if not client.host.config["requirepass"]:  # there is none any more
-            client.set_authenticated(True)
-            return None
         return Failure(b"NOAUTH Authentication required.")
 
 

@@ -104,7 +104,7 @@ def hello(client: Client, argv: Argv) -> Reply:
     credentials, name = _hello_options(argv)
     if credentials is not None and not authenticate(client, *credentials):
         return WRONG_PASSWORD
-    if not client.authenticated and client.host.config["requirepass"]:
+    if not client.authenticated:
         raise CommandError(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
             "<user> <pass> option can be used to authenticate the client and select the RESP protocol version at the "

@@ -11,7 +11,7 @@ import trio
 
 from node import app
 from node.commands.family import FAMILIES
-from node.config import config as configuration
+from node.config import Config
 from node.log import Log
 from node.net.resp import OK, Argv, Reply
 from node.net.session import Waiting
@@ -281,6 +281,19 @@ def _own_address() -> str | None:
     return None if address.startswith("127.") else address
 
 
+def test_clients_of_a_unix_socket() -> None:
+    lines = []
+    for kind in (RedisServer, HexadServer):
+        with kind(unixsocket="node.sock", maxclients=5) as server:
+            with Wire(unix=str(server.directory / "node.sock")) as wire:
+                lines.append(described(wire("CLIENT", "INFO")))
+                address = lines[-1]["addr"]
+                assert wire("CLIENT", "KILL", address) == "OK" and wire.read_to_end() == b""
+    for name in ("addr", "laddr", "flags"):
+        theirs, ours = (line[name].rpartition("/")[2] for line in lines)
+        assert theirs == ours
+
+
 def test_hard_output_limit() -> None:
     options = ("client-output-buffer-limit", "normal 1000000 0 0")
     with HexadServer(**{options[0].replace("-", "_"): tuple(options[1].split())}) as server, server.wire() as wire:
@@ -366,7 +379,8 @@ def spread(client: Client, argv: Argv) -> Reply:
 @asynccontextmanager
 async def node() -> AsyncIterator[tuple[Server, Callable[[], Any]]]:
     """A node in this process that knows the commands above, and what opens connections to it."""
-    settings = configuration.from_words(["--port", str(free_port()), "--bind", "127.0.0.1"])
+    settings = Config()
+    settings.set([("bind", "127.0.0.1"), ("port", str(free_port()))])
     platform = Platform()
     server = app.build(platform, settings, Log(platform, lambda _text: None))
     table = CommandTable([*FAMILIES.specs.values(), *TEST_COMMANDS.specs.values()])
@@ -567,10 +581,10 @@ async def test_the_password_may_go() -> None:
     async with node() as (server, connect):
         early = await connect()
         assert await early("PING") == b"+PONG\r\n"
-        server.config["requirepass"] = "sesame"
+        server.config.set([("requirepass", "sesame")])
         late = await connect()
         assert await early("PING") == b"+PONG\r\n"  # who is in stays in
         assert await late("PING") == b"-NOAUTH Authentication required.\r\n"
-        server.config["requirepass"] = ""
+        server.config.set([("requirepass", "")])
         assert await late("PING") == b"+PONG\r\n"
         assert server.stats.errors == {"NOAUTH": 1}
