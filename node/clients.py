@@ -25,6 +25,8 @@ Client: TypeAlias = Session[Any]
 
 STRANGER_INPUT_BYTES_MAX = 1 << 20
 """What a client may have waiting before it has shown a password, whatever `client-query-buffer-limit` says."""
+IDLE_ROUND_MS_MIN = 1000
+"""Looking at all clients for idle ones need not be done more often: `timeout` counts seconds."""
 REPLY_BYTES = 16 * 1024
 """The size of Redis's reply buffer, which its output limits do not count: CLIENT LIST speaks of it."""
 SESSION_BYTES = 2048
@@ -90,6 +92,7 @@ class Clients:
         self.pauses: dict[str, Pause] = {}  # by purpose: "client" (CLIENT PAUSE), "failover", "shutdown"
         self.postponed: dict[Client, None] = {}  # in the order in which they came
         self._pause_timer: Timer | None = None
+        self._soft_timers: dict[int, Timer] = {}  # by client: when its soft output limit is to be looked at again
         self._idle_timer: Timer | None = None
         config = host.config
         config.on_change("timeout", lambda _timeout_s: self.watch_idle())
@@ -151,6 +154,9 @@ class Clients:
     def lost(self, client: Client) -> None:
         """A client's connection is gone."""
         self.sessions.pop(client.id, None)
+        timer = self._soft_timers.pop(client.id, None)
+        if timer is not None:
+            timer.cancel()
         if client.role is not None:
             client.role.lost()
 
@@ -205,7 +211,8 @@ class Clients:
                 return False
             if not client.limit_since_ms:
                 client.limit_since_ms = now_ms
-                self._host.timers.after(soft_s * 1000 + 1, lambda: self._look_again(client))
+                if client.id not in self._soft_timers:
+                    self._look_later(client, soft_s * 1000)
                 return False
             if now_ms - client.limit_since_ms <= soft_s * 1000:
                 return False
@@ -215,17 +222,20 @@ class Clients:
         )
         return True
 
+    def _look_later(self, client: Client, delay_ms: float) -> None:
+        self._soft_timers[client.id] = self._host.timers.after(max(0, delay_ms) + 1, lambda: self._look_again(client))
+
     def _look_again(self, client: Client) -> None:
         """Some time after a soft limit was passed: nothing more may have been written, so nobody else looks."""
+        del self._soft_timers[client.id]
         transport = client.transport
         if transport is None or client.closing == CLOSE_NOW or not client.limit_since_ms:
             return
-        since_ms = client.limit_since_ms
         if self.output_limit_exceeded(client, transport.unsent_bytes()):
             client.close(CLOSE_NOW)
-        elif client.limit_since_ms == since_ms:  # that was later than what this timer stands for
-            left_ms = since_ms + self._output_limit(client).soft_s * 1000 + 1 - self._host.keyspace.now_ms
-            self._host.timers.after(max(1, left_ms), lambda: self._look_again(client))
+        elif client.limit_since_ms:  # it was passed anew, later than this timer knew
+            due_ms = client.limit_since_ms + self._output_limit(client).soft_s * 1000
+            self._look_later(client, due_ms - self._host.keyspace.now_ms)
 
     def _output_limit(self, client: Client) -> OutputLimit:
         kind = "normal" if client.kind == b"master" else client.kind.decode()
@@ -259,7 +269,7 @@ class Clients:
                 client.close(CLOSE_NOW)
             else:
                 next_ms = min(next_ms, due_ms)
-        self._idle_timer = self._host.timers.after(next_ms - now_ms + 1, self.watch_idle)
+        self._idle_timer = self._host.timers.after(max(IDLE_ROUND_MS_MIN, next_ms - now_ms + 1), self.watch_idle)
 
     # --- held back ------------------------------------------------------------------------------------------------
 

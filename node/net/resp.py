@@ -257,6 +257,10 @@ class RequestParser:
         usual = self.trusted and limit == ARGUMENTS_MAX and not self._missing
         if usual and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
             start = self._cut(buffer, commands)
+            if start == len(buffer):
+                self._buffer = b""
+                self.waiting_bytes = 0
+                return commands
         try:
             while start < len(buffer) and len(commands) < limit:
                 before = start

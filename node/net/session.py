@@ -217,6 +217,8 @@ class Session(Peer, Generic[HostT]):
             if self.served < len(self.commands) and self.parked is None:
                 self.more = self.closing == OPEN
                 return
+            if not self.parser.waiting_bytes and self.parked is None:
+                return
 
     def _refuse(self, error: ProtocolError) -> None:
         text = str(error)

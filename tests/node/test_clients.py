@@ -284,11 +284,9 @@ def _own_address() -> str | None:
 def test_clients_of_a_unix_socket() -> None:
     lines = []
     for kind in (RedisServer, HexadServer):
-        with kind(unixsocket="node.sock", maxclients=5) as server:
-            with Wire(unix=str(server.directory / "node.sock")) as wire:
-                lines.append(described(wire("CLIENT", "INFO")))
-                address = lines[-1]["addr"]
-                assert wire("CLIENT", "KILL", address) == "OK" and wire.read_to_end() == b""
+        with kind(unixsocket="node.sock") as server, Wire(unix=str(server.directory / "node.sock")) as wire:
+            lines.append(described(wire("CLIENT", "INFO")))
+            assert wire("CLIENT", "KILL", lines[-1]["addr"]) == "OK" and wire.read_to_end() == b""
     for name in ("addr", "laddr", "flags"):
         theirs, ours = (line[name].rpartition("/")[2] for line in lines)
         assert theirs == ours
