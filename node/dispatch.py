@@ -158,6 +158,7 @@ class Paused:
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         if not self.mask(client.host) & command.flags or client.kind == b"replica":
             return None
+        client.last_command = command
         return client.host.clients.postpone(client)
 
 

@@ -189,7 +189,8 @@ def _keys_of(client: Client, argv: Argv) -> tuple[Command, list[int]]:
         raise CommandError("ERR The command has no key arguments")
     if not found.takes(len(argv)):
         raise CommandError("ERR Invalid number of arguments specified for command")
-    positions = found.key_positions(argv)
+    counted = [spec for spec in found.spec.keys if spec.find == "keynum"]
+    positions = found.key_positions(argv) if all(spec.positions(argv) for spec in counted) else []  # as Redis: or none
     if not positions and not found.flags & FLAGS["no_mandatory_keys"]:
         raise CommandError("ERR Invalid arguments specified for command")
     return found, positions or []

@@ -499,6 +499,8 @@ async def test_a_pause_of_writes_holds_writes_back_in_their_order() -> None:
         assert await boss("GET", "k") == b"$-1\r\n"
         assert await first.is_silent() and server.keyspace.dirty == 0
         numbers = [client.id for client in server.clients.postponed]
+        line = await boss("CLIENT", "LIST", "ID", numbers[0])
+        assert b" flags=b " in line and b" cmd=set " in line
         assert await boss("CLIENT", "UNBLOCK", numbers[0]) == b":0\r\n"  # it has not begun: it cannot be over
         assert await boss("CLIENT", "UNPAUSE") == b"+OK\r\n"
         assert await first.read() == b"+OK\r\n"

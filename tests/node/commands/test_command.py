@@ -5,11 +5,16 @@ from typing import Any
 
 import pytest
 
+from node import app
 from node.app import FAMILY_MODULES
 from node.commands.command import key_range
 from node.commands.family import FAMILIES
-from node.table import Command, _key_spec
-from tests.support import HexadServer, RedisServer, ReplyError, RespMap, RespSet, Simple, Wire
+from node.config import Config
+from node.log import Log
+from node.net.resp import OK
+from node.platform import Platform
+from node.table import MOVABLE_KEYS, Command, CommandTable, Registry, _key_spec
+from tests.support import HexadServer, RedisServer, ReplyError, RespMap, RespSet, Simple, Wire, encode
 
 NAME, ARITY, FLAGS, FIRST, LAST, STEP, ACL, TIPS, KEYS, SUBCOMMANDS = range(10)
 
@@ -139,3 +144,79 @@ def test_every_declared_command_can_be_described(wires: tuple[Wire, Wire]) -> No
     described = flatten(wires[1]("COMMAND"))
     assert described.keys() == FAMILIES.specs.keys()
     assert all(described[name][ARITY] == Command(spec).arity for name, spec in FAMILIES.specs.items())
+
+
+# --- keys of commands whose families are declared elsewhere: their facts, this module's logic -------------------------
+
+STAND_INS = Registry()
+for _name, _arity, _flags, _keys in (
+    ("mset", -3, "write denyoom", "@1/range:-1:2:0/OW+UPDATE"),
+    ("rename", 3, "write", "@1/range:0:1:0/RW+ACCESS+DELETE @2/range:0:1:0/OW+UPDATE"),
+    ("bitop", -4, "write denyoom", "@2/range:0:1:0/OW+UPDATE @3/range:-1:1:0/RO+ACCESS"),
+    ("blpop", -3, "write blocking", "@1/range:-2:1:0/RW+ACCESS+DELETE"),
+    ("zunionstore", -4, "write denyoom", "@1/range:0:1:0/OW+UPDATE @2/keynum:0:1:1/RO+ACCESS"),
+    ("eval", -3, "noscript stale may_replicate no_mandatory_keys", "@2/keynum:0:1:1/RW+ACCESS+UPDATE"),
+    ("xread", -4, "blocking readonly", "STREAMS@1/range:-1:1:2/RO+ACCESS"),
+    ("georadius_ro", -6, "readonly", "@1/range:0:1:0/RO+ACCESS"),
+    ("object|encoding", 3, "readonly", "@2/range:0:1:0/RO"),
+    ("publish", 3, "pubsub loading stale fast may_replicate", ""),
+    ("spublish", 3, "pubsub loading stale fast may_replicate", "@1/range:0:1:0/NOT_KEY"),
+    ("bitfield", -2, "write denyoom", "@1/range:0:1:0/RW+UPDATE+ACCESS+VARIABLE_FLAGS"),
+):
+    if "|" in _name:
+        STAND_INS.container(_name.partition("|")[0])
+    STAND_INS.command(_name, _arity, _flags, keys=_keys)(lambda _client, _argv: OK)
+
+KEY_LINES = [
+    "mset a 1 b 2 c 3",
+    "rename a b",
+    "bitop and d a b c",
+    "blpop a b c 5",
+    "zunionstore d 2 a b weights 1 2",
+    "zunionstore d 0 a b",
+    "zunionstore d 9 a b",
+    "zunionstore d x a b",
+    "eval s 2 a b c",
+    "eval s 0",
+    "eval s 5 a",
+    "eval s x a",
+    "xread streams a b 1 2",
+    "xread count 2 STREAMS a 1",
+    "xread count 2 nothing a b",
+    "object encoding a",
+    "publish a b",
+    "spublish a b",
+    "bitfield a get u8 0",
+    "bitfield a set u8 0 1",
+    "bitfield a incrby u8 0 1",
+    "set a b",
+    "set a b ex 5 get",
+    "get a",
+]
+
+
+@pytest.mark.parametrize("line", KEY_LINES)
+def test_keys_of_a_command_line(wires: tuple[Wire, Wire], line: str) -> None:
+    theirs, _ = wires
+    platform = Platform()
+    server = app.build(platform, Config(), Log(platform, lambda _text: None))
+    own = [spec for name, spec in FAMILIES.specs.items() if name.startswith(("command", "get", "set"))]
+    stand_ins = [spec for name, spec in STAND_INS.specs.items() if name not in {one.name for one in own}]
+    server.commands = CommandTable([*own, *stand_ins])
+    server.words = server.commands.by_word
+    try:
+        for subcommand in ("GETKEYS", "GETKEYSANDFLAGS"):
+            session = server.new_session()
+            session.resp3 = True
+            session.receive(encode("COMMAND", subcommand, *line.split()))
+            assert bytes(session.out) == theirs.raw("COMMAND", subcommand, *line.split()), subcommand
+        described = flatten(theirs("COMMAND", "INFO", line.split()[0]))
+        for name, shown in described.items():
+            found = server.commands.top.get(name)
+            if found is not None and name != "object":
+                first = [shown[FIRST], shown[LAST], shown[STEP]]
+                assert list(key_range(found.spec.keys)) == first
+                movable = Simple("movablekeys") in shown[FLAGS]
+                assert bool(found.flags & MOVABLE_KEYS) == movable
+    finally:
+        server.reactor.close()
