@@ -57,7 +57,7 @@ class RdbSource:
     def next_chunk(self, budget_ns: int) -> bytes | None:
         """The next bytes, never empty; None at the end.
 
-        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first. (One value is never cut.)
+        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first; a value is never cut.
         """
         if self._finished:
             return None
