@@ -1,6 +1,6 @@
 """Loading: an RDB's bytes into the keyspace, from a file at start or from a primary.
 
-`RdbLoader` is sans-IO and in slices: `feed` it what came, `step` it between requests. `load_at_start` drives it over
+`StreamLoader` is sans-IO and in slices: `feed` it what came, `step` it between requests. `load_at_start` drives it over
 the node's file while clients get -LOADING; `load_now` does the same while everybody waits (DEBUG RELOAD).
 
 A broken file is never taken in part: the node says where it is broken and what to do, and does not start.
@@ -16,6 +16,8 @@ from node.rdb.types import Entry
 
 STEP_KEYS = 1000
 """Keys between two looks at the clock: about a millisecond of short ones."""
+SLICE_NS = 1_000_000
+"""How long one slice of a load holds the loop while requests are served."""
 START_SLICE_NS = 10_000_000
 """Slices at start may be longer than between requests: all that clients can get is -LOADING."""
 READ_BYTES = 1024 * 1024
@@ -52,7 +54,7 @@ class Loading:
         }
 
 
-class RdbLoader:
+class StreamLoader:
     """Fills databases from an RDB that arrives piece by piece. They are empty, unless `merge` lets them hold keys.
 
     `drop_expired_ms`: keys that were past their deadline at this time are left out and counted (a primary's file);
@@ -62,17 +64,17 @@ class RdbLoader:
     def __init__(
         self,
         host: PersistenceHost,
+        databases: list[Database],
         *,
-        drop_expired_ms: int | None,
-        databases: list[Database] | None = None,
+        drop_expired_ms: int | None = None,
         merge: bool = False,
     ) -> None:
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
         self.keys_loaded = self.keys_expired = 0
         self.keys_step = 0  # how many keys the last step took
-        self._databases = host.keyspace.databases if databases is None else databases
-        self._db = self._databases[0]
+        self._databases = databases
+        self._db = databases[0]
         self._now_s = host.platform.now_ms() // 1000
         self._clock_ns = host.clock_ns
         self._log = host.log
@@ -106,7 +108,7 @@ class RdbLoader:
         """Take the next bytes; `step` loads them."""
         self._reader.feed(data)
 
-    def step(self, budget_ns: int, step_keys: int = STEP_KEYS) -> bool:
+    def step(self, budget_ns: int = SLICE_NS, step_keys: int = STEP_KEYS) -> bool:
         """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError."""
         reader, clock_ns = self._reader, self._clock_ns
         end_ns = clock_ns() + budget_ns
@@ -186,7 +188,7 @@ def _put_over(db: Database, entries: list[Entry]) -> None:
 # --- the node's file --------------------------------------------------------------------------------------------------
 
 
-async def load_at_start(host: PersistenceHost) -> RdbLoader | None:
+async def load_at_start(host: PersistenceHost) -> StreamLoader | None:
     """Load the node's RDB file; None if there is none. Raises LoadError.
 
     Clients may be connected: they get -LOADING, and INFO tells the progress.
@@ -217,7 +219,7 @@ async def load_at_start(host: PersistenceHost) -> RdbLoader | None:
     return load.loader
 
 
-def load_now(host: PersistenceHost, merge: bool = False) -> RdbLoader | None:
+def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:
     """Load the node's RDB file while everybody waits; None if there is none. Raises LoadError."""
     opened = _open(host, merge)
     if opened is None:
@@ -245,7 +247,8 @@ class _FileLoad:
         self.started_ns = host.clock_ns()
         now_ms = host.platform.now_ms()
         self.progress = Loading(now_ms // 1000, total_bytes)
-        self.loader = RdbLoader(host, drop_expired_ms=None if host.journal.relaying else now_ms, merge=merge)
+        limit_ms = None if host.journal.relaying else now_ms
+        self.loader = StreamLoader(host, host.keyspace.databases, drop_expired_ms=limit_ms, merge=merge)
 
     def read_bytes(self) -> int:
         """Clients are looked after each time so much has been read."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.persistence.loader import LoadError, RdbLoader, load_at_start, load_now
+from node.persistence.loader import LoadError, StreamLoader, load_at_start, load_now
 from node.persistence.reload import reload
 from node.persistence.source import RdbSource
 from node.rdb.codec import RdbError
@@ -43,8 +43,8 @@ def rdb_of(node: Node) -> bytes:
     return b"".join(iter(lambda: source.next_chunk(1 << 40), None))
 
 
-def load(node: Node, data: bytes, piece_bytes: int = 1 << 20, drop_expired_ms: int | None = 0) -> RdbLoader:
-    loader = RdbLoader(node.server, drop_expired_ms=drop_expired_ms)
+def load(node: Node, data: bytes, piece_bytes: int = 1 << 20, drop_expired_ms: int | None = 0) -> StreamLoader:
+    loader = StreamLoader(node.server, node.server.keyspace.databases, drop_expired_ms=drop_expired_ms)
     for at in range(0, len(data), piece_bytes):
         loader.feed(data[at : at + piece_bytes])
         while loader.step(0):
