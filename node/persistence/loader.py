@@ -252,19 +252,19 @@ class _FileLoad:
 
     def read_bytes(self) -> int:
         """Clients are looked after each time so much has been read."""
-        interval_bytes: int = self.host.config["loading-process-events-interval-bytes"]
+        interval_bytes: int = self.host.config.loading_process_events_interval_bytes
         return min(READ_BYTES, interval_bytes)
 
     def step(self, budget_ns: int) -> bool:
         loader = self.loader
-        more = loader.step(budget_ns, 1 if self.host.config["key-load-delay"] else STEP_KEYS)
+        more = loader.step(budget_ns, 1 if self.host.config.key_load_delay else STEP_KEYS)
         self.progress.loaded_bytes = loader.loaded_bytes
         self.progress.rdb_used_memory = int(loader.aux.get(b"used-mem", b"0"))
         return more
 
     async def nap(self) -> None:
         """`key-load-delay`: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us: int = self.host.config["key-load-delay"]
+        delay_us: int = self.host.config.key_load_delay
         if delay_us:
             keys = self.loader.keys_step
             delay_ms = keys * (delay_us if delay_us > 0 else -1 / delay_us) / 1000
@@ -286,7 +286,7 @@ class _FileLoad:
 
 
 def _open(host: PersistenceHost, merge: bool = False) -> tuple[IO[bytes], _FileLoad] | None:
-    path = path_of(host, host.config["dbfilename"])
+    path = path_of(host, host.config.dbfilename)
     platform = host.platform
     try:
         if not platform.exists(path):

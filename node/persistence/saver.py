@@ -61,6 +61,8 @@ class Saver:
         self._files = 0
         self._timer: Timer | None = None
         host.keyspace.dirty_reached = self._look_soon
+        for name in ("save", "stop-writes-on-bgsave-error"):
+            host.config.on_change(name, self._settings_changed)
 
     @property
     def changes(self) -> int:
@@ -101,7 +103,7 @@ class Saver:
     def flushed(self) -> None:
         """FLUSHALL has emptied the data set (and not yet counted its change): the file must not bring it back."""
         self.cancel_background()
-        if self.host.config["save"]:
+        if self.host.config.save:
             self.save()
 
     # --- in the background ----------------------------------------------------------------------------------------
@@ -224,21 +226,21 @@ class Saver:
         host = self.host
         number, self._files = self._files, self._files + 1
         temporary = f"temp-{host.platform.pid}{f'-{number}' if number else ''}.rdb"
-        path = path_of(host, host.config["dbfilename"])
-        return RdbFile(host.platform, path, path_of(host, temporary), host.config["rdb-save-incremental-fsync"])
+        path = path_of(host, host.config.dbfilename)
+        return RdbFile(host.platform, path, path_of(host, temporary), host.config.rdb_save_incremental_fsync)
 
     def _log_failure(self, error: OSError) -> None:
         host = self.host
-        path = path_of(host, host.config["dbfilename"])
+        path = path_of(host, host.config.dbfilename)
         host.log.warning(f"Write error saving DB on disk ({path}): {error.strerror or error}")
 
     def _slice_ns(self) -> int:
         """Where each key is to be slow, a slice holds as few as can be."""
-        return 0 if self.host.config["rdb-key-save-delay"] else SLICE_NS
+        return 0 if self.host.config.rdb_key_save_delay else SLICE_NS
 
     def _delay_s(self, keys: int) -> float:
         """`rdb-key-save-delay`, for so many keys: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us: int = self.host.config["rdb-key-save-delay"]
+        delay_us: int = self.host.config.rdb_key_save_delay
         return keys * (delay_us if delay_us >= 0 else -1 / delay_us) / 1e6
 
     # --- save points ----------------------------------------------------------------------------------------------
@@ -247,8 +249,7 @@ class Saver:
         """Look when the running command is over: it may be one of a transaction."""
         self._set_timer(self.host.timers.monotonic_ms())
 
-    def settings_changed(self) -> None:
-        """`save` or `stop-writes-on-bgsave-error` has been set."""
+    def _settings_changed(self, _value: object) -> None:
         self.host.conditions_changed()
         self.look()
 
@@ -263,7 +264,7 @@ class Saver:
             self.begin_background()
             return
         retry_ms = -math.inf if self.last_background_ok else self._retry_ms
-        verdict = judge(host.config["save"], self.changes, host.timers.monotonic_ms(), self._saved_ms, retry_ms)
+        verdict = judge(host.config.save, self.changes, host.timers.monotonic_ms(), self._saved_ms, retry_ms)
         if verdict.point is not None:
             seconds, changes = verdict.point
             host.log.notice(f"{changes} changes in {seconds} seconds. Saving...")
@@ -294,7 +295,7 @@ class Saver:
     def refuses_writes(self) -> bool:
         """`stop-writes-on-bgsave-error`: the data set cannot be saved though it is to be."""
         config = self.host.config
-        return not self.last_background_ok and config["stop-writes-on-bgsave-error"] and bool(config["save"])
+        return not self.last_background_ok and config.stop_writes_on_bgsave_error and bool(config.save)
 
     def info(self) -> dict[str, int | str]:
         """The fields of INFO's persistence section up to those of the append-only file, in order."""

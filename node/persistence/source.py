@@ -39,7 +39,7 @@ class RdbSource:
         self._finished = False
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
-        self._writer = RdbWriter(compress=config["rdbcompression"], checksum=config["rdbchecksum"])
+        self._writer = RdbWriter(compress=config.rdbcompression, checksum=config.rdbchecksum)
         aux = aux_fields(
             redis_version=REDIS_VERSION,
             created_s=host.platform.now_ms() // 1000,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from node import app
-from node.config import config as configuration
+from node.config.config import Config
 from node.log import Log
 from node.platform import Platform
 from node.server import Server
@@ -41,14 +41,14 @@ class Node:
         **options: Any,
     ) -> None:
         self.lines: list[str] = []
-        config = configuration.default()
+        config = Config()
         values = {
             "dir": str(directory),
             "save": [],
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         for name, value in values.items():
-            config[name] = value
+            config.put(name, value)
         platform = platform or Platform()
         self.server = app.build(platform, config, Log(platform, self.lines.append))
         self.saver = self.server.saver

@@ -46,7 +46,7 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nursery]:
 
 def saved(node: Node) -> object:
     """What the file holds."""
-    again = Node(Path(node.server.config["dir"]))
+    again = Node(Path(node.server.config.dir))
     load_now(again.server)
     again.close()
     return content(again.server)
@@ -121,7 +121,7 @@ async def test_one_at_a_time(nodes: Nursery) -> None:
     info = node.saver.info()
     assert (info["rdb_bgsave_in_progress"], info["current_save_keys_total"]) == (1, 100)
     assert (info["rdb_current_bgsave_time_sec"], info["rdb_last_bgsave_time_sec"]) == (0, -1)
-    node.server.config["rdb-key-save-delay"] = 0
+    node.server.config.put("rdb-key-save-delay", 0)
     await until_done(node)
     assert node(b"BGSAVE") == b"+Background saving started\r\n"
     await until_done(node)
@@ -197,11 +197,9 @@ async def test_full_disk(nodes: Nursery, room: int) -> None:
     assert node(b"SET", b"a", b"3").startswith(refusal)
     assert node(b"PING").startswith(refusal)
     assert node(b"GET", b"a") == b"$1\r\n2\r\n"
-    node.server.config["stop-writes-on-bgsave-error"] = False
-    node.saver.settings_changed()
+    node.server.config.set([("stop-writes-on-bgsave-error", "no")])
     assert node(b"SET", b"a", b"4") == b"+OK\r\n"
-    node.server.config["stop-writes-on-bgsave-error"] = True
-    node.saver.settings_changed()
+    node.server.config.set([("stop-writes-on-bgsave-error", "yes")])
     assert node(b"SET", b"a", b"5").startswith(refusal)
     platform.room = 1 << 40
     node(b"BGSAVE")
@@ -304,7 +302,18 @@ async def test_incremental_fsync(nodes: Nursery) -> None:
         node(b"SET", b"%d" % number, b"x" * 1_000_000)
     node(b"SAVE")
     assert platform.done.count("fsync") == 3
-    node.server.config["rdb-save-incremental-fsync"] = False
+    node.server.config.put("rdb-save-incremental-fsync", False)
     platform.done.clear()
     node(b"SAVE")
     assert platform.done.count("fsync") == 1
+
+
+async def test_config_set_save_takes_effect_at_once(nodes: Nursery, mock_clock: trio.testing.MockClock) -> None:
+    mock_clock.rate = 0
+    node = nodes.node()
+    node(b"SET", b"a", b"1")
+    mock_clock.jump(100)
+    node.server.config.set([("save", "60 1")])
+    assert node.saver.background is not None
+    while node.saver.background is not None:
+        await trio.testing.wait_all_tasks_blocked()
