@@ -14,7 +14,7 @@ from node.commands import connection, persistence, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
-from node.persistence.loader import load_at_start
+from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.server import Server
@@ -33,7 +33,8 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
 
 @asynccontextmanager
 async def running(server: Server) -> AsyncIterator[None]:
-    """Run a node that has been built, until the block ends. Raises CannotListen."""
+    """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen."""
+    about_to_load(server)
     listeners = listening.open_all(server)
     try:
         async with trio.open_nursery() as nursery:

@@ -167,15 +167,16 @@ class StreamLoader:
         if field.name == b"redis-ver":
             self._log.notice(f"Loading RDB produced by version {field.value.decode('utf-8', 'replace')}")
         elif field.name == b"ctime":
-            self._log.notice(f"RDB age {max(0, self._now_s - _number(field))} seconds")
+            self._log.notice(f"RDB age {max(0, self._now_s - _number(field.value))} seconds")
         elif field.name == b"used-mem":
-            self._log.notice(f"RDB memory usage when created {_number(field) / (1 << 20):.2f} Mb")
-        elif field.name == b"aof-base" and _number(field):
+            self._log.notice(f"RDB memory usage when created {_number(field.value) / (1 << 20):.2f} Mb")
+        elif field.name == b"aof-base" and _number(field.value):
             self._log.notice("RDB is base AOF")
 
 
-def _number(field: Aux) -> int:
-    return int(field.value) if field.value.isdigit() else 0
+def _number(value: bytes) -> int:
+    """A field that only informs: 0 where it is no number."""
+    return int(value) if value.isdigit() and len(value) < 20 else 0
 
 
 def _put_over(db: Database, entries: list[Entry]) -> None:
@@ -188,34 +189,31 @@ def _put_over(db: Database, entries: list[Entry]) -> None:
 # --- the node's file --------------------------------------------------------------------------------------------------
 
 
+def about_to_load(host: PersistenceHost) -> None:
+    """The node may be reached before its data set is there: clients get -LOADING from now on."""
+    host.loading = Loading(host.platform.now_ms() // 1000, 0)
+    host.conditions_changed()
+
+
 async def load_at_start(host: PersistenceHost) -> StreamLoader | None:
     """Load the node's RDB file; None if there is none. Raises LoadError.
 
-    Clients may be connected: they get -LOADING, and INFO tells the progress.
+    Clients may be connected: they get -LOADING until this is over, and INFO tells the progress.
     """
-    opened = _open(host)
-    if opened is None:
-        return None
-    file, load = opened
-    platform = host.platform
-    host.loading = load.progress
-    host.conditions_changed()
     try:
+        opened = _open(host)
+        if opened is None:
+            return None
+        file, load = opened
+        host.loading = load.progress
+        host.conditions_changed()
         with file:
-            while data := await platform.in_thread(file.read, load.read_bytes()):
-                load.loader.feed(data)
-                while load.step(START_SLICE_NS):
-                    await platform.checkpoint()
-                    await load.nap()
-                await load.nap()
-            load.loader.finish()
-    except (RdbError, OSError) as error:
-        raise load.failure(error) from error
+            await load.run(file)
     finally:
         host.loading = None
         host.conditions_changed()
     load.report()
-    platform.settle_memory()
+    host.platform.settle_memory()
     return load.loader
 
 
@@ -225,15 +223,8 @@ def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:
     if opened is None:
         return None
     file, load = opened
-    try:
-        with file:
-            while data := file.read(READ_BYTES):
-                load.loader.feed(data)
-                while load.step(START_SLICE_NS):
-                    pass
-            load.loader.finish()
-    except (RdbError, OSError) as error:
-        raise load.failure(error) from error
+    with file:
+        load.run_now(file)
     load.report()
     return load.loader
 
@@ -255,11 +246,36 @@ class _FileLoad:
         interval_bytes: int = self.host.config.loading_process_events_interval_bytes
         return min(READ_BYTES, interval_bytes)
 
+    async def run(self, file: IO[bytes]) -> None:
+        """Load it all, between requests."""
+        platform = self.host.platform
+        try:
+            while data := await platform.in_thread(file.read, self.read_bytes()):
+                self.loader.feed(data)
+                while self.step(START_SLICE_NS):
+                    await platform.checkpoint()
+                    await self.nap()
+                await self.nap()
+            self.loader.finish()
+        except (RdbError, OSError) as error:
+            raise self.failure(error) from error
+
+    def run_now(self, file: IO[bytes]) -> None:
+        """Load it all, while everybody waits."""
+        try:
+            while data := file.read(READ_BYTES):
+                self.loader.feed(data)
+                while self.step(START_SLICE_NS):
+                    pass
+            self.loader.finish()
+        except (RdbError, OSError) as error:
+            raise self.failure(error) from error
+
     def step(self, budget_ns: int) -> bool:
         loader = self.loader
         more = loader.step(budget_ns, 1 if self.host.config.key_load_delay else STEP_KEYS)
         self.progress.loaded_bytes = loader.loaded_bytes
-        self.progress.rdb_used_memory = int(loader.aux.get(b"used-mem", b"0"))
+        self.progress.rdb_used_memory = _number(loader.aux.get(b"used-mem", b""))
         return more
 
     async def nap(self) -> None:

@@ -10,8 +10,6 @@ Changes are counted by `keyspace.dirty`, which never goes back: what is unsaved 
 import math
 from collections.abc import Callable
 
-import trio
-
 from node.keyspace.keyspace import NEVER
 from node.persistence.host import PersistenceHost, path_of
 from node.persistence.rdbfile import RdbFile
@@ -22,8 +20,8 @@ from node.timers import Timer
 SLICE_NS = 1_000_000
 """How long a background save holds the loop at a time."""
 WHOLE_NS = 1 << 60
-NAP_S_MAX = 0.1
-"""`rdb-key-save-delay` is slept in pieces of this size at most, so that changing it takes effect soon."""
+NAP_MS_MAX = 100
+"""`rdb-key-save-delay` is slept in such pieces at most, so that a change of it, and calling off, take effect soon."""
 
 
 class CalledOff(Exception):
@@ -37,8 +35,7 @@ class BackgroundSave:
         self.source = source
         self.dirty = dirty  # the count of changes that it covers
         self.started_ms = started_ms
-        self.wanted = True
-        self.scope = trio.CancelScope()
+        self.wanted = True  # looked at after each wait
 
 
 class Saver:
@@ -79,7 +76,7 @@ class Saver:
         try:
             file = self._new_file()
             while (chunk := source.next_chunk(WHOLE_NS)) is not None:
-                host.platform.block(self._delay_s(source.keys_step))
+                host.platform.block(self._delay_ms(source.keys_step) / 1000)
                 file.write(chunk)
             file.seal()
             file.install()
@@ -135,14 +132,12 @@ class Saver:
         self.background = None
         run.wanted = False
         run.source.close()
-        run.scope.cancel()
         self.host.log.warning("Background saving terminated by signal 10")  # the words of a killed child
         self.look()
 
     async def _run(self, run: BackgroundSave) -> None:
         try:
-            with run.scope:
-                await self._write(run)
+            await self._write(run)
         except CalledOff:
             return
         except OSError as error:
@@ -176,12 +171,13 @@ class Saver:
 
     async def _pause(self, run: BackgroundSave) -> None:
         """Let requests be served, and sleep as long as `rdb-key-save-delay` asks for."""
-        end_ms = self.host.timers.monotonic_ms()
-        await self.host.platform.checkpoint()
+        platform, monotonic_ms = self.host.platform, self.host.timers.monotonic_ms
+        began_ms = monotonic_ms()
+        await platform.checkpoint()
         self._check(run)
         keys = run.source.keys_step
-        while (left_s := self._delay_s(keys) - (self.host.timers.monotonic_ms() - end_ms) / 1000) > 0:
-            await trio.sleep(min(left_s, NAP_S_MAX))
+        while (left_ms := began_ms + self._delay_ms(keys) - monotonic_ms()) > 0:
+            await platform.sleep_until_ms(monotonic_ms() + min(left_ms, NAP_MS_MAX))
             self._check(run)
 
     @staticmethod
@@ -238,10 +234,10 @@ class Saver:
         """Where each key is to be slow, a slice holds as few as can be."""
         return 0 if self.host.config.rdb_key_save_delay else SLICE_NS
 
-    def _delay_s(self, keys: int) -> float:
+    def _delay_ms(self, keys: int) -> float:
         """`rdb-key-save-delay`, for so many keys: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us: int = self.host.config.rdb_key_save_delay
-        return keys * (delay_us if delay_us >= 0 else -1 / delay_us) / 1e6
+        delay_us = self.host.config.rdb_key_save_delay
+        return keys * (delay_us if delay_us >= 0 else -1 / delay_us) / 1000
 
     # --- save points ----------------------------------------------------------------------------------------------
 

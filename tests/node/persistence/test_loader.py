@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.persistence.loader import LoadError, StreamLoader, load_at_start, load_now
+from node.persistence.loader import LoadError, Loading, StreamLoader, load_at_start, load_now
 from node.persistence.reload import reload
 from node.persistence.source import RdbSource
 from node.rdb.codec import RdbError
@@ -151,6 +151,16 @@ def test_a_file_of_redis(redis_server: Callable[..., RedisServer], tmp_path: Pat
     node.close()
 
 
+def test_aux_fields_that_make_no_sense(node: Node) -> None:
+    writer = RdbWriter()
+    writer.header([(b"ctime", b"soon"), (b"used-mem", b"9" * 5000), (b"repl-stream-db", b"x"), (b"repl-id", b"y")])
+    writer.footer()
+    (Path(node.server.config.dir) / "dump.rdb").write_bytes(writer.take())
+    loader = load_now(node.server)
+    assert loader is not None and loader.replication is None
+    assert "RDB memory usage when created 0.00 Mb" in node.log
+
+
 async def test_load_at_start(node: Node, tmp_path: Path) -> None:
     assert await load_at_start(node.server) is None
     fill(node)
@@ -199,3 +209,17 @@ async def test_reload(node: Node) -> None:
     assert reload(node.server, node.saver, save=False, flush=False, merge=True)
     before[0][b"new"] = (b"1", None)
     assert content(node.server) == before
+
+
+def test_progress() -> None:
+    progress = Loading(100, 1000)
+    assert progress.info(101)["loading_eta_seconds"] == 1
+    progress.loaded_bytes = 250
+    assert progress.info(110) == {
+        "loading_start_time": 100,
+        "loading_total_bytes": 1000,
+        "loading_rdb_used_mem": 0,
+        "loading_loaded_bytes": 250,
+        "loading_loaded_perc": "25.00",
+        "loading_eta_seconds": 30,
+    }
