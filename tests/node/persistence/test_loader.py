@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from node.datatypes.digest import add_database
 from node.persistence.loader import LoadError, Loading, StreamLoader, load_at_start, load_now
 from node.persistence.reload import reload
 from node.persistence.source import RdbSource
@@ -123,8 +124,16 @@ def test_where_the_writer_stood_in_replication(node: Node, tmp_path: Path) -> No
     assert load(Node(tmp_path), rdb_of(node)).replication is None
 
 
-def test_a_file_of_redis(redis_server: Callable[..., RedisServer], tmp_path: Path) -> None:
-    server = redis_server(directory=tmp_path, enable_debug_command="yes")
+def digest_of(node: Node) -> str:
+    """What DEBUG DIGEST shows."""
+    digest = bytes(20)
+    for index, keys in content(node.server).items():
+        digest = add_database(digest, index, ((key, value, ms is not None) for key, (value, ms) in keys.items()))
+    return digest.hex()
+
+
+async def test_a_file_of_redis(redis_server: Callable[..., RedisServer]) -> None:
+    server = redis_server(enable_debug_command="yes")
     with server.wire() as wire:
         wire("DEBUG", "POPULATE", 1000, "key", 100)
         wire("SET", "a", "x", "PXAT", FAR_MS)
@@ -132,7 +141,8 @@ def test_a_file_of_redis(redis_server: Callable[..., RedisServer], tmp_path: Pat
         wire("SELECT", 3)
         wire("SET", "{t}b", b"\0" * 10000)
         wire("SAVE")
-    node = Node(tmp_path)
+        digest = wire("DEBUG", "DIGEST").text
+    node = Node(server.directory)
     assert load_now(node.server) is not None
     keys = content(node.server)
     assert len(keys[0]) == 1002
@@ -140,6 +150,11 @@ def test_a_file_of_redis(redis_server: Callable[..., RedisServer], tmp_path: Pat
     assert keys[0][b"n"] == (b"17", None)
     assert keys[0][b"key:7"] == (b"value:7" + b"\0" * 93, None)
     assert keys[3] == {b"{t}b": (b"\0" * 10000, None)}
+    assert digest_of(node) == digest
+    assert node(b"SAVE") == b"+OK\r\n"
+    server.restart()
+    with server.wire() as wire:
+        assert wire("DEBUG", "DIGEST") == digest
     for phrase in (
         r"Loading RDB produced by version 7.0.15",
         "RDB age ",

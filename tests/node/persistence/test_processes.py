@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,25 @@ def test_replies_are_those_of_redis(hexad_server: Start, redis_server: StartRedi
         ):  # fmt: skip
             assert mine.raw(*words) == yours.raw(*words), words
         assert abs(mine("LASTSAVE") - yours("LASTSAVE")) <= 3
+
+
+def test_writes_are_refused_in_the_words_of_redis(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "theirs").mkdir()
+    with (
+        HexadServer(directory=tmp_path / "ours", save=("3600", "1000")) as ours,
+        RedisServer(directory=tmp_path / "theirs", save=("3600", "1000")) as theirs,
+        ours.wire() as mine,
+        theirs.wire() as yours,
+    ):
+        for server, wire in ((ours, mine), (theirs, yours)):
+            shutil.rmtree(server.directory)
+            assert wire("SAVE") == ReplyError("ERR")
+            assert wire("SET", "a", "1") == "OK"
+            assert wire("BGSAVE") == "Background saving started"
+            wait_until(lambda wire=wire: isinstance(wire("SET", "a", "1"), ReplyError), 10, "MISCONF")
+        for words in (("SET", "a", "3"), ("PING",), ("GET", "a"), ("LASTSAVE", "x")):
+            assert mine.raw(*words) == yours.raw(*words), words
 
 
 def test_killed_while_it_saves(hexad_server: Start) -> None:
