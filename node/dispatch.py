@@ -134,6 +134,24 @@ class Redirection:
         return client.host.cluster.redirect(client, command, argv)
 
 
+class Unsaved:
+    """`stop-writes-on-bgsave-error`: a primary that cannot save takes no writes, and says so to who PINGs it."""
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.saver is not None and server.saver.refuses_writes else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        server = client.host
+        if not self.mask(server) or server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
+            return None
+        return Failure(
+            b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. "
+            b"Commands that may modify the data set are disabled, because this instance is configured to report "
+            b"errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the "
+            b"Redis logs for details about the RDB error."
+        )
+
+
 class Loading:
     """A data set is being loaded: only what does not look at it."""
 
@@ -162,7 +180,13 @@ class Paused:
         return client.host.clients.postpone(client)
 
 
-GUARDS: tuple[Guard, ...] = (Authentication(), Redirection(), Loading(), Paused())
+GUARDS: tuple[Guard, ...] = (
+    Authentication(),
+    Redirection(),
+    Unsaved(),
+    Loading(),
+    Paused(),
+)
 
 
 def install(server: Server) -> None:
