@@ -82,7 +82,7 @@ class Expiry:
         keyspace = self._keyspace
         if not self._in_round and keyspace.next_deadline_ms > now_ms:
             return keyspace.next_deadline_ms
-        if not self.enabled:
+        if not self.enabled or keyspace.obeying:
             return now_ms + OBEYING_CHECK_MS
         began_ns = self._clock_ns()
         end_ns = began_ns + budget_ns
@@ -103,11 +103,12 @@ class Expiry:
         if self._seen:
             share = self._expired * 100 / self._seen
             self.stale_percent += (share - self.stale_percent) * AVERAGE_WEIGHT
-        if done:
-            return self._finish(now_ms)
-        self.time_cap_reached += 1
         percent = self.busy_percent if stale else CALM_PERCENT
-        return now_ms + max(1, spent_ns * (100 - percent) // percent // 1_000_000)
+        rested_ms = now_ms - (-spent_ns * (100 - percent) // percent // 1_000_000)
+        if done:
+            return max(self._finish(), rested_ms)
+        self.time_cap_reached += 1
+        return rested_ms
 
     def _begin(self, now_ms: int) -> None:
         self._in_round = True
@@ -116,13 +117,12 @@ class Expiry:
         self._next_ms = NEVER_MS
         self._keyspace.next_deadline_ms = NEVER_MS  # from here on it catches the deadlines set during the round
 
-    def _finish(self, now_ms: int) -> int:
+    def _finish(self) -> int:
+        """The round is over; when the next one may begin."""
         keyspace = self._keyspace
         self._in_round = False
         keyspace.next_deadline_ms = min(keyspace.next_deadline_ms, self._next_ms)
-        if keyspace.next_deadline_ms == NEVER_MS:
-            return NEVER_MS
-        return max(keyspace.next_deadline_ms, self._earliest_ms(), now_ms + 1)
+        return max(keyspace.next_deadline_ms, self._earliest_ms())
 
     def _slice(self, now_ms: int, end_ns: int) -> bool:
         """Visit slots until the time is over; True at the round's end."""

@@ -263,7 +263,7 @@ def _near(expected: bytes, got: bytes, tolerance: int) -> bool:
     if not (expected[:1] == got[:1] == b":"):
         return False
     first, second = int(expected[1:]), int(got[1:])
-    return first > 0 and second >= 0 and abs(first - second) <= tolerance or (first == 0 and 0 <= second <= tolerance)
+    return (first > 0 and second >= 0 and abs(first - second) <= tolerance) or (first == 0 and 0 <= second <= tolerance)
 
 
 @pytest.fixture(scope="module")
