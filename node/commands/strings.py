@@ -15,7 +15,7 @@ from node.commands.arguments import (
 from node.commands.family import command
 from node.datatypes import strings
 from node.datatypes.numbers import INT64_MAX, INT64_MIN, format_long_double, parse_int, parse_long_double
-from node.keyspace.database import WRONG_TYPE, Database
+from node.keyspace.database import WRONG_TYPE, Database, Value
 from node.net.resp import OK, Argv, CommandError, Encoded, Reply
 from node.server import Client
 
@@ -264,6 +264,10 @@ def msetnx(client: Client, argv: Argv) -> Reply:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
+DIGITS_SURE = 18
+"""A text of so many digits is a 64-bit integer, whatever they are."""
+
+
 def _add(client: Client, key: bytes, delta: int) -> Reply:
     db = client.db
     value = db.peek(key)
@@ -271,16 +275,27 @@ def _add(client: Client, key: bytes, delta: int) -> Reply:
         number = delta
         db.set(key, b"%d" % number)
     else:
-        if type(value) is not bytes and type(value) is not bytearray:
-            raise WRONG_TYPE
-        old = parse_int(value)
-        if old is None:
-            raise NOT_AN_INTEGER
-        number = old + delta
+        number = _number(value) + delta
         if not INT64_MIN <= number <= INT64_MAX:
             raise CommandError("ERR increment or decrement would overflow")
         db.replace(key, b"%d" % number)
-    db.changed(key, "incrby", "$")
+    keyspace = db.keyspace
+    if keyspace.listening:
+        db.changed(key, "incrby", "$")
+    else:
+        keyspace.dirty += 1
+    return number
+
+
+def _number(value: Value) -> int:
+    if type(value) is bytes:
+        if value.isdigit() and len(value) <= DIGITS_SURE and value[0] != 48:
+            return int(value)
+    elif type(value) is not bytearray:
+        raise WRONG_TYPE
+    number = parse_int(value)
+    if number is None:
+        raise NOT_AN_INTEGER
     return number
 
 

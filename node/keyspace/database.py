@@ -80,7 +80,7 @@ class Database:
 
     def read(self, key: bytes) -> Value | None:
         """The value of `key` for a command that reads: counts a hit or a miss, and is an access."""
-        slot = self.slots[(slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383)]
+        slot = self.slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
         if slot is not None:
             value = slot.values.get(key)
             if value is not None and (key not in slot.deadlines or self._alive(slot, key)):
@@ -112,11 +112,11 @@ class Database:
 
     def peek(self, key: bytes) -> Value | None:
         """The value of `key`, for a command that is about to write, or that must not count as an access."""
-        slot = self.slots[slot_of(key)]
+        slot = self.slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
         if slot is None:
             return None
         value = slot.values.get(key)
-        if value is not None and key in slot.deadlines and not self._alive(slot, key):
+        if value is not None and slot.deadlines and key in slot.deadlines and not self._alive(slot, key):
             return None
         return value
 
@@ -165,10 +165,10 @@ class Database:
             slot = self._clear_deadline(number, slot, key)
         if self.preservers:
             self._preserve(number, slot, key)
-        values = slot.values
-        count = len(values)
-        values[key] = value
-        if len(values) != count:
+        if key in slot.values:
+            slot.values[key] = value
+        else:
+            slot.values[key] = value
             self._added(number, slot, key)
             if self.keyspace.listening:
                 self.keyspace.notify("n", "new", key, self.index)
@@ -176,7 +176,7 @@ class Database:
 
     def replace(self, key: bytes, value: Value) -> None:
         """Put `value` under a key that is there; its deadline stays."""
-        number = slot_of(key)
+        number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
         slot = self.slots[number]
         assert slot is not None and key in slot.values
         if self.preservers:
