@@ -28,6 +28,15 @@ class Background:
         self.expiry.wake = self._expire_at
         self.reclaimer.wake = self._reclaim_soon
         keyspace.discard = self.reclaimer.take_value
+        for name in ("hz", "active-expire-effort", "lazyfree-lazy-expire"):
+            config.on_change(name, lambda _value: self._configure())
+        self._configure()
+
+    def _configure(self) -> None:
+        config = self._config
+        self.expiry.hz = config.hz
+        self.expiry.effort = config.active_expire_effort
+        self._keyspace.expire_verb = b"UNLINK" if config.lazyfree_lazy_expire else b"DEL"
 
     def _expire_at(self, when_ms: int) -> None:
         """Let the next slice of expiry begin at `when_ms` of the wall clock, and not at any other time."""
@@ -38,11 +47,7 @@ class Background:
             self._expiry_timer = self._timers.after(max(0, when_ms - self._now_ms()), self._expire)
 
     def _expire(self) -> None:
-        expiry = self.expiry
-        expiry.hz = self._config["hz"]
-        expiry.effort = self._config["active-expire-effort"]
-        self._keyspace.expire_verb = b"UNLINK" if self._config["lazyfree-lazy-expire"] else b"DEL"
-        self._expire_at(expiry.round(self._keyspace.now_ms))
+        self._expire_at(self.expiry.round(self._keyspace.now_ms))
 
     def _reclaim_soon(self) -> None:
         self._timers.after(RECLAIM_PAUSE_MS, self._reclaim)

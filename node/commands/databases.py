@@ -22,7 +22,7 @@ def dbsize(client: Client, argv: Argv) -> Reply:
 
 def _lazily(client: Client, argv: Argv) -> bool:
     if len(argv) == 1:
-        return bool(client.host.config["lazyfree-lazy-user-flush"])
+        return client.host.config.lazyfree_lazy_user_flush
     word = argv[1].upper()
     if len(argv) > 2 or word not in (b"SYNC", b"ASYNC"):
         raise SYNTAX
@@ -60,7 +60,7 @@ def flushall(client: Client, argv: Argv) -> Reply:
 
 @command("swapdb", 3, "write fast", acl="keyspace dangerous")
 def swapdb(client: Client, argv: Argv) -> Reply:
-    if client.host.config["cluster-enabled"]:
+    if client.host.config.cluster_enabled:
         raise CommandError("ERR SWAPDB is not allowed in cluster mode")
     first = integer32(argv[1], CommandError("ERR invalid first DB index"))
     second = integer32(argv[2], CommandError("ERR invalid second DB index"))

@@ -14,7 +14,7 @@ from node.commands.family import command, container
 from node.commands.help import describe, help_lines
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import parse_int
-from node.keyspace.database import Database
+from node.keyspace.database import Database, Value
 from node.net.resp import OK, Argv, CommandError, Reply, Status
 from node.rdb.codec import RdbError
 from node.rdb.dump import SealError, dump, restore
@@ -42,7 +42,7 @@ def _remove_all(client: Client, keys: Argv, lazily: bool) -> int:
 
 @command("del", -2, "write", acl="keyspace", keys="@1/range:-1:1:0/RM+DELETE", tips=MANY_TIPS)
 def del_(client: Client, argv: Argv) -> Reply:
-    return _remove_all(client, argv[1:], client.host.config["lazyfree-lazy-user-del"])
+    return _remove_all(client, argv[1:], client.host.config.lazyfree_lazy_user_del)
 
 
 @command("unlink", -2, "write fast", acl="keyspace", keys="@1/range:-1:1:0/RM+DELETE", tips=MANY_TIPS)
@@ -77,7 +77,7 @@ def type_(client: Client, argv: Argv) -> Reply:
 def _take_place(client: Client, db: Database, key: bytes) -> None:
     """Remove what stands where another value is to come."""
     value = db.remove(key)
-    if client.host.config["lazyfree-lazy-server-del"]:
+    if client.host.config.lazyfree_lazy_server_del:
         db.keyspace.discard(value)
 
 
@@ -135,7 +135,7 @@ def _database(client: Client, text: bytes) -> Database:
 
 @command("move", 3, "write fast", acl="keyspace", keys="@1/range:0:1:0/RW+ACCESS+UPDATE")
 def move(client: Client, argv: Argv) -> Reply:
-    if client.host.config["cluster-enabled"]:
+    if client.host.config.cluster_enabled:
         raise CommandError("ERR MOVE is not allowed in cluster mode")
     key, source = argv[1], client.db
     target = _database(client, argv[2])
@@ -162,7 +162,7 @@ def move(client: Client, argv: Argv) -> Reply:
 def copy(client: Client, argv: Argv) -> Reply:
     source_key, target_key, source = argv[1], argv[2], client.db
     target, replace = _copy_options(client, argv)
-    if client.host.config["cluster-enabled"] and (source.index or target.index):
+    if client.host.config.cluster_enabled and (source.index or target.index):
         raise CommandError("ERR Copying to another database is not allowed in cluster mode")
     if target is source and target_key == source_key:
         raise SAME_OBJECT
@@ -203,7 +203,7 @@ def _copy_options(client: Client, argv: Argv) -> tuple[Database, bool]:
 @command("dump", 2, "readonly", acl="keyspace", keys=ONE_READ, tips="nondeterministic_output")
 def dump_(client: Client, argv: Argv) -> Reply:
     value = client.db.read(argv[1])
-    return None if value is None else dump(value, client.host.config["rdbcompression"])
+    return None if value is None else dump(value, client.host.config.rdbcompression)
 
 
 class _RestoreOptions:
@@ -251,7 +251,7 @@ def _restore(client: Client, argv: Argv) -> Reply:
         _take_place(client, db, key)
     if deadline and already_over(client, deadline):
         if there:
-            verb = b"UNLINK" if client.host.config["lazyfree-lazy-server-del"] else b"DEL"
+            verb = b"UNLINK" if client.host.config.lazyfree_lazy_server_del else b"DEL"
             db.keyspace.journal_instead((verb, key), db=db.index)
             db.changed(key, "del", "g")
         return OK
@@ -288,11 +288,9 @@ container("object")
 SHARED_INTEGERS = 10_000
 SHARED_REFCOUNT = 2**31 - 1
 """What OBJECT REFCOUNT says of a small integer, which all keys of a Redis share."""
-FREQUENCY_AT_START = 5
-"""The logarithmic count that a new key has under the LFU policies (LFU_INIT_VAL)."""
-
-SWITCHING_NOTE = (
-    " Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
+NO_FREQUENCY = CommandError(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
+    "between policies at runtime LRU and LFU data will take some time to adjust."
 )
 
 
@@ -307,51 +305,44 @@ def _object(name: str) -> Callable[[Callable[[Client, Argv], Reply]], Callable[[
     )
 
 
+def _looked_up(client: Client, key: bytes) -> Value | None:
+    """A look that counts as a hit or miss, but is neither an access nor a keymiss event."""
+    db = client.db
+    value = db.peek(key)
+    if value is None:
+        db.misses += 1
+    else:
+        db.hits += 1
+    return value
+
+
 @_object("encoding")
 def object_encoding(client: Client, argv: Argv) -> Reply:
-    value = client.db.inspect(argv[2])
+    value = _looked_up(client, argv[2])
     return None if value is None else kind_of(value).encoding(value)
 
 
 @_object("refcount")
 def object_refcount(client: Client, argv: Argv) -> Reply:
-    value = client.db.inspect(argv[2])
+    value = _looked_up(client, argv[2])
     if value is None:
         return None
-    if type(value) is not bytes or not _integers_shared(client):
+    if type(value) is not bytes:
         return 1
     number = parse_int(value)
     return 1 if number is None or not 0 <= number < SHARED_INTEGERS else SHARED_REFCOUNT
 
 
-def _integers_shared(client: Client) -> bool:
-    """Redis shares no integers while it needs an access time for each key."""
-    policy = str(client.host.config["maxmemory-policy"])
-    return not client.host.config["maxmemory"] or not policy.endswith(("lru", "lfu"))
-
-
-def _counts_frequency(client: Client) -> bool:
-    return str(client.host.config["maxmemory-policy"]).endswith("lfu")
-
-
 @_object("idletime")
 def object_idletime(client: Client, argv: Argv) -> Reply:
-    if client.db.inspect(argv[2]) is None:
-        return None
-    if _counts_frequency(client):
-        raise CommandError("ERR An LFU maxmemory policy is selected, idle time not tracked." + SWITCHING_NOTE)
-    return client.db.idle_seconds(argv[2])
+    return None if _looked_up(client, argv[2]) is None else client.db.idle_seconds(argv[2])
 
 
 @_object("freq")
 def object_freq(client: Client, argv: Argv) -> Reply:
-    if client.db.inspect(argv[2]) is None:
+    if _looked_up(client, argv[2]) is None:
         return None
-    if not _counts_frequency(client):
-        raise CommandError(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked." + SWITCHING_NOTE
-        )
-    return FREQUENCY_AT_START  # nothing is evicted, so nothing is counted
+    raise NO_FREQUENCY
 
 
 @command("object|help", 2, "loading stale", acl="keyspace")

@@ -199,7 +199,7 @@ def expire_key(client: Client, key: bytes, deadline: int, effect: tuple[bytes, .
         db.changed(key, "expire", "g")
         return
     value = db.remove(key)
-    lazily = client.host.config["lazyfree-lazy-expire"]
+    lazily = client.host.config.lazyfree_lazy_expire
     if lazily:
         keyspace.discard(value)
     keyspace.journal_instead((b"UNLINK" if lazily else b"DEL", key), db=db.index)
@@ -348,7 +348,7 @@ def incrbyfloat(client: Client, argv: Argv) -> Reply:
 
 def _checked_length(client: Client, length: int) -> None:
     """Raise if a string would grow beyond `proto-max-bulk-len`; what a primary did is not doubted."""
-    if not client.host.keyspace.obeying and length > client.host.config["proto-max-bulk-len"]:
+    if not client.host.keyspace.obeying and length > client.host.config.proto_max_bulk_len:
         raise CommandError("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 
@@ -450,7 +450,7 @@ def lcs(client: Client, argv: Argv) -> Reply:
         if value is not None and type(value) is not bytes and type(value) is not bytearray:
             raise CommandError("ERR The specified keys must contain string values")
     options = _LcsOptions(argv[3:])
-    bytes_max = client.host.config["proto-max-bulk-len"]
+    bytes_max = client.host.config.proto_max_bulk_len
     try:
         if options.length:
             return strings.lcs_length(first or b"", second or b"", bytes_max)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from node.app import build
-from node.config.config import Config, default
+from node.config.config import Config
 from node.log import Log
 from node.net.session import Session
 from node.platform import Platform
@@ -55,9 +55,9 @@ class LocalNode:
 
     def __init__(self, seed: int = 1, now_ms: int = START_MS, **options: Any) -> None:
         self.platform = StillPlatform(seed, now_ms)
-        config: Config = default()
+        config = Config()
         for name, value in options.items():
-            config[name.replace("_", "-")] = value
+            config.put(name.replace("_", "-"), value)
         self.server = build(self.platform, config, Log(self.platform, lambda _text: None))
         self.keyspace = self.server.keyspace
 
