@@ -149,12 +149,15 @@ class Expiry:
         assert slot is not None
         deadlines = slot.deadlines
         if slot.order is None or len(deadlines) <= ORDERED_STEP:
-            expired = [key for key, deadline_ms in deadlines.items() if deadline_ms <= now_ms]
             self._seen += len(deadlines)
-            if not self._remove(db, expired, end_ns):
-                return False
-            if deadlines:
-                self._next_ms = min(self._next_ms, min(deadlines.values()))
+            soonest_ms = min(deadlines.values())  # first, since mostly nothing is over: it costs half of a look at all
+            if soonest_ms <= now_ms:
+                expired = [key for key, deadline_ms in deadlines.items() if deadline_ms <= now_ms]
+                if not self._remove(db, expired, end_ns):
+                    return False
+                soonest_ms = min(deadlines.values(), default=NEVER_MS)
+            if soonest_ms < self._next_ms:
+                self._next_ms = soonest_ms
             return True
         return self._visit_ordered(db, slot, now_ms, end_ns)
 
@@ -180,6 +183,7 @@ class Expiry:
         """Expire keys until the time is over; True if all are gone."""
         for at, key in enumerate(expired):
             if at and at % EXPIRED_STEP == 0 and self._clock_ns() >= end_ns:
+                self._seen -= len(expired) - at  # they will be seen again
                 return False
             db.expire(key)
             self._expired += 1
