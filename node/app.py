@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from node import dispatch, listening
-from node.commands import client, command, connection, persistence, server, strings
+from node.commands import client, command, connection, databases, expire, keys, persistence, scan, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
@@ -20,7 +20,7 @@ from node.platform import Listener, Platform
 from node.server import Server
 from node.table import CommandTable
 
-FAMILY_MODULES = (client, command, connection, persistence, server, strings)
+FAMILY_MODULES = (client, command, connection, databases, expire, keys, persistence, scan, server, strings)
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:

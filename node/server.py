@@ -7,6 +7,7 @@ handed in: `cluster` is None without one.
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+from node.background import Background
 from node.clients import Clients
 from node.config.config import Config
 from node.keyspace.journal import Journal
@@ -61,6 +62,7 @@ class Server:
         self.timers = Timers(platform.monotonic_ms)
         self.journal = Journal()
         self.keyspace = Keyspace(config["databases"], self.journal)
+        self.background = Background(self.keyspace, self.timers, platform, config)
         self.reactor = Reactor(platform)
         self.stats = Stats()
         self.run_id = platform.random_hex()
