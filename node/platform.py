@@ -9,6 +9,7 @@ import fcntl
 import gc
 import os
 import random
+import re
 import resource
 import secrets
 import select
@@ -262,7 +263,7 @@ class Platform:
         """The paths that a name with wildcards stands for."""
         from glob import glob
 
-        return glob(pattern)
+        return sorted(glob(pattern))
 
     def open_read(self, path: str) -> IO[bytes]:
         return open(path, "rb")
@@ -341,6 +342,17 @@ class Platform:
         return os.getpid()
 
     @property
+    def compiler_version(self) -> str:
+        """Of the compiler that made this Python: "12.2.0"."""
+        found = re.search(r"(\d+\.\d+\.\d+)[^(]*\]", sys.version)
+        return found[1] if found else "0.0.0"
+
+    @property
+    def program(self) -> str:
+        """The absolute path of the program that was started."""
+        return os.path.abspath(sys.argv[0])
+
+    @property
     def executable(self) -> str:
         return sys.executable
 
@@ -366,6 +378,24 @@ class Platform:
         finally:
             os.close(descriptor)
 
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small file in place, neither atomic nor durable. Raises OSError."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def remove_if_there(self, path: str) -> None:
+        """Remove a file; what cannot be removed stays."""
+        with suppress(OSError):
+            os.unlink(path)
+
+    def listen_backlog_max(self) -> int:
+        """The longest queue of a listener that the system grants; 0 if it does not tell."""
+        try:
+            with open("/proc/sys/net/core/somaxconn", "rb") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return 0
+
     def read_input(self) -> bytes:
         """All of standard input."""
         return sys.stdin.buffer.read()
@@ -379,7 +409,12 @@ class Platform:
         return os.environ.get(name, "")
 
     def forget_environment(self, name: str) -> None:
+        """Let nobody below see a variable."""
         os.environ.pop(name, None)
+
+    def stop_self(self) -> None:
+        """Stop until somebody sends SIGCONT."""
+        signal.raise_signal(signal.SIGSTOP)
 
     def notify_supervisor(self, address: str, text: str) -> None:
         """Tell systemd something: a datagram to its socket (`sd_notify`). Raises OSError."""
@@ -405,6 +440,10 @@ class Platform:
     def current_directory(self) -> str:
         return os.getcwd()
 
+    def descriptor_limit(self) -> int:
+        """How many open descriptors this process may have."""
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
     def raise_descriptor_limit(self, wanted: int) -> int:
         """Ask for `wanted` open descriptors; how many there may be now."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -423,9 +462,27 @@ class Platform:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return usage.ru_utime, usage.ru_stime
 
+    def thread_cpu_times(self) -> tuple[float, float]:
+        """(user, system) CPU seconds of the calling thread."""
+        usage = resource.getrusage(resource.RUSAGE_THREAD)
+        return usage.ru_utime, usage.ru_stime
+
     def resident_bytes(self) -> int:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
+
+    def peak_resident_bytes(self) -> int:
+        """The most that was ever resident; 0 where the kernel does not tell."""
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def forget_peak(self) -> None:
+        """Let the peak of resident memory begin anew."""
+        with suppress(OSError), open("/proc/self/clear_refs", "wb") as file:
+            file.write(b"5")
 
     def total_memory_bytes(self) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

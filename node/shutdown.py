@@ -99,6 +99,10 @@ class Shutdown:
         self.server.log.notice("Shutdown manually aborted.")
         return True
 
+    def left_ms(self) -> float | None:
+        """How much longer the node waits for its replicas; None if it is not about to end."""
+        return None if self.deadline_ms is None else max(0.0, self.deadline_ms - self.server.timers.monotonic_ms())
+
     # --- waiting and ending ---------------------------------------------------------------------------------------
 
     def _lagging(self) -> list[str]:

@@ -20,6 +20,10 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.rdb": (0, 0),
     "node.log": (0, 0),
     "node.timers": (0, 0),
+    "node.memory": (0, 0),
+    "node.descriptors": (0, 0),
+    "node.supervision": (0, 0),
+    "node.welcome": (0, 0),
     "node.net.resp": (1, 0),  # the codec knows neither keys nor clients; both speak in its replies
     "node.table": (1, 1),
     "node.keyspace": (1, 2),
@@ -35,6 +39,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.listening": (2, 6),
     "node.shutdown": (2, 6),
     "node.commands": (2, 7),
+    "node.crash": (2, 8),
     "gossip": (3, 0),
     "sentinel": (3, 0),
     "proxy": (3, 0),
