@@ -133,7 +133,7 @@ class Platform:
     """The real outside world of one node.
 
     Wall-clock times are integer milliseconds since 1970 (`now_ms`), spans are measured in nanoseconds of a monotonic
-    clock (`clock_ns`); timers run on Trio's clock, so that Trio's test clock moves them.
+    clock (`clock_ns`), timers run on one of milliseconds (`monotonic_ms`), which a test may override to move time.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -152,11 +152,11 @@ class Platform:
 
     def monotonic_ms(self) -> float:
         """Milliseconds of a clock that never jumps: the one that timers run on."""
-        return trio.current_time() * 1000
+        return time.monotonic_ns() / 1_000_000
 
     async def sleep_until_ms(self, when_ms: float) -> None:
         """Sleep until the monotonic clock shows `when_ms`."""
-        await trio.sleep_until(when_ms / 1000)
+        await trio.sleep(max(0.0, when_ms - self.monotonic_ms()) / 1000)
 
     def local_time(self, now_ms: int) -> tuple[str, int]:
         """("26 Nov 2026 07:07:14", milliseconds): the local time as Redis's log prints it."""
