@@ -9,7 +9,6 @@ import pytest
 
 from node.datatypes.digest import add_database
 from node.persistence.loader import LoadError, Loading, StreamLoader, load_at_start, load_now
-from node.persistence.reload import reload
 from node.persistence.source import RdbSource
 from node.rdb.codec import RdbError
 from node.rdb.writer import RdbWriter
@@ -211,17 +210,15 @@ async def test_a_file_that_cannot_be_read(node: Node, tmp_path: Path) -> None:
         await load_at_start(node.server)
 
 
-async def test_reload(node: Node) -> None:
+async def test_load_now_over_what_is_there(node: Node) -> None:
     fill(node)
     before = content(node.server)
-    assert reload(node.server, node.saver)
-    assert content(node.server) == before
-    assert node.saver.changes == 0
+    assert node.saver.save()
     node(b"SET", b"new", b"1")
     node(b"SET", b"key:1", b"changed")
-    assert not reload(node.server, node.saver, save=False, flush=False)
-    assert "duplicated key" in node.log
-    assert reload(node.server, node.saver, save=False, flush=False, merge=True)
+    with pytest.raises(LoadError, match="duplicated key in DB 0"):
+        load_now(node.server)
+    assert load_now(node.server, merge=True) is not None
     before[0][b"new"] = (b"1", None)
     assert content(node.server) == before
 
