@@ -10,20 +10,23 @@ from contextlib import asynccontextmanager
 import trio
 
 from node import dispatch, listening
-from node.commands import connection, server, strings
+from node.commands import connection, replication, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
 from node.platform import Listener, Platform
+from node.replication.replication import Replication
 from node.server import Server
 from node.table import CommandTable
 
-FAMILY_MODULES = (connection, server, strings)
+FAMILY_MODULES = (connection, replication, server, strings)
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
     """A node that nobody can reach yet."""
     server = Server(platform, config, CommandTable(FAMILIES.specs.values()), log)
+    server.replication = Replication(server, lambda *args: server.start_task(*args), dispatch.obey)
+    server.reactor.before_send = server.before_send
     dispatch.install(server)
     return server
 
@@ -36,6 +39,7 @@ async def running(server: Server) -> AsyncIterator[None]:
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(accept, server, listener)
+            server.start_task = nursery.start_soon
             nursery.start_soon(keep_time, server)
             nursery.start_soon(server.reactor.run)
             yield

@@ -8,7 +8,7 @@ from node.net.peer import CLOSE_WHEN_SENT
 from node.net.resp import NO_REPLY, Argv, CommandError, Failure, Reply
 from node.net.session import PARKED
 from node.server import Client, Guard, Server
-from node.table import ANY, CONTAINER, KEYED, LOADING, NO_AUTH, Command
+from node.table import ANY, CONTAINER, KEYED, LOADING, MAY_REPLICATE, NO_AUTH, STALE, WRITE, Command
 
 
 def execute(client: Client, argv: Argv) -> Reply:
@@ -71,6 +71,21 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
     if keyspace.waiters.ready:
         keyspace.waiters.serve()
     return reply
+
+
+def obey(session: Client, argv: Argv) -> None:
+    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply."""
+    server = session.host
+    command = server.commands.resolve(argv)
+    if command is None:
+        server.log.warning(f"== CRITICAL == The primary sent a command that this replica does not know: {argv[0]!r}")
+        return
+    reply = call(session, command, argv)
+    if type(reply) is Failure:
+        server.log.warning(
+            f"== CRITICAL == This replica is sending an error to its master: '{reply.decode('latin-1')}' "
+            f"after processing the command '{command.full_name}'"
+        )
 
 
 def _answer(client: Client, reply: Reply) -> Reply:
@@ -146,6 +161,48 @@ class Redirection:
         return client.host.cluster.redirect(client, command, argv)
 
 
+class GoodReplicas:
+    """`min-replicas-to-write`: no write that too few replicas would have."""
+
+    def mask(self, server: Server) -> int:
+        config = server.config
+        if not config["min-replicas-to-write"] or not config["min-replicas-max-lag"] or server.replication.is_replica:
+            return 0
+        return WRITE | MAY_REPLICATE
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        server = client.host
+        if server.replication.primary.good_replicas() >= server.config["min-replicas-to-write"]:
+            return None
+        return Failure(b"NOREPLICAS Not enough good replicas to write.")
+
+
+class ReadOnlyReplica:
+    """A replica's data is its primary's."""
+
+    def mask(self, server: Server) -> int:
+        return WRITE if server.replication.is_replica and server.config["replica-read-only"] else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if not command.flags & WRITE:
+            return None
+        return Failure(b"READONLY You can't write against a read only replica.")
+
+
+class StaleReplica:
+    """`replica-serve-stale-data no`: nothing is read while the primary is out of reach."""
+
+    def mask(self, server: Server) -> int:
+        replication = server.replication
+        stale = replication.is_replica and not replication.link_is_up
+        return ANY if stale and not server.config["replica-serve-stale-data"] else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if command.flags & STALE:
+            return None
+        return Failure(b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
+
+
 class Loading:
     """A data set is being loaded: only what does not look at it."""
 
@@ -158,7 +215,9 @@ class Loading:
         return Failure(b"LOADING Redis is loading the dataset in memory")
 
 
-GUARDS: tuple[Guard, ...] = (Authentication(), Redirection(), Loading())
+GUARDS: tuple[Guard, ...] = (
+    Authentication(), Redirection(), GoodReplicas(), ReadOnlyReplica(), StaleReplica(), Loading(),
+)  # fmt: skip
 
 
 def install(server: Server) -> None:

@@ -16,6 +16,7 @@ from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
 from node.net.session import Session
 from node.platform import Platform
+from node.replication.replication import Replication
 from node.stats import Stats
 from node.table import Command, CommandTable
 from node.timers import Timers
@@ -70,7 +71,8 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
-        self.replication: Any = None
+        self.start_task: Callable[..., None] = _nothing_started
+        self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
@@ -94,6 +96,14 @@ class Server:
         self.sessions[client.id] = client
         self.stats.connections_received += 1
         return client
+
+    def reclaim(self, databases: Any) -> None:
+        """Free databases that nobody uses any more."""
+
+    def before_send(self) -> bool:
+        """Between a batch of requests and their replies."""
+        self.replication.primary.before_send()
+        return True
 
     def new_parser(self) -> RequestParser:
         return RequestParser(self.config["proto-max-bulk-len"])
@@ -156,6 +166,10 @@ class Server:
         if command is not None:
             command.rejected += 1
         self.stats.count_error(failure)
+
+
+def _nothing_started(*_args: Any) -> None:
+    raise AssertionError("the node is not running: app.py hands in how tasks are started")
 
 
 def _not_built(_client: Client, _argv: Argv) -> Reply:

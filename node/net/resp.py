@@ -218,7 +218,17 @@ class RequestParser:
     far smaller, and the caller asks for one command at a time, since the first one may authenticate.
     """
 
-    __slots__ = ("_argv", "_buffer", "_chunks", "_missing", "_need_bytes", "bulk_bytes_max", "trusted", "waiting_bytes")
+    __slots__ = (
+        "_argv",
+        "_buffer",
+        "_chunks",
+        "_missing",
+        "_need_bytes",
+        "_unfinished_bytes",
+        "bulk_bytes_max",
+        "trusted",
+        "waiting_bytes",
+    )
 
     def __init__(self, bulk_bytes_max: int, trusted: bool = True) -> None:
         self.bulk_bytes_max = bulk_bytes_max
@@ -229,6 +239,7 @@ class RequestParser:
         self._need_bytes = 0  # the length at which another look at the input can help
         self._argv: Argv = []  # arguments of the command that is arriving
         self._missing = 0  # how many of its arguments are still to come
+        self._unfinished_bytes = 0  # how long the part of it is that has been taken already
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
@@ -270,6 +281,11 @@ class RequestParser:
     def awaited_bytes(self) -> int:
         """How many bytes the value that is arriving still lacks: worth reading at once; 0 if none is known."""
         return max(0, self._need_bytes - self.waiting_bytes)
+
+    @property
+    def unparsed_bytes(self) -> int:
+        """How many of the bytes fed belong to no command that has been returned."""
+        return self.waiting_bytes + self._unfinished_bytes
 
     def _keep(self, buffer: bytes, start: int) -> None:
         if start >= len(buffer):
@@ -326,6 +342,7 @@ class RequestParser:
         if count > UNAUTHENTICATED_ARGUMENTS_MAX and not self.trusted:
             raise ProtocolError("unauthenticated multibulk length")
         self._missing = max(0, count)
+        self._unfinished_bytes = end + 2 - start if count > 0 else 0
         return end + 2
 
     def _argument(self, buffer: bytes, start: int, commands: list[Argv]) -> int:
@@ -347,9 +364,11 @@ class RequestParser:
             return start
         self._argv.append(buffer[end + 2 : stop])
         self._missing -= 1
+        self._unfinished_bytes += stop + 2 - start
         if not self._missing:
             commands.append(self._argv)
             self._argv = []
+            self._unfinished_bytes = 0
         return stop + 2
 
     @staticmethod

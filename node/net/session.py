@@ -22,6 +22,7 @@ from node.net.resp import (
     encode,
 )
 from node.table import CONTAINER, Command
+from node.timers import Timers
 
 TURN_NS = 1_000_000
 """How long one session is served before the others have their turn."""
@@ -35,6 +36,7 @@ class Host(Protocol):
 
     words: dict[bytes, Command]
     keyspace: Keyspace
+    timers: Timers
     gates: int
     commands_processed: int
 
@@ -236,11 +238,22 @@ class Session(Peer, Generic[HostT]):
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    def park(self, waiting: Waiting) -> Encoded:
-        """Wait; returns what the running command has to return. The session's input stays unread."""
+    def park(self, waiting: Waiting, timeout_ms: float = 0) -> Encoded:
+        """Wait, for `timeout_ms` at the most unless it is 0; returns what the running command has to return.
+
+        The session's input stays unread meanwhile.
+        """
         assert self.parked is None
         self.parked = waiting
+        if timeout_ms:
+            self.parked_timer = self.host.timers.after(timeout_ms, self.time_is_over)
         return PARKED
+
+    def time_is_over(self) -> None:
+        """What was waited for has not come in time: the client gets what it gets then."""
+        waiting = self.parked
+        waiting.cancelled(self)
+        self.resume(waiting.timeout_reply())
 
     def resume(self, reply: Reply) -> None:
         """The wait is over: answer, and go on with what the client sent meanwhile."""
@@ -273,6 +286,10 @@ class Session(Peer, Generic[HostT]):
             self.parked.cancelled(self)
             self.unpark()
         self.host.session_lost(self)
+
+    def sent(self) -> None:
+        if self.role is not None:
+            self.role.sent()
 
     def output_limit_exceeded(self, pending_bytes: int) -> bool:
         return self.host.output_limit_exceeded(self, pending_bytes)

@@ -1,0 +1,1 @@
+"""Data that survives: RDB files, written from snapshots and loaded again."""
