@@ -33,9 +33,9 @@ _CLOCKS_MIN = 1 << 12
 
 
 class Preserver(Protocol):
-    """A running snapshot's share in one database: told before a key changes."""
+    """A running snapshot's share in one database: told before a key changes. True if it keeps the value."""
 
-    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> None: ...
+    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> bool: ...
 
 
 class Slot:
@@ -176,8 +176,8 @@ class Database:
             number = slot_of(key)
             slot = self.slots[number]
             assert slot is not None
-            self._preserve(number, slot, key)
-            value = slot.values[key]  # preserving may have put a copy in its place
+            if self._preserve(number, slot, key) and type(value) is not bytes:
+                value = slot.values[key] = value.copy()  # the old one is a snapshot's from now on
         return value
 
     def remove(self, key: bytes) -> Value | None:
@@ -324,9 +324,12 @@ class Database:
         if not slot.deadlines:
             self.expiring[number] = 0
 
-    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> None:
+    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> bool:
+        """`key` is about to change: tell the running snapshots; True if one of them keeps its value."""
+        kept = False
         for preserver in self.preservers:
-            preserver.preserve(number, slot, key)
+            kept |= preserver.preserve(number, slot, key)
+        return kept
 
     def check(self) -> None:
         """Assert every invariant (for tests)."""
