@@ -8,7 +8,7 @@ from node.net.peer import CLOSE_WHEN_SENT
 from node.net.resp import NO_REPLY, Argv, CommandError, Failure, Reply
 from node.net.session import PARKED
 from node.server import Client, Guard, Server
-from node.table import ANY, CONTAINER, KEYED, LOADING, NO_AUTH, Command
+from node.table import ANY, CONTAINER, KEYED, LOADING, NO_AUTH, WRITE, Command
 
 
 def execute(client: Client, argv: Argv) -> Reply:
@@ -146,6 +146,24 @@ class Redirection:
         return client.host.cluster.redirect(client, command, argv)
 
 
+class Unsaved:
+    """`stop-writes-on-bgsave-error`: a primary that cannot save takes no writes, and says so to who PINGs it."""
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.saver is not None and server.saver.refuses_writes else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        server = client.host
+        if not self.mask(server) or server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
+            return None
+        return Failure(
+            b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. "
+            b"Commands that may modify the data set are disabled, because this instance is configured to report "
+            b"errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the "
+            b"Redis logs for details about the RDB error."
+        )
+
+
 class Loading:
     """A data set is being loaded: only what does not look at it."""
 
@@ -158,7 +176,7 @@ class Loading:
         return Failure(b"LOADING Redis is loading the dataset in memory")
 
 
-GUARDS: tuple[Guard, ...] = (Authentication(), Redirection(), Loading())
+GUARDS: tuple[Guard, ...] = (Authentication(), Redirection(), Unsaved(), Loading())
 
 
 def install(server: Server) -> None:

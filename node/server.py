@@ -72,6 +72,7 @@ class Server:
         self.saver: Any = None
         self.replication: Any = None
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
+        self.spawn: Callable[..., None] = _not_running
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
         self.active_guards: list[Guard] = []
@@ -160,3 +161,7 @@ class Server:
 
 def _not_built(_client: Client, _argv: Argv) -> Reply:
     raise AssertionError("the node has no dispatch yet: app.py hands it in")
+
+
+def _not_running(*_task: Any) -> None:
+    raise AssertionError("the node has no tasks yet: app.py hands in where they run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -177,6 +178,35 @@ class Changes(RuleBasedStateMachine):
 
 TestChanges = Changes.TestCase
 TestChanges.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_slot_that_grows_and_shrinks_while_it_is_read(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "ORDERED_KEYS_MIN", 8)
+    monkeypatch.setattr("node.keyspace.snapshot.ORDERED_KEYS_MIN", 8)
+    luck = random.Random(seed)
+    keys = [b"{t}%d" % number for number in range(16)]
+    for _ in range(150):
+        keyspace = new_keyspace(1)
+        db = keyspace.databases[0]
+        for key in keys:
+            db.set(key, b"first")
+        reading = Reading(keyspace)
+        growing = False
+        for _ in range(40):
+            if luck.random() < 0.1:
+                growing = not growing
+            key = luck.choice(keys)
+            if luck.random() < 0.15:
+                reading.read(luck.randint(1, 4))
+            elif luck.random() < 0.2:
+                append(db, key, b"+")
+            elif growing:
+                db.set(key, b"again")
+            else:
+                db.remove(key)
+        reading.finish(3)
+        db.check()
 
 
 def test_a_big_slot_is_read_in_slices_whatever_happens_to_it() -> None:
