@@ -23,4 +23,5 @@ def reload(host: PersistenceHost, saver: Saver, *, save: bool = True, flush: boo
     if loader is not None:
         host.log.warning("DB reloaded by DEBUG RELOAD")
         saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
+        saver.look()
     return True

@@ -56,7 +56,7 @@ class Saver:
         self.last_background_s = -1
         self.keys_loaded = self.keys_expired = 0  # by the last load of a file
         self._saved_dirty = host.keyspace.dirty
-        self._saved_ms = host.timers.monotonic_ms()
+        self._saved_ms = math.inf  # so that nothing is asked for before `start`
         self._retry_ms = -math.inf
         self._files = 0
         self._timer: Timer | None = None
@@ -247,11 +247,13 @@ class Saver:
         """Look when the running command is over: it may be one of a transaction."""
         self._set_timer(self.host.timers.monotonic_ms())
 
-    def look(self) -> None:
-        """Begin a save if it is time for one, or else see to it that somebody looks when it may be.
+    def settings_changed(self) -> None:
+        """`save` or `stop-writes-on-bgsave-error` has been set."""
+        self.host.conditions_changed()
+        self.look()
 
-        Call it when the directive `save` has changed.
-        """
+    def look(self) -> None:
+        """Begin a save if it is time for one, or else see to it that somebody looks when it may be."""
         host = self.host
         host.keyspace.dirty_awaited = NEVER
         self._set_timer(math.inf)
@@ -276,11 +278,15 @@ class Saver:
             self._timer.cancel()
         self._timer = self.host.timers.at(when_ms, self.look) if when_ms < math.inf else None
 
+    def start(self) -> None:
+        """The node has its data set: from now on save points count."""
+        self._saved_ms = self.host.timers.monotonic_ms()
+        self.look()
+
     def data_set_loaded(self, keys_loaded: int, keys_expired: int) -> None:
         """What is in memory is what a file holds: nothing of it is unsaved."""
         self.keys_loaded, self.keys_expired = keys_loaded, keys_expired
         self._saved_dirty = self.host.keyspace.dirty
-        self.look()
 
     # --- what is told of it ---------------------------------------------------------------------------------------
 
