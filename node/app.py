@@ -10,23 +10,26 @@ from contextlib import asynccontextmanager
 import trio
 
 from node import dispatch, listening
-from node.commands import connection, replication, server, strings
+from node.commands import connection, persistence, replication, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
+from node.persistence.loader import load_at_start
+from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.server import Server
 from node.table import CommandTable
 
-FAMILY_MODULES = (connection, replication, server, strings)
+FAMILY_MODULES = (connection, persistence, replication, server, strings)
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
     """A node that nobody can reach yet."""
     server = Server(platform, config, CommandTable(FAMILIES.specs.values()), log)
-    server.replication = Replication(server, lambda *args: server.start_task(*args), dispatch.obey)
+    server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
+    server.saver = Saver(server)
     dispatch.install(server)
     return server
 
@@ -37,9 +40,9 @@ async def running(server: Server) -> AsyncIterator[None]:
     listeners = listening.open_all(server)
     try:
         async with trio.open_nursery() as nursery:
+            server.spawn = nursery.start_soon
             for listener in listeners:
                 nursery.start_soon(accept, server, listener)
-            server.start_task = nursery.start_soon
             nursery.start_soon(keep_time, server)
             nursery.start_soon(server.reactor.run)
             yield
@@ -52,10 +55,19 @@ async def running(server: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def running_node(platform: Platform, config: Config, log: Log | None = None) -> AsyncIterator[Server]:
-    """A node that serves its addresses while the block runs. Raises CannotListen."""
+    """A node that has its data and serves its addresses while the block runs. Raises CannotListen, LoadError."""
     server = build(platform, config, log or Log(platform, lambda _text: None))
     async with running(server):
+        await load(server)
         yield server
+
+
+async def load(server: Server) -> None:
+    """Load the data set of a running node. Raises LoadError."""
+    loader = await load_at_start(server)
+    if loader is not None:
+        server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
+    server.saver.start()
 
 
 async def accept(server: Server, listener: Listener) -> None:

@@ -8,7 +8,7 @@ from node.net.peer import CLOSE_WHEN_SENT
 from node.net.resp import NO_REPLY, Argv, CommandError, Failure, Reply
 from node.net.session import PARKED
 from node.server import Client, Guard, Server
-from node.table import ANY, CONTAINER, KEYED, LOADING, MAY_REPLICATE, NO_AUTH, STALE, WRITE, Command
+from node.table import ANY, CONTAINER, KEYED, LOADING, NO_AUTH, STALE, WRITE, Command
 
 
 def execute(client: Client, argv: Argv) -> Reply:
@@ -168,10 +168,12 @@ class GoodReplicas:
         config = server.config
         if not config["min-replicas-to-write"] or not config["min-replicas-max-lag"] or server.replication.is_replica:
             return 0
-        return WRITE | MAY_REPLICATE
+        return WRITE
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         server = client.host
+        if not self.mask(server) & command.flags:
+            return None
         if server.replication.primary.good_replicas() >= server.config["min-replicas-to-write"]:
             return None
         return Failure(b"NOREPLICAS Not enough good replicas to write.")
@@ -201,6 +203,22 @@ class StaleReplica:
         if command.flags & STALE:
             return None
         return Failure(b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
+class Unsaved:
+    """`stop-writes-on-bgsave-error`: a primary that cannot save takes no writes, and says so to who PINGs it."""
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.saver is not None and server.saver.refuses_writes else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        server = client.host
+        if not self.mask(server) or server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
+            return None
+        return Failure(
+            b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. "
+            b"Commands that may modify the data set are disabled, because this instance is configured to report "
+            b"errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the "
+            b"Redis logs for details about the RDB error."
+        )
 
 
 class Loading:
@@ -216,7 +234,7 @@ class Loading:
 
 
 GUARDS: tuple[Guard, ...] = (
-    Authentication(), Redirection(), GoodReplicas(), ReadOnlyReplica(), StaleReplica(), Loading(),
+    Authentication(), Redirection(), Unsaved(), GoodReplicas(), ReadOnlyReplica(), StaleReplica(), Loading(),
 )  # fmt: skip
 
 

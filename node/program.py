@@ -4,13 +4,14 @@ Errors before the configuration is read go to standard error, later ones to the 
 code 1. What belongs to a process and not to a node is set here and nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from node import app, listening
 from node.config import config as configuration
 from node.log import Log
+from node.persistence.loader import LoadError
 from node.platform import SIGINT, SIGTERM, Platform
 from node.server import REDIS_VERSION, Server
 from node.shutdown import Shutdown
@@ -62,6 +63,17 @@ async def serve(server: Server) -> int:
             log.notice(f"Running mode=standalone, port={server.config['port']}.")
             log.notice(f"PID: {server.platform.pid}")
             log.notice("Server initialized")
-            log.notice("Ready to accept connections tcp")
+            server.spawn(make_ready, server, ended)
             await over.wait()
     return codes[0]
+
+
+async def make_ready(server: Server, ended: Callable[[int], None]) -> None:
+    """Load the data set, while signals are heard and clients get -LOADING."""
+    try:
+        await app.load(server)
+    except LoadError as error:
+        server.log.warning(str(error))
+        ended(1)
+        return
+    server.log.notice("Ready to accept connections tcp")

@@ -4,10 +4,11 @@
 handed in: `cluster` is None without one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from node.config.config import Config
+from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
 from node.log import Log
@@ -71,9 +72,9 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
-        self.start_task: Callable[..., None] = _nothing_started
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
+        self.spawn: Callable[..., None] = _not_running
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
         self.active_guards: list[Guard] = []
@@ -97,7 +98,14 @@ class Server:
         self.stats.connections_received += 1
         return client
 
-    def reclaim(self, databases: Any) -> None:
+    def register(self, session: Client) -> None:
+        """Give a session that nobody connected to us for (the primary's) an id, and count it among the clients."""
+        session.id = self.next_session_id
+        self.next_session_id += 1
+        session.created_ms = session.last_active_ms = self.keyspace.now_ms
+        self.sessions[session.id] = session
+
+    def reclaim(self, databases: Sequence[Database]) -> None:
         """Free databases that nobody uses any more."""
 
     def before_send(self) -> bool:
@@ -168,9 +176,9 @@ class Server:
         self.stats.count_error(failure)
 
 
-def _nothing_started(*_args: Any) -> None:
-    raise AssertionError("the node is not running: app.py hands in how tasks are started")
-
-
 def _not_built(_client: Client, _argv: Argv) -> Reply:
     raise AssertionError("the node has no dispatch yet: app.py hands it in")
+
+
+def _not_running(*_task: Any) -> None:
+    raise AssertionError("the node has no tasks yet: app.py hands in where they run")

@@ -130,7 +130,7 @@ class Shutdown:
         server, wishes = self.server, self.wishes
         if server.saver is None:
             return True
-        server.saver.cancel_background()
+        server.saver.cancel_background(ending=True)
         if wishes.nosave or not (wishes.save or server.config["save"]):
             return True
         server.log.notice("Saving the final RDB snapshot before exiting.")

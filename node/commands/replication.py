@@ -22,8 +22,9 @@ def replicaof(client: Client, argv: Argv) -> Reply:
     replication = host.replication
     if argv[1].lower() == b"no" and argv[2].lower() == b"one":
         if replication.is_replica:
-            host.log.notice(f"MASTER MODE enabled (user request from '{client.addr}')")
             replication.become_primary()
+            host.config.put("replicaof", None)
+            host.log.notice(f"MASTER MODE enabled (user request from '{client.addr}')")
         return OK
     port = parse_int(argv[2])
     if port is None or not 0 <= port <= 65535:
@@ -38,6 +39,7 @@ def replicaof(client: Client, argv: Argv) -> Reply:
         )
         return Encoded(b"+OK Already connected to specified master\r\n")
     replication.become_replica(name, port)
+    host.config.put("replicaof", (name, port))
     host.log.notice(f"REPLICAOF {name}:{port} enabled (user request from '{client.addr}')")
     return OK
 
@@ -72,18 +74,43 @@ def _need_cluster(client: Client) -> None:
 @command("psync", -3, "no_async_loading admin no_multi noscript")
 def psync(client: Client, argv: Argv) -> Reply:
     """PSYNC replid offset: go on from there, or begin with a snapshot."""
+    if _is_synchronizing(client):
+        return NO_REPLY
+    replid = argv[1].decode("latin-1")
+    if len(argv) > 3 and argv[3].lower() == b"failover":
+        _take_over(client, replid)
+    _refuse_sync(client)
     offset = parse_int(argv[2])
     if offset is None:
         raise NOT_AN_INTEGER
-    _refuse_sync(client)
-    return client.host.replication.primary.psync(client, argv[1].decode("latin-1"), offset)
+    return client.host.replication.primary.psync(client, replid, offset)
 
 
 @command("sync", 1, "no_async_loading admin no_multi noscript")
 def sync(client: Client, _argv: Argv) -> Reply:
     """SYNC: a snapshot, then the stream, without a word about offsets (replicas before 2.8)."""
+    if _is_synchronizing(client):
+        return NO_REPLY
     _refuse_sync(client)
-    return client.host.replication.primary.full_sync(client)
+    return client.host.replication.primary.sync(client)
+
+
+def _is_synchronizing(client: Client) -> bool:
+    """A replica that asks again is not heard."""
+    return client.kind == b"replica"
+
+
+def _take_over(client: Client, replid: str) -> None:
+    """PSYNC replid offset FAILOVER: our primary steps down, and wants us in its place."""
+    host, replication = client.host, client.host.replication
+    host.log.warning(f"Failover request received for replid {replid}.")
+    if not replication.is_replica:
+        raise CommandError("ERR PSYNC FAILOVER can't be sent to a master.")
+    if replid.lower() != replication.history.replid:
+        raise CommandError("ERR PSYNC FAILOVER replid must match my replid.")
+    replication.become_primary()
+    host.config.put("replicaof", None)
+    host.log.notice(f"MASTER MODE enabled (failover request from '{client.addr}')")
 
 
 def _refuse_sync(client: Client) -> None:

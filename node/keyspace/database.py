@@ -33,9 +33,9 @@ _CLOCKS_MIN = 1 << 12
 
 
 class Preserver(Protocol):
-    """A running snapshot's share in one database: told before a key changes."""
+    """A running snapshot's share in one database: told before a key changes. True if it keeps the value."""
 
-    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> None: ...
+    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> bool: ...
 
 
 class Slot:
@@ -176,8 +176,8 @@ class Database:
             number = slot_of(key)
             slot = self.slots[number]
             assert slot is not None
-            self._preserve(number, slot, key)
-            value = slot.values[key]  # preserving may have put a copy in its place
+            if self._preserve(number, slot, key) and type(value) is not bytes:
+                value = slot.values[key] = value.copy()  # the old one is a snapshot's from now on
         return value
 
     def remove(self, key: bytes) -> Value | None:
@@ -271,8 +271,13 @@ class Database:
             setattr(other, name, mine)
 
     def load(self, entries: list[tuple[bytes, Value, int | None]]) -> None:
-        """Take many keys from a file or a primary at once: the short way of `set` for keys that are not there."""
+        """Take many keys that are not there from a file or a primary: `set` in short, with no snapshot running.
+
+        A key that is there after all gets the new value, and `size` grows by less than there are entries.
+        """
+        assert not self.preservers
         slots = self.slots
+        added = 0
         for key, value, deadline in entries:
             number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
             slot = slots[number]
@@ -282,9 +287,15 @@ class Database:
             count = len(values)
             values[key] = value
             if len(values) != count:
-                self._added(slot, key)
+                added += 1
+                if count >= ORDERED_KEYS_MIN or slot.order is not None:
+                    self._add_to_order(slot, key)
             if deadline is not None:
                 self.set_deadline(key, deadline)
+        self._grow(added)
+        if self.keyspace.awaited:
+            for key, _, _ in entries:
+                self.keyspace.appeared(self, key)
 
     # --- telling --------------------------------------------------------------------------------------------------
 
@@ -308,15 +319,26 @@ class Database:
 
     def _added(self, slot: Slot, key: bytes) -> None:
         self.size += 1
-        if slot.order is not None:
-            slot.order.add(key)
-        elif len(slot.values) > ORDERED_KEYS_MIN:
-            slot.order = IndexedKeys(list(slot.values))
+        if slot.order is not None or len(slot.values) > ORDERED_KEYS_MIN:
+            self._add_to_order(slot, key)
         if self.size > self._clock_mask:
-            self._clocks += self._clocks  # the place of every key in the longer table holds its old clock
-            self._clock_mask = len(self._clocks) - 1
+            self._grow(0)
         if self.keyspace.awaited:
             self.keyspace.appeared(self, key)
+
+    @staticmethod
+    def _add_to_order(slot: Slot, key: bytes) -> None:
+        if slot.order is not None:
+            slot.order.add(key)
+        else:
+            slot.order = IndexedKeys(list(slot.values))
+
+    def _grow(self, added: int) -> None:
+        """There are `added` more keys: see to room for their clocks."""
+        self.size += added
+        while self.size > self._clock_mask:
+            self._clocks += self._clocks  # the place of every key in the longer table holds its old clock
+            self._clock_mask = len(self._clocks) - 1
 
     def _drop_deadline(self, number: int, slot: Slot, key: bytes) -> None:
         del slot.deadlines[key]
@@ -324,9 +346,12 @@ class Database:
         if not slot.deadlines:
             self.expiring[number] = 0
 
-    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> None:
+    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> bool:
+        """`key` is about to change: tell the running snapshots; True if one of them keeps its value."""
+        kept = False
         for preserver in self.preservers:
-            preserver.preserve(number, slot, key)
+            kept |= preserver.preserve(number, slot, key)
+        return kept
 
     def check(self) -> None:
         """Assert every invariant (for tests)."""

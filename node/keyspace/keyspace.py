@@ -13,7 +13,9 @@ from node.keyspace.waiting import Waiters
 Notify = Callable[[str, str, bytes, int], None]
 """(class flag, event, key, database): a keyspace event, as `notify-keyspace-events` names its classes."""
 
-NEVER_MS = 1 << 62
+NEVER = 1 << 62
+"""A count that is not reached."""
+NEVER_MS = NEVER
 """A time that does not come."""
 
 
@@ -25,6 +27,8 @@ class Keyspace:
         self.now_ms = 0
         self.clock_s = 0  # seconds since the node started, for access times
         self.dirty = 0
+        self.dirty_awaited = NEVER  # `dirty_reached` is called, once, when that many changes have been journalled
+        self.dirty_reached: Callable[[], None] = _nobody_counts
         self.expired_keys = 0
         self.expire_verb = b"DEL"  # UNLINK with lazyfree-lazy-expire
         self.removes_expired = True  # False on a replica and while writes are paused: expired keys are only hidden
@@ -63,6 +67,9 @@ class Keyspace:
             self.effects = None
             if effects:
                 self.journal.append_unit(effects)
+        if self.dirty >= self.dirty_awaited:
+            self.dirty_awaited = NEVER
+            self.dirty_reached()
 
     def appeared(self, db: Database, key: bytes) -> None:
         """A key came to be: whoever waits for it is served after the command."""
@@ -83,6 +90,10 @@ def _nobody_listens(_kind: str, _event: str, _key: bytes, _db: int) -> None:
 
 
 def _nobody_watches(_db: Database, _key: bytes) -> None:
+    pass
+
+
+def _nobody_counts() -> None:
     pass
 
 

@@ -1,5 +1,9 @@
 """A conversation over one socket, told in sequence: handshakes, before the reactor takes the socket over."""
 
+from contextlib import suppress
+
+import trio
+
 from node.platform import Platform, Socket
 
 LINE_BYTES_MAX = 64 * 1024
@@ -12,12 +16,12 @@ class DialogueError(Exception):
 
 
 class Dialogue:
-    """Sends bytes and reads lines. `buffer` holds what has been read and not been asked for."""
+    """Sends bytes and reads lines. Besides DialogueError, what waits raises OSError."""
 
     def __init__(self, platform: Platform, socket: Socket) -> None:
         self.platform = platform
         self.socket = socket
-        self.buffer = bytearray()
+        self._buffer = bytearray()  # what has been read and not been asked for
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
@@ -28,22 +32,45 @@ class Dialogue:
             except BlockingIOError:
                 await self.platform.wait_writable(self.socket)
 
+    def send_now(self, byte: bytes) -> None:
+        """Send one byte if there is room for it, and forget it otherwise: a sign of life."""
+        with suppress(BlockingIOError):
+            self.socket.send(byte)
+
     async def line(self) -> bytes:
         """The next line without its end."""
-        while (end := self.buffer.find(b"\n")) < 0:
-            if len(self.buffer) > LINE_BYTES_MAX:
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > LINE_BYTES_MAX:
                 raise DialogueError("the peer sent a line without an end")
             await self._more()
-        line = bytes(self.buffer[:end])
-        del self.buffer[: end + 1]
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line.removesuffix(b"\r")
 
-    async def some(self) -> bytes:
-        """The next bytes, as many as are there."""
-        if not self.buffer:
-            await self._more()
-        data = bytes(self.buffer)
-        self.buffer.clear()
+    async def patient_line(self, timeout_s: float) -> bytes:
+        """The next line that is not empty: a peer that needs time sends empty ones. Raises trio.TooSlowError
+        when nothing has come for `timeout_s`."""
+        while True:
+            with trio.fail_after(timeout_s):
+                line = await self.line()
+            if line:
+                return line
+
+    async def some(self, timeout_s: float) -> bytes:
+        """The next bytes, as many as are there. Raises trio.TooSlowError when nothing comes for `timeout_s`."""
+        if not self._buffer:
+            with trio.fail_after(timeout_s):
+                await self._more()
+        return self.rest()
+
+    def give_back(self, data: bytes | bytearray) -> None:
+        """Put back what was read too far."""
+        self._buffer[:0] = data
+
+    def rest(self) -> bytes:
+        """What has been read beyond what was asked for: whoever takes the socket over needs it."""
+        data = bytes(self._buffer)
+        self._buffer.clear()
         return data
 
     async def _more(self) -> None:
@@ -55,11 +82,5 @@ class Dialogue:
                 continue
             if not data:
                 raise DialogueError("the peer closed the connection")
-            self.buffer += data
+            self._buffer += data
             return
-
-    def rest(self) -> bytes:
-        """What has been read beyond what was asked for: whoever takes the socket over needs it."""
-        data = bytes(self.buffer)
-        self.buffer.clear()
-        return data

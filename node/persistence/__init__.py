@@ -1,1 +1,1 @@
-"""Data that survives: RDB files, written from snapshots and loaded again."""
+"""The data set on disk: written from a snapshot while the node serves, read when it starts."""

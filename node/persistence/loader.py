@@ -1,23 +1,84 @@
-"""Loads RDB bytes into databases, in slices, as they come: from a file or from a primary."""
+"""Loading: an RDB's bytes into the keyspace, from a file at start or from a primary.
 
-from collections.abc import Callable, Sequence
+`RdbLoader` is sans-IO and in slices: `feed` it what came, `step` it between requests. `load_at_start` drives it over
+the node's file while clients get -LOADING; `load_now` does the same while everybody waits (DEBUG RELOAD).
+
+A broken file is never taken in part: the node says where it is broken and what to do, and does not start.
+"""
+
+from typing import IO
 
 from node.keyspace.database import Database
-from node.rdb.reader import Aux, Entries, RdbReader, SelectDb
-from node.replication.host import ReplicationHost
+from node.persistence.host import PersistenceHost, path_of
+from node.rdb.codec import RdbError
+from node.rdb.reader import Aux, End, Entries, Function, RdbReader, SelectDb
+from node.rdb.types import Entry
+
+STEP_KEYS = 1000
+"""Keys between two looks at the clock: about a millisecond of short ones."""
+START_SLICE_NS = 10_000_000
+"""Slices at start may be longer than between requests: all that clients can get is -LOADING."""
+READ_BYTES = 1024 * 1024
 
 
-class StreamLoader:
-    """Loads into `databases`. `finished` once the last opcode came; `rest` is what was fed beyond it."""
+class LoadError(Exception):
+    """The data set cannot be loaded; the text is for people, and names the file, the place and the next step."""
 
-    def __init__(self, host: ReplicationHost, databases: Sequence[Database], budget_ns: int = 1_000_000) -> None:
-        self._clock_ns: Callable[[], int] = host.platform.clock_ns
-        self._databases = databases
-        self._db = databases[0]
-        self._budget_ns = budget_ns
-        self._reader = RdbReader()
+
+class Loading:
+    """The progress of a load, as INFO tells it: `host.loading` while it goes on."""
+
+    def __init__(self, started_s: int, total_bytes: int) -> None:
+        self.started_s = started_s
+        self.total_bytes = total_bytes
+        self.loaded_bytes = 0
+        self.rdb_used_memory = 0
+
+    def info(self, now_s: int) -> dict[str, int | str]:
+        """The fields that INFO's persistence section has while a data set is loaded, in order."""
+        passed_s = now_s - self.started_s
+        if not self.loaded_bytes:
+            share, eta_s = 0.0, 1
+        else:
+            share = 100 * self.loaded_bytes / self.total_bytes if self.total_bytes else 1.0
+            eta_s = passed_s * max(0, self.total_bytes - self.loaded_bytes) // self.loaded_bytes
+        return {
+            "loading_start_time": self.started_s,
+            "loading_total_bytes": self.total_bytes,
+            "loading_rdb_used_mem": self.rdb_used_memory,
+            "loading_loaded_bytes": self.loaded_bytes,
+            "loading_loaded_perc": f"{share:.2f}",
+            "loading_eta_seconds": eta_s,
+        }
+
+
+class RdbLoader:
+    """Fills databases from an RDB that arrives piece by piece. They are empty, unless `merge` lets them hold keys.
+
+    `drop_expired_ms`: keys that were past their deadline at this time are left out and counted (a primary's file);
+    None takes all (a replica waits for its primary's word).
+    """
+
+    def __init__(
+        self,
+        host: PersistenceHost,
+        *,
+        drop_expired_ms: int | None,
+        databases: list[Database] | None = None,
+        merge: bool = False,
+    ) -> None:
         self.aux: dict[bytes, bytes] = {}
-        self.keys = 0
+        self.functions: list[bytes] = []
+        self.keys_loaded = self.keys_expired = 0
+        self.keys_step = 0  # how many keys the last step took
+        self._databases = host.keyspace.databases if databases is None else databases
+        self._db = self._databases[0]
+        self._now_s = host.platform.now_ms() // 1000
+        self._clock_ns = host.clock_ns
+        self._log = host.log
+        self._drop_expired_ms = drop_expired_ms
+        self._merge = merge
+        self._reader = RdbReader()
 
     @property
     def finished(self) -> bool:
@@ -25,22 +86,208 @@ class StreamLoader:
 
     @property
     def rest(self) -> bytes:
+        """What followed the end."""
         return self._reader.rest
 
+    @property
+    def loaded_bytes(self) -> int:
+        return self._reader.offset
+
+    @property
+    def replication(self) -> tuple[int, bytes, int] | None:
+        """(database selected in the stream, replication id, offset) of the one who wrote it, if it said so."""
+        aux = self.aux
+        try:
+            return int(aux[b"repl-stream-db"]), aux[b"repl-id"], int(aux[b"repl-offset"])
+        except (KeyError, ValueError):
+            return None
+
     def feed(self, data: bytes) -> None:
+        """Take the next bytes; `step` loads them."""
         self._reader.feed(data)
 
-    def step(self) -> bool:
-        """Load for a while; False if there is nothing left to load of what was fed."""
-        end_ns = self._clock_ns() + self._budget_ns
-        while (item := self._reader.next_batch()) is not None:
-            if isinstance(item, Entries):
-                self._db.load(item.items)
-                self.keys += len(item.items)
-            elif isinstance(item, SelectDb):
-                self._db = self._databases[item.db]
-            elif isinstance(item, Aux):
-                self.aux[item.name] = item.value
-            if self._clock_ns() > end_ns:
+    def step(self, budget_ns: int, step_keys: int = STEP_KEYS) -> bool:
+        """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError."""
+        reader, clock_ns = self._reader, self._clock_ns
+        end_ns = clock_ns() + budget_ns
+        before = self.keys_loaded
+        while (item := reader.next_batch(step_keys)) is not None:
+            if type(item) is Entries:
+                self._take(item)
+            elif type(item) is SelectDb:
+                self._select(item.db)
+            elif type(item) is Aux:
+                self._note(item)
+            elif type(item) is Function:
+                self.functions.append(item.code)
+            elif type(item) is End:
+                break
+            if clock_ns() >= end_ns:
+                self.keys_step = self.keys_loaded - before
                 return True
+        self.keys_step = self.keys_loaded - before
         return False
+
+    def finish(self) -> None:
+        """Nothing more comes. Raises RdbError if the end was not reached."""
+        self._reader.finish()
+
+    def _select(self, number: int) -> None:
+        if number >= len(self._databases):
+            raise RdbError(
+                self._reader.offset,
+                f"FATAL: Data file was created with a Redis server configured to handle more than "
+                f"{len(self._databases)} databases",
+            )
+        self._db = self._databases[number]
+
+    def _take(self, batch: Entries) -> None:
+        entries = batch.items
+        limit_ms = self._drop_expired_ms
+        if limit_ms is not None:
+            alive = [entry for entry in entries if entry[2] is None or entry[2] >= limit_ms]
+            self.keys_expired += len(entries) - len(alive)
+            entries = alive
+        db = self._db
+        if self._merge:
+            _put_over(db, entries)
+        else:
+            before = db.size
+            db.load(entries)
+            if db.size - before != len(entries):
+                raise RdbError(self._reader.offset, f"RDB has a duplicated key in DB {db.index}")
+        self.keys_loaded += len(entries)
+        for key, seconds in batch.idle_s.items():
+            db.set_idle_seconds(key, seconds)
+
+    def _note(self, field: Aux) -> None:
+        self.aux[field.name] = field.value
+        if field.name == b"redis-ver":
+            self._log.notice(f"Loading RDB produced by version {field.value.decode('utf-8', 'replace')}")
+        elif field.name == b"ctime":
+            self._log.notice(f"RDB age {max(0, self._now_s - _number(field))} seconds")
+        elif field.name == b"used-mem":
+            self._log.notice(f"RDB memory usage when created {_number(field) / (1 << 20):.2f} Mb")
+        elif field.name == b"aof-base" and _number(field):
+            self._log.notice("RDB is base AOF")
+
+
+def _number(field: Aux) -> int:
+    return int(field.value) if field.value.isdigit() else 0
+
+
+def _put_over(db: Database, entries: list[Entry]) -> None:
+    for key, value, deadline_ms in entries:
+        db.set(key, value)
+        if deadline_ms is not None:
+            db.set_deadline(key, deadline_ms)
+
+
+# --- the node's file --------------------------------------------------------------------------------------------------
+
+
+async def load_at_start(host: PersistenceHost) -> RdbLoader | None:
+    """Load the node's RDB file; None if there is none. Raises LoadError.
+
+    Clients may be connected: they get -LOADING, and INFO tells the progress.
+    """
+    opened = _open(host)
+    if opened is None:
+        return None
+    file, load = opened
+    platform = host.platform
+    host.loading = load.progress
+    host.conditions_changed()
+    try:
+        with file:
+            while data := await platform.in_thread(file.read, load.read_bytes()):
+                load.loader.feed(data)
+                while load.step(START_SLICE_NS):
+                    await platform.checkpoint()
+                    await load.nap()
+                await load.nap()
+            load.loader.finish()
+    except (RdbError, OSError) as error:
+        raise load.failure(error) from error
+    finally:
+        host.loading = None
+        host.conditions_changed()
+    load.report()
+    platform.settle_memory()
+    return load.loader
+
+
+def load_now(host: PersistenceHost, merge: bool = False) -> RdbLoader | None:
+    """Load the node's RDB file while everybody waits; None if there is none. Raises LoadError."""
+    opened = _open(host, merge)
+    if opened is None:
+        return None
+    file, load = opened
+    try:
+        with file:
+            while data := file.read(READ_BYTES):
+                load.loader.feed(data)
+                while load.step(START_SLICE_NS):
+                    pass
+            load.loader.finish()
+    except (RdbError, OSError) as error:
+        raise load.failure(error) from error
+    load.report()
+    return load.loader
+
+
+class _FileLoad:
+    """One load of the node's file, and what is said about it."""
+
+    def __init__(self, host: PersistenceHost, path: str, total_bytes: int, merge: bool) -> None:
+        self.host = host
+        self.path = path
+        self.started_ns = host.clock_ns()
+        now_ms = host.platform.now_ms()
+        self.progress = Loading(now_ms // 1000, total_bytes)
+        self.loader = RdbLoader(host, drop_expired_ms=None if host.journal.relaying else now_ms, merge=merge)
+
+    def read_bytes(self) -> int:
+        """Clients are looked after each time so much has been read."""
+        interval_bytes: int = self.host.config["loading-process-events-interval-bytes"]
+        return min(READ_BYTES, interval_bytes)
+
+    def step(self, budget_ns: int) -> bool:
+        loader = self.loader
+        more = loader.step(budget_ns, 1 if self.host.config["key-load-delay"] else STEP_KEYS)
+        self.progress.loaded_bytes = loader.loaded_bytes
+        self.progress.rdb_used_memory = int(loader.aux.get(b"used-mem", b"0"))
+        return more
+
+    async def nap(self) -> None:
+        """`key-load-delay`: microseconds a key, or if negative one microsecond for -N keys."""
+        delay_us: int = self.host.config["key-load-delay"]
+        if delay_us:
+            keys = self.loader.keys_step
+            delay_ms = keys * (delay_us if delay_us > 0 else -1 / delay_us) / 1000
+            await self.host.platform.sleep_until_ms(self.host.platform.monotonic_ms() + delay_ms)
+
+    def report(self) -> None:
+        loader, log = self.loader, self.host.log
+        log.notice(f"Done loading RDB, keys loaded: {loader.keys_loaded}, keys expired: {loader.keys_expired}.")
+        log.notice(f"DB loaded from disk: {(self.host.clock_ns() - self.started_ns) / 1e9:.3f} seconds")
+
+    def failure(self, error: RdbError | OSError) -> LoadError:
+        if isinstance(error, OSError):
+            return LoadError(f"Fatal error loading the DB {self.path}: {error.strerror or error}. Exiting.")
+        return LoadError(
+            f"Fatal error loading the DB {self.path}: {error.reason}, at offset {error.offset} of "
+            f"{self.progress.total_bytes} bytes. Nothing was changed: look at it with redis-check-rdb, or put a backup "
+            "in its place. Exiting."
+        )
+
+
+def _open(host: PersistenceHost, merge: bool = False) -> tuple[IO[bytes], _FileLoad] | None:
+    path = path_of(host, host.config["dbfilename"])
+    platform = host.platform
+    try:
+        if not platform.exists(path):
+            return None
+        return platform.open_read(path), _FileLoad(host, path, platform.file_size(path), merge)
+    except OSError as error:
+        raise LoadError(f"Fatal error loading the DB {path}: {error.strerror or error}. Exiting.") from error

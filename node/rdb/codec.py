@@ -129,8 +129,10 @@ def _decode_special(data: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _decode_lzf(data: bytes, at: int) -> tuple[bytes, int]:
-    packed_length, start = decode_length(data, at)
-    plain_length, start = decode_length(data, start)
+    packed_length, plain_length, start = data[at], data[at + 1], at + 2
+    if packed_length > 63 or plain_length > 63:  # files of many short strings are worth the short way
+        packed_length, start = decode_length(data, at)
+        plain_length, start = decode_length(data, start)
     # Checked before anything is awaited or reserved: a damaged length must not cost memory.
     if not 0 < plain_length <= min(packed_length * LZF_RATIO_MAX, STRING_BYTES_MAX - 1):
         raise RdbError(at, f"Invalid LZF compressed string: {packed_length} bytes for {plain_length}")

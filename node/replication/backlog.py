@@ -14,9 +14,9 @@ class Backlog:
     """Bytes of the stream up to `end`, the offset of the last one. Empty when `start` is `end` + 1."""
 
     def __init__(self, size_bytes: int, end: int) -> None:
-        self.size_bytes = max(size_bytes, SIZE_BYTES_MIN)
         self.end = end
         self._bytes = bytearray()
+        self.resize(size_bytes)
 
     @property
     def start(self) -> int:
@@ -26,6 +26,10 @@ class Backlog:
     @property
     def length(self) -> int:
         return len(self._bytes)
+
+    def resize(self, size_bytes: int) -> None:
+        """How much `trim` is to leave."""
+        self.size_bytes = max(size_bytes, SIZE_BYTES_MIN)
 
     def append(self, data: bytes | bytearray) -> None:
         """Take the next bytes of the stream."""

@@ -1,42 +1,29 @@
 """What replication needs of its node (`node.server.Server` has all of it)."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from node.config.config import Config
-from node.keyspace.journal import Journal
-from node.keyspace.keyspace import Keyspace
-from node.log import Log
+from node.keyspace.database import Database
 from node.net.reactor import Reactor
 from node.net.session import Session
-from node.platform import Platform
+from node.persistence.host import PersistenceHost
 from node.stats import Stats
-from node.timers import Timers
 
 
-class ReplicationHost(Protocol):
+class ReplicationHost(PersistenceHost, Protocol):
     """The node, as replication sees it."""
 
-    platform: Platform
-    config: Config
-    log: Log
-    timers: Timers
-    journal: Journal
-    keyspace: Keyspace
     reactor: Reactor
     stats: Stats
-    loading: Any
-    sessions: dict[int, Any]
 
-    def reclaim(self, databases: Any) -> None:
+    @property
+    def sessions(self) -> dict[int, Any]: ...
+
+    def register(self, session: Any) -> None:
+        """Give a session that nobody connected to us for (the primary's) an id, and count it among the clients."""
+
+    def reclaim(self, databases: Sequence[Database]) -> None:
         """Free what is handed over, in slices."""
-
-    def read_clock(self) -> None:
-        """Take the time for what is to come."""
-
-    def conditions_changed(self) -> None:
-        """The role, the link or the number of good replicas has changed: what guards look at."""
-
-    def new_session(self, addr: str = "", laddr: str = "") -> Any: ...
 
     def output_limit_exceeded(self, client: Any, pending_bytes: int) -> bool: ...
 

@@ -2,20 +2,19 @@
 
 A full synchronisation is a snapshot and the journal from its offset. The snapshot is streamed from the keyspace as it
 is walked, with no file in between, to all replicas that wait at that moment. A replica that cannot take a payload of
-unknown length (no `capa eof`) gets the same bytes with their length in front, which have to be collected first.
+unknown length (no `capa eof`, or `repl-diskless-sync no`) gets the same bytes with their length in front, which have to
+be collected first. Whoever asks while a snapshot is on its way waits for the next one.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from node.keyspace.gates import AckGates
-from node.net.peer import CLOSE_NOW
+from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT
 from node.net.resp import NO_REPLY, Encoded, Reply
 from node.persistence.source import RdbSource
 from node.replication.history import History
 from node.replication.host import AnySession, ReplicationHost
 from node.replication.stream import Replica, State, Stream
 from node.replication.transfer import Transfer
+from node.timers import Timer
 
 PING = b"*1\r\n$4\r\nping\r\n"
 GETACK = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n"
@@ -26,21 +25,26 @@ CHECK_MS = 1000
 class Primary:
     """What a node does for its replicas. A replica with replicas of its own uses it too: it relays."""
 
-    def __init__(self, host: ReplicationHost, history: History, start: Callable[..., None]) -> None:
+    def __init__(self, host: ReplicationHost, history: History) -> None:
         self.host = host
         self.history = history
-        self.stream = Stream()
+        self.stream = Stream(host.stats)
         self.gates = AckGates()
         self.getack_wanted = False
-        self._start = start  # starts a Trio task
-        self._sync_timer: Any = None
-        self._check_timer: Any = None
+        self.quiet = False
+        """Nothing of our own goes into the stream (pings, requests to acknowledge): its end is waited for."""
+        self._sync_timer: Timer | None = None
+        self._check_timer: Timer | None = None
         self._ping_ms = 0.0
         self._without_replicas_ms = 0.0
         self._transfers = 0
-        self.stream.has_pending = host.reactor.wake
+        self.stream.has_pending = self._wake
         self.stream.forgotten = self._forgotten
-        self.stream.lags_too_far = lambda replica, behind: host.output_limit_exceeded(replica.session, behind)
+        self.stream.lags_too_far = lambda replica: host.output_limit_exceeded(replica.session, len(replica.session.out))
+
+    def _wake(self) -> None:
+        if not self.host.reactor.in_batch:
+            self.host.reactor.wake()
 
     # --- what others ask ------------------------------------------------------------------------------------------
 
@@ -63,9 +67,10 @@ class Primary:
 
     def before_send(self) -> None:
         """Between a batch and its replies: ask for acknowledgements where somebody waits, deal the stream out."""
-        if self.getack_wanted:
+        if self.getack_wanted and not self.quiet:
             self.getack_wanted = False
-            self.host.journal.append_to_stream(GETACK)
+            if self.stream.replicas:
+                self.host.journal.append_to_stream(GETACK)
         self.stream.flush()
 
     # --- the replica's requests -----------------------------------------------------------------------------------
@@ -79,54 +84,58 @@ class Primary:
     def psync(self, session: AnySession, replid: str, offset: int) -> Reply:
         """PSYNC: go on from `offset` of history `replid`, or begin with a full synchronisation."""
         replica = self.replica_of(session)
+        self.host.log.notice(f"Replica {replica.name} asks for synchronization")
         self.stream.flush()
-        if self._goes_on(replica, replid, offset):
-            self._attach(replica)
-            replica.position = offset
-            replica.ack_offset = offset - 1
-            self.host.stats.sync_partial_ok += 1
-            missing = self.host.journal.offset - offset + 1
-            self.host.log.notice(
-                f"Partial resynchronization request from {replica.name} accepted. "
-                f"Sending {missing} bytes of backlog starting from offset {offset}."
-            )
-            session.push(Encoded(self._continue_line(replica)))
-            self.stream.go_online(replica)
-            return NO_REPLY
-        if replid != "?":
-            self.host.stats.sync_partial_failed += 1
-        return self.full_sync(session)
+        if not self._goes_on(replica, replid, offset):
+            if replid != "?":
+                self.host.stats.sync_partial_failed += 1
+            return self._full_sync(replica)
+        self._attach(replica)
+        replica.position = offset
+        replica.ack_offset = offset - 1
+        self.host.stats.sync_partial_ok += 1
+        missing = self.host.journal.offset - offset + 1
+        self.host.log.notice(
+            f"Partial resynchronization request from {replica.name} accepted. "
+            f"Sending {missing} bytes of backlog starting from offset {offset}."
+        )
+        name = b" " + self.history.replid.encode() if replica.takes_psync2 else b""
+        session.push(Encoded(b"+CONTINUE%b\r\n" % name))
+        self.stream.go_online(replica)
+        self.host.conditions_changed()
+        return NO_REPLY
 
-    def _continue_line(self, replica: Replica) -> bytes:
-        return b"+CONTINUE %b\r\n" % self.history.replid.encode() if replica.takes_psync2 else b"+CONTINUE\r\n"
+    def sync(self, session: AnySession) -> Reply:
+        """SYNC: a full synchronisation for a replica that knows nothing of offsets."""
+        replica = self.replica_of(session)
+        self.host.log.notice(f"Replica {replica.name} asks for synchronization")
+        replica.knows_offsets = False
+        return self._full_sync(replica)
 
     def _goes_on(self, replica: Replica, replid: str, offset: int) -> bool:
         if replid == "?":
             return False
-        name = replica.name
-        if not self.history.covers(replid, offset):
-            if replid in (self.history.replid, self.history.replid2):
-                reason = (
-                    f"Requested offset for second ID was {offset}, but I can reply up to {self.history.second_offset}"
-                )
+        history, log = self.history, self.host.log
+        if not history.covers(replid, offset):
+            if replid in (history.replid, history.replid2):
+                reason = f"Requested offset for second ID was {offset}, but I can reply up to {history.second_offset}"
             else:
                 reason = f"Replication ID mismatch (Replica asked for '{replid}', my replication IDs are "
-                reason += f"'{self.history.replid}' and '{self.history.replid2}')"
-            self.host.log.notice(f"Partial resynchronization not accepted: {reason}")
+                reason += f"'{history.replid}' and '{history.replid2}')"
+            log.notice(f"Partial resynchronization not accepted: {reason}")
             return False
         backlog = self.stream.backlog
         if backlog is None or not backlog.holds(offset):
-            self.host.log.notice(
-                f"Unable to partial resync with replica {name} for lack of backlog (Replica request was: {offset})."
+            log.notice(
+                f"Unable to partial resync with replica {replica.name} for lack of backlog "
+                f"(Replica request was: {offset})."
             )
             return False
         return True
 
-    def full_sync(self, session: AnySession) -> Reply:
-        """Let a replica wait for the next snapshot (PSYNC that cannot go on, or SYNC)."""
-        replica = self.replica_of(session)
+    def _full_sync(self, replica: Replica) -> Reply:
+        """Let a replica wait for the next snapshot."""
         self.host.stats.sync_full += 1
-        self.host.log.notice(f"Replica {replica.name} asks for synchronization")
         if self.stream.backlog is None:
             self._begin_stream()
         self._attach(replica)
@@ -137,28 +146,30 @@ class Primary:
     def _begin_stream(self) -> None:
         """The first replica: from here on every byte counts, under a name that no older replica can ask for."""
         self.history.renew(self.host.platform.random_hex())
-        self.stream.begin(self.host.config["repl-backlog-size"], self.host.journal.offset)
-        self.host.journal.stream = self.stream
+        self.restart_stream()
         self.host.log.notice(
             f"Replication backlog created, my new replication IDs are '{self.history.replid}' and "
             f"'{self.history.replid2}'"
         )
 
+    def restart_stream(self) -> None:
+        """A stream with nothing in it begins after the journal's offset. Replicas of an older one are let go."""
+        self.stream.drop_replicas()
+        self.stream.begin(self.host.config["repl-backlog-size"], self.host.journal.offset)
+        self.host.journal.stream = self.stream
+
     def _attach(self, replica: Replica) -> None:
-        session = replica.session
-        session.kind = b"replica"
+        replica.session.kind = b"replica"
         replica.ack_ms = self.host.timers.monotonic_ms()
-        if replica not in self.stream.replicas:
-            self.stream.replicas.append(replica)
-        if self._check_timer is None:
-            self._check_timer = self.host.timers.after(CHECK_MS, self._check)
-            self._ping_ms = self.host.timers.monotonic_ms()
-        self.host.conditions_changed()
+        if not self.stream.replicas:
+            self._ping_ms = replica.ack_ms
+        self.stream.replicas.append(replica)
+        self.watch()
 
     def acknowledge(self, session: AnySession, offset: int, fsync_offset: int | None) -> None:
         """REPLCONF ACK: the replica has everything up to `offset`."""
         replica = session.role
-        if not isinstance(replica, Replica):
+        if not isinstance(replica, Replica) or replica.state is None:
             return
         replica.ack_offset = max(replica.ack_offset, offset)
         if fsync_offset is not None:
@@ -171,110 +182,150 @@ class Primary:
 
     def _goes_online(self, replica: Replica) -> None:
         self.host.log.notice(f"Synchronization with replica {replica.name} succeeded")
+        replica.ack_ms = self.host.timers.monotonic_ms()
         self.stream.go_online(replica)
         self.host.conditions_changed()
 
     def _forgotten(self, replica: Replica) -> None:
-        if replica.state is State.ONLINE:
-            self.host.log.warning(f"Connection with replica {replica.name} lost.")
+        self.host.log.notice(f"Connection with replica {replica.name} lost.")
         if not self.stream.replicas:
             self._without_replicas_ms = self.host.timers.monotonic_ms()
+        self.watch()
         self.host.conditions_changed()
 
     # --- silence --------------------------------------------------------------------------------------------------
 
+    def watch(self) -> None:
+        """See to it that links are looked at while there are any, and then that the backlog ends in its time.
+
+        Call when one of that changes: replicas, the role, `repl-backlog-ttl`.
+        """
+        if self._check_timer is not None:
+            self._check_timer.cancel()
+            self._check_timer = None
+        if self.stream.replicas:
+            self._check_timer = self.host.timers.after(CHECK_MS, self._check)
+        elif self.stream.backlog is not None and not self.host.journal.relaying:
+            ttl_s = self.host.config["repl-backlog-ttl"]
+            if ttl_s:
+                self._check_timer = self.host.timers.at(self._without_replicas_ms + ttl_s * 1000, self._end_stream)
+
+    def without_replicas(self) -> None:
+        """The time that the backlog is kept for nobody begins now."""
+        self._without_replicas_ms = self.host.timers.monotonic_ms()
+        self.watch()
+
     def _check(self) -> None:
-        """Once a second while there are replicas or a backlog: pings, time-outs, the backlog's end."""
-        self._check_timer = None
+        """Once a second while there are replicas: who is silent, and a word to those who would think we are."""
         now = self.host.timers.monotonic_ms()
         config = self.host.config
-        timeout_ms = config["repl-timeout"] * 1000
         for replica in list(self.stream.replicas):
             if replica.state is State.WAITING:
                 replica.session.out += b"\n"  # "I am still here": it counts for nothing
                 replica.session.touch()
-            elif now - replica.ack_ms > timeout_ms and replica.state is State.ONLINE:
+            elif self._is_silent(replica, now):
                 self.host.log.warning(f"Disconnecting timedout replica (streaming sync): {replica.name}")
                 replica.session.close(CLOSE_NOW)
-        if not self.host.journal.relaying:
+        if not self.host.journal.relaying and not self.quiet:
             self._ping(now, config["repl-ping-replica-period"] * 1000)
         if config["min-replicas-to-write"]:
             self.host.conditions_changed()
-        ttl_ms = config["repl-backlog-ttl"] * 1000
-        if self.stream.replicas:
-            self._without_replicas_ms = now
-        elif ttl_ms and not self.host.journal.relaying and now - self._without_replicas_ms > ttl_ms:
-            self._end_stream(config["repl-backlog-ttl"])
-        if self.stream.backlog is not None:
-            self._check_timer = self.host.timers.after(CHECK_MS, self._check)
+        self._check_timer = None
+        self.watch()
+
+    def _is_silent(self, replica: Replica, now: float) -> bool:
+        timeout_ms = self.host.config["repl-timeout"] * 1000
+        if replica.state is State.LOADING:  # it sends bare line ends while it loads
+            return self.host.platform.now_ms() - replica.session.last_active_ms > timeout_ms < now - replica.ack_ms
+        return replica.state is State.ONLINE and replica.knows_offsets and now - replica.ack_ms > timeout_ms
 
     def _ping(self, now: float, period_ms: float) -> None:
-        if self.stream.replicas and now - self._ping_ms >= period_ms:
+        if now - self._ping_ms >= period_ms:
             self._ping_ms = now
             self.host.journal.append_to_stream(PING)
 
-    def _end_stream(self, ttl_s: int) -> None:
+    def _end_stream(self) -> None:
         self.history.renew(self.host.platform.random_hex())
         self.stream.end()
         self.host.journal.stream = None
+        ttl_s = self.host.config["repl-backlog-ttl"]
         self.host.log.notice(f"Replication backlog freed after {ttl_s} seconds without connected replicas.")
 
     # --- snapshots ------------------------------------------------------------------------------------------------
 
     def _schedule_sync(self) -> None:
         """Begin the next snapshot: after a delay, in which more replicas may come to share it."""
-        if self._sync_timer is not None or self._transfers:
+        if self._transfers:
             return
-        config = self.host.config
-        delay_ms = config["repl-diskless-sync-delay"] * 1000 if config["repl-diskless-sync"] else 0
-        waiting = sum(1 for replica in self.stream.replicas if replica.state is State.WAITING)
-        enough = config["repl-diskless-sync-max-replicas"]
-        if enough and waiting >= enough:
-            delay_ms = 0
+        delay_ms = self._sync_delay_ms()
+        if self._sync_timer is not None:
+            if delay_ms:
+                return
+            self._sync_timer.cancel()
         if delay_ms:
             self.host.log.notice("Delay next BGSAVE for diskless SYNC")
         self._sync_timer = self.host.timers.after(delay_ms, self._begin_transfers)
 
+    def _waiting(self) -> list[Replica]:
+        return [replica for replica in self.stream.replicas if replica.state is State.WAITING]
+
+    def _sync_delay_ms(self) -> int:
+        config, waiting = self.host.config, self._waiting()
+        enough = config["repl-diskless-sync-max-replicas"]
+        if not config["repl-diskless-sync"] or (enough and len(waiting) >= enough):
+            return 0
+        if not all(replica.takes_eof for replica in waiting):
+            return 0
+        delay_ms: int = config["repl-diskless-sync-delay"] * 1000
+        return delay_ms
+
     def _begin_transfers(self) -> None:
         self._sync_timer = None
-        waiting = [replica for replica in self.stream.replicas if replica.state is State.WAITING]
-        for takes_eof in (True, False):
-            group = [replica for replica in waiting if replica.takes_eof == takes_eof]
+        waiting = self._waiting()
+        streams = self.host.config["repl-diskless-sync"]
+        for streamed in (True, False):
+            group = [replica for replica in waiting if (streams and replica.takes_eof) == streamed]
             if group:
-                self._begin_transfer(group, takes_eof)
+                self._begin_transfer(group, streamed)
 
     def _begin_transfer(self, group: list[Replica], streamed: bool) -> None:
-        self.host.read_clock()
+        host, journal = self.host, self.host.journal
+        host.read_clock()
         self.stream.flush()
-        journal = self.host.journal
-        journal.stream_db = -1  # the first command after the snapshot selects its database
+        if not journal.relaying:
+            journal.stream_db = -1  # the first command after the snapshot selects its database
         offset = journal.offset
         names = ", ".join(replica.name for replica in group)
-        self.host.log.notice(f"Starting BGSAVE for SYNC with target: replicas sockets ({names})")
+        target = "replicas sockets" if streamed else "disk"
+        host.log.notice(f"Starting BGSAVE for SYNC with target: {target} ({names})")
         line = b"+FULLRESYNC %b %d\r\n" % (self.history.replid.encode(), offset)
         for replica in group:
             replica.state = State.TAKING
             replica.position = offset + 1
             replica.ack_offset = 0
-            replica.session.out += line
-            replica.session.touch()
-        source = RdbSource(self.host, replication=(0, self.history.replid, offset))
+            if replica.knows_offsets:
+                replica.session.out += line
+                replica.session.touch()
+        source = RdbSource(host, replication=(max(0, journal.stream_db), self.history.replid, offset))
         self._transfers += 1
-        self._start(Transfer(self.host, group, source, self._transferred).run, streamed)
+        host.spawn(Transfer(host, group, source, self._transferred).run, streamed)
 
     def _transferred(self, taken: list[Replica], streamed: bool) -> None:
         """A snapshot is over: `taken` are the replicas that have all of it."""
         self._transfers -= 1
         for replica in taken:
-            if streamed:
+            if replica.rdb_only:
+                self.host.log.notice(f"RDB transfer completed, rdb only replica ({replica.name}) is disconnected")
+                replica.give_up()
+                replica.session.close(CLOSE_WHEN_SENT)
+            elif streamed:
                 replica.state = State.LOADING
+                replica.ack_ms = self.host.timers.monotonic_ms()
+                self.host.log.notice(
+                    f"Streamed replica with replica {replica.name} via socket succeeded (socket). "
+                    "Waiting for REPLCONF ACK from replica to enable streaming"
+                )
             else:
                 self._goes_online(replica)
-        if streamed and taken:
-            names = ", ".join(replica.name for replica in taken)
-            self.host.log.notice(
-                f"Streamed replica with replica {names} via socket succeeded (socket). "
-                "Waiting for REPLCONF ACK from replica to enable streaming"
-            )
-        if any(replica.state is State.WAITING for replica in self.stream.replicas):
+        if self._waiting():
             self._schedule_sync()

@@ -8,27 +8,39 @@ its former siblings (PSYNC2).
 from collections.abc import Callable
 from typing import Any
 
-from node.net.resp import Argv
-from node.replication.follower import Follower
+from node.net.peer import CLOSE_WHEN_SENT
+from node.net.resp import Failure
+from node.replication.follower import Apply, Follower
 from node.replication.history import History
 from node.replication.host import ReplicationHost
 from node.replication.primary import Primary
 from node.replication.stream import SHOWN_STATES, State
 
 Info = dict[str, Any]
+Place = tuple[int, str, int]
+"""(database that the stream has selected, replication id, offset): where a data set stands in a history."""
+
+UNBLOCKED = Failure(
+    b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+)
 
 
 class Replication:
-    """The role of one node. `start` starts a Trio task; `apply` runs a command of the primary's without asking."""
+    """The role of one node. `apply` runs a command of the primary's without asking.
 
-    def __init__(self, host: ReplicationHost, start: Callable[..., None], apply: Callable[[Any, Argv], None]) -> None:
+    Roles may change before the node has loaded its data set; links are dialled from `begin` on.
+    """
+
+    def __init__(self, host: ReplicationHost, apply: Apply) -> None:
         self.host = host
         self.history = History(host.platform.random_hex())
-        self.primary = Primary(host, self.history, start)
+        self.primary = Primary(host, self.history)
         self.follower: Follower | None = None
-        self.role_changed: Callable[[], None] = lambda: None
-        self._start = start
+        self.role_changed: Callable[[], None] = _nobody_asks
+        """Called after each change of role or of the primary that is followed."""
         self._apply = apply
+        self._begun = False
+        self._has_place = False  # our ids and offset are those of data that somebody else may have too
 
     @property
     def is_replica(self) -> bool:
@@ -41,61 +53,106 @@ class Replication:
     # --- roles ----------------------------------------------------------------------------------------------------
 
     def become_replica(self, name: str, port: int) -> None:
-        """Follow the primary at `name`:`port` from now on."""
-        if self.follower is not None:
-            if self.follower.address == (name, port):
-                return
-            self.follower.stop()
-        self.primary.stream.flush()
-        self.primary.stream.drop_replicas()
+        """Follow the primary at `name`:`port` from now on. Our own replicas stay as long as our history does."""
+        old = self.follower
+        if old is not None and old.address == (name, port):
+            return
         host = self.host
-        self.follower = Follower(host, self.history, (name, port), self._apply, self.primary.stream.drop_replicas)
-        self._obey(True)
-        host.log.notice(
-            "Before turning into a replica, using my own master parameters to synthesize a cached master: "
-            "I may be able to synchronize with the new master with just a partial transfer."
-        )
-        self._start(self.follower.run)
+        self.primary.stream.flush()
+        if old is not None:
+            old.stop()
+        else:
+            self._serve_as_replica()
+        self.follower = Follower(host, self.primary, (name, port), self._apply, resumable=self._has_place)
+        if self._begun:
+            host.spawn(self.follower.run)
+        self.primary.watch()
         host.conditions_changed()
         self.role_changed()
+
+    def _serve_as_replica(self) -> None:
+        """A primary until now: from here on the journal is somebody else's bytes, and what has expired is only hidden."""
+        host, journal = self.host, self.host.journal
+        self._unblock_clients()
+        if self._begun:
+            host.log.notice(
+                "Before turning into a replica, using my own master parameters to synthesize a cached master: "
+                "I may be able to synchronize with the new master with just a partial transfer."
+            )
+            self._has_place = True
+        if self.primary.stream.backlog is None:
+            self.primary.restart_stream()
+        journal.stream_db = -1
+        journal.relaying = True
+        host.keyspace.removes_expired = False
+
+    def _unblock_clients(self) -> None:
+        """Nobody waits at a replica for what only a primary can give."""
+        for session in list(self.host.sessions.values()):
+            waiting = session.parked
+            if waiting is not None and not waiting.postponed:
+                waiting.cancelled(session)
+                session.resume(UNBLOCKED)
+                session.close(CLOSE_WHEN_SENT)
 
     def become_primary(self) -> None:
         """Follow nobody any more: the history goes on under a new id."""
         if self.follower is None:
             return
+        host, journal, history = self.host, self.host.journal, self.history
         self.primary.stream.flush()
         self.follower.stop()
         self.follower = None
-        old = self.history.replid
-        self.history.continue_as(self.host.platform.random_hex(), self.host.journal.offset)
-        self.host.journal.stream_db = -1
-        self._obey(False)
-        self.primary.stream.drop_replicas()
-        self.host.log.notice(
-            f"Setting secondary replication ID to {old}, valid up to offset: {self.history.second_offset}. "
-            f"New replication ID is {self.history.replid}"
+        old = history.replid
+        history.continue_as(host.platform.random_hex(), journal.offset)
+        journal.stream_db = -1  # the first command selects its database, whatever the old stream had selected
+        journal.relaying = False
+        host.keyspace.removes_expired = True
+        self.primary.stream.drop_replicas()  # they come back and learn the new name
+        self.primary.without_replicas()
+        host.log.notice(
+            f"Setting secondary replication ID to {old}, valid up to offset: {history.second_offset}. "
+            f"New replication ID is {history.replid}"
         )
-        self.host.conditions_changed()
+        host.conditions_changed()
         self.role_changed()
 
-    def _obey(self, obeying: bool) -> None:
-        """A replica relays its primary's bytes and hides what has expired; a primary makes the bytes and removes it."""
-        journal, stream = self.host.journal, self.primary.stream
-        journal.relaying = obeying
-        if stream.backlog is None:
-            stream.begin(self.host.config["repl-backlog-size"], journal.offset)
-            journal.stream = stream
-        self.host.keyspace.removes_expired = not obeying
+    # --- the data set's place in a history ------------------------------------------------------------------------
 
-    def adopt(self, replid: str, offset: int) -> None:
-        """The data that was loaded from a file belongs to this place of a history: a replica may go on from there."""
-        if self.is_replica:
+    @property
+    def place(self) -> Place | None:
+        """What a file has to say of the data set, so that a node that loads it can go on; None if it is nobody's."""
+        if self.primary.stream.backlog is None:
+            return None
+        return max(0, self.host.journal.stream_db), self.history.replid, self.host.journal.offset
+
+    def adopt(self, place: Place) -> None:
+        """The data set that was loaded stands at this place: a replica, ours or we, may go on from there."""
+        stream_db, replid, offset = place
+        journal = self.host.journal
+        journal.offset = offset
+        if self.follower is not None:
             self.history.renew(replid)
+            journal.stream_db = stream_db
+            self._has_place = True
+            self.follower.resumable = True
         else:
-            self.history.continue_as(self.history.replid, offset)
-            self.history.replid2 = replid
-            self.history.replid = self.host.platform.random_hex()
-        self.host.journal.offset = offset
+            self.history.renew(replid)
+            self.history.continue_as(self.host.platform.random_hex(), offset)
+        self.primary.restart_stream()
+        self.primary.without_replicas()
+
+    def begin(self) -> None:
+        """The data set is loaded and tasks can run: dial."""
+        self._begun = True
+        if self.follower is not None:
+            self.host.spawn(self.follower.run)
+
+    def settings_changed(self) -> None:
+        """Directives that replication does not ask for each time have been set."""
+        self.primary.stream.resize(self.host.config["repl-backlog-size"])
+        self.primary.watch()
+        self.host.conditions_changed()
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -128,8 +185,7 @@ class Replication:
         if follower is not None:
             name, port = follower.address
             offset = self.host.journal.offset if follower.connected else -1
-            state = "sync" if follower.loader is not None else follower.state
-            return [b"slave", name.encode(), port, state.encode(), offset]
+            return [b"slave", name.encode(), port, follower.state.encode(), offset]
         replicas = [
             [replica.shown_host.encode(), b"%d" % replica.port, b"%d" % replica.ack_offset]
             for replica in self.primary.online
@@ -165,21 +221,22 @@ class Replication:
             "master_port": follower.address[1],
             "master_link_status": "up" if session is not None else "down",
             "master_last_io_seconds_ago": int((now - session.last_io_ms) / 1000) if session is not None else -1,
-            "master_sync_in_progress": int(follower.loader is not None),
+            "master_sync_in_progress": int(follower.intake is not None),
             "slave_read_repl_offset": offset,
             "slave_repl_offset": offset,
         }
-        if follower.loader is not None:
-            total, read = follower.transfer_bytes, follower.transfer_read_bytes
+        if follower.intake is not None:
+            total, read = follower.intake.total_bytes, follower.intake.read_bytes
             fields |= {
                 "master_sync_total_bytes": total,
                 "master_sync_read_bytes": read,
                 "master_sync_left_bytes": total - read,
                 "master_sync_perc": f"{read / total * 100 if total > 0 else 0:.2f}",
-                "master_sync_last_io_seconds_ago": int((now - follower.transfer_io_ms) / 1000),
+                "master_sync_last_io_seconds_ago": int((now - follower.intake.io_ms) / 1000),
             }
         if session is None:
-            fields["master_link_down_since_seconds"] = int((now - follower.down_since_ms) / 1000)
+            down_s = int((now - follower.down_since_ms) / 1000) if follower.has_been_up else -1
+            fields["master_link_down_since_seconds"] = down_s
         return fields | {
             "slave_priority": config["replica-priority"],
             "slave_read_only": int(config["replica-read-only"]),
@@ -200,3 +257,7 @@ class Replication:
                 f"offset={replica.ack_offset},lag={lag_s}"
             )
         return fields
+
+
+def _nobody_asks() -> None:
+    pass

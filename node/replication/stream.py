@@ -12,6 +12,7 @@ from enum import Enum
 from node.net.peer import CLOSE_NOW
 from node.replication.backlog import Backlog
 from node.replication.host import AnySession
+from node.stats import Stats
 
 OUTPUT_BYTES_MAX = 256 * 1024
 """How much of the stream is put into a replica's output at a time; the rest waits in the backlog."""
@@ -38,8 +39,8 @@ class Replica:
     def __init__(self, session: AnySession, stream: "Stream") -> None:
         self.session = session
         self.stream = stream
-        self.state: State | None = None  # None until it has sent PSYNC
-        self.position = 0  # the next byte to put into its output
+        self.state: State | None = None  # None until it has sent PSYNC, and once it has been given up
+        self.position = 0  # the next byte to put into its output; 0: it needs nothing of the backlog
         self.ack_offset = 0
         self.fsync_offset = 0
         self.ack_ms = 0.0
@@ -47,17 +48,24 @@ class Replica:
         self.port = 0
         self.takes_eof = False  # its capabilities
         self.takes_psync2 = False
+        self.knows_offsets = True  # it did not ask with SYNC
         self.rdb_only = False
-        self.drained: Callable[[], None] = lambda: None  # called when its output has left while it takes a snapshot
+        self.drained: Callable[[], None] = _nothing  # called when its output has left while it takes a snapshot
 
     @property
     def shown_host(self) -> str:
-        return self.host.decode() if self.host else self.session.addr.rpartition(":")[0].strip("[]")
+        return self.host.decode("utf-8", "replace") if self.host else self.session.addr.rpartition(":")[0].strip("[]")
 
     @property
     def name(self) -> str:
         """As the log calls it."""
         return f"{self.shown_host}:{self.port or self.session.addr.rpartition(':')[2]}"
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of the stream is kept for it beside its output."""
+        backlog = self.stream.backlog
+        return backlog.end + 1 - self.position if backlog is not None and self.position else 0
 
     def sent(self) -> None:
         """Its output has left: there is room for more of the stream."""
@@ -70,18 +78,24 @@ class Replica:
         self.stream.forget(self)
         self.drained()
 
+    def give_up(self) -> None:
+        """It gets nothing any more, and the backlog keeps nothing for it."""
+        self.state = None
+        self.position = 0
+
 
 class Stream:
     """Takes the journal's bytes and deals them out. `flush` is called before the reactor sends anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, stats: Stats) -> None:
+        self.stats = stats
         self.backlog: Backlog | None = None
         self.replicas: list[Replica] = []
-        self.output_bytes = 0
-        self.has_pending: Callable[[], None] = lambda: None
+        self.has_pending: Callable[[], None] = _nothing
         """Called when bytes are waiting for `flush`: the reactor may be asleep."""
-        self.forgotten: Callable[[Replica], None] = lambda _replica: None
-        self.lags_too_far: Callable[[Replica, int], bool] = lambda _replica, _bytes: False
+        self.forgotten: Callable[[Replica], None] = _nobody_left
+        self.lags_too_far: Callable[[Replica], bool] = _patient
+        """Is what is kept for a replica beyond its limits?"""
         self._pending = bytearray()
 
     def take(self, data: bytes) -> None:
@@ -97,21 +111,20 @@ class Stream:
             return
         backlog.append(self._pending)
         self._pending.clear()
-        needed_from = backlog.end + 1
         for replica in self.replicas:
             if replica.state is State.ONLINE:
                 self.feed(replica)
+            if replica.waiting_bytes + len(replica.session.out) > OUTPUT_BYTES_MAX and self.lags_too_far(replica):
+                replica.give_up()
+                replica.session.close(CLOSE_NOW)
+        self._trim(backlog)
+
+    def _trim(self, backlog: Backlog) -> None:
+        needed_from = backlog.end + 1
+        for replica in self.replicas:
             if replica.position:
-                self._check_lag(replica, backlog)
                 needed_from = min(needed_from, replica.position)
         backlog.trim(needed_from)
-
-    def _check_lag(self, replica: Replica, backlog: Backlog) -> None:
-        behind = backlog.end + 1 - replica.position + len(replica.session.out)
-        if behind > OUTPUT_BYTES_MAX and self.lags_too_far(replica, behind):
-            replica.session.close(CLOSE_NOW)
-            replica.position = 0
-            replica.state = None
 
     def feed(self, replica: Replica) -> None:
         """Give an online replica as much of the stream as its output takes."""
@@ -123,7 +136,7 @@ class Stream:
         data = self.backlog.read(replica.position, room)
         out += data
         replica.position += len(data)
-        self.output_bytes += len(data)
+        self.stats.stream_output_bytes += len(data)
         replica.session.touch()
 
     def go_online(self, replica: Replica) -> None:
@@ -133,22 +146,42 @@ class Stream:
 
     def forget(self, replica: Replica) -> None:
         """The replica is gone."""
+        replica.give_up()
         if replica in self.replicas:
             self.replicas.remove(replica)
             self.forgotten(replica)
-        replica.state = None
 
     def drop_replicas(self) -> None:
         """Close all replicas' links: they come back and ask which history this is now."""
-        for replica in list(self.replicas):
+        for replica in self.replicas:
+            replica.give_up()
             replica.session.close(CLOSE_NOW)
 
     def begin(self, size_bytes: int, end: int) -> None:
-        """Make the backlog: the stream starts after offset `end`."""
+        """Make the backlog, empty: the stream starts after offset `end`. Nobody may be reading an older one."""
+        assert not any(replica.position for replica in self.replicas)
         self._pending.clear()
         self.backlog = Backlog(size_bytes, end)
+
+    def resize(self, size_bytes: int) -> None:
+        """Keep so much from now on."""
+        if self.backlog is not None:
+            self.backlog.resize(size_bytes)
+            self._trim(self.backlog)
 
     def end(self) -> None:
         """Drop the backlog: nobody can go on from here any more."""
         self._pending.clear()
         self.backlog = None
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nobody_left(_replica: Replica) -> None:
+    pass
+
+
+def _patient(_replica: Replica) -> bool:
+    return False

@@ -14,6 +14,8 @@ from node.replication.stream import OUTPUT_BYTES_MAX, Replica, State
 
 SLICE_NS = 1_000_000
 """How long one slice of a snapshot holds the loop."""
+AWAKE_MS = 1000
+"""How often replicas hear that they have not been forgotten while their snapshot is collected."""
 
 Done = Callable[[list[Replica], bool], None]
 
@@ -39,7 +41,7 @@ class Transfer:
             taken = self._taking()
             for replica in self.group:
                 replica.drained = _nothing
-            self.done(taken, streamed)
+        self.done(taken, streamed)
 
     async def _stream(self) -> None:
         mark = self.host.platform.random_hex().encode()
@@ -50,14 +52,24 @@ class Transfer:
         self._send(mark)
 
     async def _send_whole(self) -> None:
-        chunks = []
-        while self._taking() and (chunk := self.source.next_chunk(SLICE_NS)) is not None:
-            chunks.append(chunk)
-            await self.host.platform.checkpoint()
+        chunks = await self._collect()
         self._send(b"$%d\r\n" % sum(map(len, chunks)))
         for chunk in chunks:
             self._send(chunk)
             await self._room()
+
+    async def _collect(self) -> list[bytes]:
+        """All of the snapshot: only its length can be sent before its first byte."""
+        chunks: list[bytes] = []
+        timers = self.host.timers
+        told_ms = timers.monotonic_ms()
+        while self._taking() and (chunk := self.source.next_chunk(SLICE_NS)) is not None:
+            chunks.append(chunk)
+            if timers.monotonic_ms() - told_ms >= AWAKE_MS:
+                told_ms = timers.monotonic_ms()
+                self._send(b"\n")
+            await self.host.platform.checkpoint()
+        return chunks
 
     def _taking(self) -> list[Replica]:
         return [replica for replica in self.group if replica.state is State.TAKING]
@@ -66,6 +78,7 @@ class Transfer:
         for replica in self._taking():
             replica.session.out += data
             replica.session.touch()
+            self.host.stats.stream_output_bytes += len(data)
 
     async def _room(self) -> None:
         """Until every output has room again, and once round the loop in any case."""
@@ -77,9 +90,9 @@ class Transfer:
                 with trio.move_on_after(self.host.config["repl-timeout"]) as patience:
                     await drained.wait()
                 if patience.cancelled_caught:
-                    self.host.log.warning(f"Disconnecting timedout replica (full sync): {replica.session.addr}")
+                    self.host.log.warning(f"Disconnecting timedout replica (full sync): {replica.name}")
+                    replica.give_up()
                     replica.session.close(CLOSE_NOW)
-                    replica.state = None
 
 
 def _nothing() -> None:

@@ -1,0 +1,202 @@
+"""A snapshot without fork: the keys of one moment, read slot by slot while commands go on changing them.
+
+A `Snapshot` keeps its own table of the slots that held keys when it began, and is told (`preserve`) before a key of
+those slots changes. A key that changes before its turn leaves its old value behind, which the next batch carries away:
+so what is kept is what changed since the last batch, and beyond it only names (the keys of a slot still to come that
+are dealt with already). Values go by reference. One that is changed in place (a `bytearray`) is copied by
+`Database.open`, and only if a snapshot still wants the old one; so a batch must be consumed before the next command.
+
+A slot is struck off the table once it has been read. So one test, "is this the slot in my table?", tells all that need
+no old value: slots that are done, that were empty at the start, and that came to be after a flush or a dropped slot.
+
+The turn of a slot of up to `ORDERED_KEYS_MIN` keys is one step. A bigger one (one hash tag can put all keys into one
+slot) is read by the positions of its `order`, from the high end down, as SCAN does. The rules that make this exact:
+
+1. Keys at positions below `below` are still to come, except those in the slot's `done`; all above have been read, or
+   are younger than the snapshot.
+2. New keys are added at the end, so above.
+3. A removal moves the last key into the hole. If that one comes from above, it must not be met again: it is done.
+   (`preserve` does not know whether a removal follows, but the last key, standing above, is done in any case.)
+4. When a removal might do away with the order, those above join `done`, and the slot waits for its turn as a small one.
+"""
+
+from collections.abc import Collection
+
+from node.keyspace.database import ORDERED_KEYS_MIN, Database, Slot, Value
+from node.keyspace.keyspace import Keyspace
+from node.slots import SLOTS
+
+Item = tuple[bytes, Value, int | None]
+"""(key, value, deadline in ms since 1970)"""
+
+BATCH_KEYS = 512
+
+
+class DatabaseSnapshot:
+    """One database as it was: `size` keys, `deadline_count` of them with a deadline. A `Preserver`."""
+
+    __slots__ = ("_at", "_below", "_done", "_left", "_occupied", "_preservers", "_slots", "deadline_count", "index",
+                 "size")  # fmt: skip
+
+    def __init__(self, db: Database, slots: Collection[int] | None) -> None:
+        self.index = db.index
+        if slots is None:
+            self._slots = db.slots.copy()
+            self._occupied = bytes(db.occupied)
+            self.size, self.deadline_count = db.size, db.deadline_count
+        else:
+            self._choose(db, slots)
+        self._left: list[Item] = []  # old values of keys that changed before their turn
+        self._done: dict[int, set[bytes]] = {}  # of slots still to come: keys that are not to be read there
+        self._at = self._occupied.find(1)  # the slot whose turn it is; -1: none is left
+        self._below = -1  # in that slot, positions still to come; -1: its turn has not begun
+        self._preservers = db.preservers  # goes along when databases are swapped
+        if not self.ended:
+            self._preservers.append(self)
+
+    def _choose(self, db: Database, slots: Collection[int]) -> None:
+        occupied = bytearray(SLOTS)
+        self._slots = [None] * SLOTS
+        self.size = self.deadline_count = 0
+        for number in slots:
+            slot = db.slots[number]
+            if slot is not None:
+                self._slots[number] = slot
+                occupied[number] = 1
+                self.size += len(slot.values)
+                self.deadline_count += len(slot.deadlines)
+        self._occupied = bytes(occupied)
+
+    # --- being told -----------------------------------------------------------------------------------------------
+
+    def preserve(self, number: int, slot: Slot | None, key: bytes) -> bool:
+        """`key` is about to change: keep what it holds, unless that is done. True if its value is kept."""
+        if slot is None or self._slots[number] is not slot:
+            return False
+        if number == self._at and self._below >= 0 and not self._stands_below(slot, key):
+            return False
+        done = self._done.get(number)
+        if done is None:
+            done = self._done[number] = set()
+        elif key in done:
+            return False
+        done.add(key)
+        value = slot.values.get(key)
+        if value is None:
+            return False
+        self._left.append((key, value, slot.deadlines.get(key)))
+        return True
+
+    def _stands_below(self, slot: Slot, key: bytes) -> bool:
+        """The slot is being read: keep the rules 3 and 4; False if `key` has been read, or is younger than we."""
+        order = slot.order
+        assert order is not None
+        keys = order.keys
+        self._below = min(self._below, len(keys))
+        place = order.places.get(key, self._below)
+        above = len(keys) > self._below
+        if len(keys) <= ORDERED_KEYS_MIN // 2:
+            self._done.setdefault(self._at, set()).update(keys[self._below :])
+            self._below = -1
+            return True
+        if place >= self._below:
+            return False
+        if above:
+            self._done.setdefault(self._at, set()).add(keys[-1])
+        return True
+
+    # --- being read -----------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        return self._at < 0 and not self._left
+
+    def next_batch(self, limit: int = BATCH_KEYS) -> list[Item]:
+        """The next keys, in no order: about `limit` of them, since small slots are never cut.
+
+        May be empty before the end, where much has been looked at that is done already.
+        """
+        left = self._left
+        batch = left[-limit:]
+        del left[-limit:]
+        looks = limit - len(batch)
+        while looks > 0 and self._at >= 0:
+            slot = self._slots[self._at]
+            assert slot is not None
+            looks -= self._read_whole(slot, batch) if slot.order is None else self._read_part(slot, looks, batch)
+        if self.ended:
+            self.close()
+        return batch
+
+    def _read_whole(self, slot: Slot, batch: list[Item]) -> int:
+        """Read a small slot; returns how many keys were looked at, at least 1."""
+        values, deadlines = slot.values, slot.deadlines
+        done = self._done.get(self._at, ())
+        if done:
+            batch += [(key, value, deadlines.get(key)) for key, value in values.items() if key not in done]
+        elif deadlines:
+            batch += [(key, value, deadlines.get(key)) for key, value in values.items()]
+        else:
+            batch += [(key, value, None) for key, value in values.items()]
+        self._leave_slot()
+        return len(values) or 1
+
+    def _read_part(self, slot: Slot, count: int, batch: list[Item]) -> int:
+        """Read the next `count` positions of a big slot; returns how many those were, at least 1."""
+        assert slot.order is not None
+        keys = slot.order.keys
+        top = len(keys) if self._below < 0 else min(self._below, len(keys))
+        bottom = max(0, top - count)
+        done = self._done.get(self._at, ())
+        values, deadlines = slot.values, slot.deadlines
+        batch += [(key, values[key], deadlines.get(key)) for key in keys[bottom:top] if key not in done]
+        self._below = bottom
+        if not bottom:
+            self._leave_slot()
+        return top - bottom or 1
+
+    def _leave_slot(self) -> None:
+        self._slots[self._at] = None
+        self._done.pop(self._at, None)
+        self._at = self._occupied.find(1, self._at + 1)
+        self._below = -1
+
+    def close(self) -> None:
+        """Keep nothing any more. May be called again."""
+        if self in self._preservers:
+            self._preservers.remove(self)
+        self._slots = [None] * SLOTS
+        self._left, self._done, self._at = [], {}, -1
+
+
+class Snapshot:
+    """All databases (or some slots of them) as they are now, to be read in batches.
+
+    `total` is the number of its keys, `processed` how many of them have been read.
+    """
+
+    def __init__(self, keyspace: Keyspace, slots: Collection[int] | None = None) -> None:
+        parts = (DatabaseSnapshot(db, slots) for db in keyspace.databases if db.size)
+        self.databases = [part for part in parts if part.size]
+        self.total = sum(part.size for part in self.databases)
+        self.processed = 0
+        self._rest = self.databases[::-1]
+
+    def next_batch(self, limit: int = BATCH_KEYS) -> tuple[DatabaseSnapshot, list[Item]] | None:
+        """(database, about `limit` of its keys, or none), one database after the other; None at the end.
+
+        Consume it before the keyspace changes again: values that commands change in place are not copied for it.
+        """
+        while self._rest:
+            part = self._rest[-1]
+            if not part.ended:
+                batch = part.next_batch(limit)
+                self.processed += len(batch)
+                return part, batch
+            self._rest.pop()
+        return None
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+        while self._rest:
+            self._rest.pop().close()

@@ -1,0 +1,41 @@
+"""What persistence needs of its node (`node.server.Server` has all of it)."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from node.config.config import Config
+from node.keyspace.journal import Journal
+from node.keyspace.keyspace import Keyspace
+from node.log import Log
+from node.platform import Platform
+from node.timers import Timers
+
+
+class PersistenceHost(Protocol):
+    """The node, as files and snapshots see it."""
+
+    platform: Platform
+    config: Config
+    log: Log
+    timers: Timers
+    journal: Journal
+    keyspace: Keyspace
+    loading: Any
+    spawn: Callable[..., None]
+    """`spawn(async_function, *args)` starts a task that ends with the node, if not earlier."""
+
+    def clock_ns(self) -> int: ...
+
+    def read_clock(self) -> None: ...
+
+    def conditions_changed(self) -> None:
+        """Something that guards look at has changed: loading, or the success of the last save."""
+
+
+REDIS_VERSION = b"7.2.6"
+"""What our files say has written them, since loaders judge by it."""
+
+
+def path_of(host: PersistenceHost, name: str) -> str:
+    """The path of a file in the node's directory."""
+    return f"{host.config['dir'].rstrip('/') or '/'}/{name}"
