@@ -30,8 +30,21 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
+    server.saver.replication_aux = lambda: server.replication.place
     dispatch.install(server)
+    follow_settings(server)
+    if config["replicaof"] is not None:
+        server.replication.become_replica(*config["replicaof"])
     return server
+
+
+def follow_settings(server: Server) -> None:
+    """Let what CONFIG SET changes take effect where nobody would look by himself."""
+    for name in (
+        "min-replicas-max-lag", "min-replicas-to-write", "repl-backlog-size", "repl-backlog-ttl", "replica-read-only",
+        "replica-serve-stale-data",
+    ):  # fmt: skip
+        server.config.on_change(name, lambda _value: server.replication.settings_changed())
 
 
 @asynccontextmanager
@@ -67,7 +80,9 @@ async def load(server: Server) -> None:
     loader = await load_at_start(server)
     if loader is not None:
         server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
+        server.replication.data_set_loaded(loader.replication, loader.keys_expired)
     server.saver.start()
+    server.replication.begin()
 
 
 async def accept(server: Server, listener: Listener) -> None:

@@ -18,8 +18,10 @@ def execute(client: Client, argv: Argv) -> Reply:
     if isinstance(found, Failure):
         return _answer(client, _rejected(server, server.commands.find(argv[0]), found))
     command = found
-    for guard in server.guards if client.own_gates else server.active_guards:
-        if guard.mask(server) & command.flags or client.own_gates & command.flags:
+    flags = command.flags
+    own = client.own_gates & flags
+    for mask, guard in server.active_guards:
+        if mask & flags or (own and guard.personal):
             refusal = guard.check(client, command, argv)
             if refusal is not None:
                 if type(refusal) is Failure:
@@ -76,15 +78,13 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
 def obey(session: Client, argv: Argv) -> None:
     """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply."""
     server = session.host
-    command = server.commands.resolve(argv)
-    if command is None:
-        server.log.warning(f"== CRITICAL == The primary sent a command that this replica does not know: {argv[0]!r}")
-        return
-    reply = call(session, command, argv)
+    command = find(server, session, argv)
+    reply = command if isinstance(command, Failure) else call(session, command, argv)
     if type(reply) is Failure:
+        name = "<unknown>" if isinstance(command, Failure) else command.full_name
         server.log.warning(
             f"== CRITICAL == This replica is sending an error to its master: '{reply.decode('latin-1')}' "
-            f"after processing the command '{command.full_name}'"
+            f"after processing the command '{name}'"
         )
 
 
@@ -140,6 +140,8 @@ def _unknown_subcommand(argv: Argv) -> Failure:
 class Authentication:
     """`requirepass`: nothing but AUTH, HELLO, QUIT and RESET before a password."""
 
+    personal = True
+
     def mask(self, server: Server) -> int:
         return 0
 
@@ -152,17 +154,21 @@ class Authentication:
 class Redirection:
     """Cluster mode: keys that live elsewhere."""
 
+    personal = False
+
     def mask(self, server: Server) -> int:
         return KEYED if server.cluster is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.cluster is None or not command.flags & KEYED:
+        if client.host.cluster is None:
             return None
         return client.host.cluster.redirect(client, command, argv)
 
 
 class GoodReplicas:
     """`min-replicas-to-write`: no write that too few replicas would have."""
+
+    personal = False
 
     def mask(self, server: Server) -> int:
         config = server.config
@@ -172,8 +178,6 @@ class GoodReplicas:
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         server = client.host
-        if not self.mask(server) & command.flags:
-            return None
         if server.replication.primary.good_replicas() >= server.config["min-replicas-to-write"]:
             return None
         return Failure(b"NOREPLICAS Not enough good replicas to write.")
@@ -182,17 +186,19 @@ class GoodReplicas:
 class ReadOnlyReplica:
     """A replica's data is its primary's."""
 
+    personal = False
+
     def mask(self, server: Server) -> int:
         return WRITE if server.replication.is_replica and server.config["replica-read-only"] else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if not command.flags & WRITE:
-            return None
         return Failure(b"READONLY You can't write against a read only replica.")
 
 
 class StaleReplica:
     """`replica-serve-stale-data no`: nothing is read while the primary is out of reach."""
+
+    personal = False
 
     def mask(self, server: Server) -> int:
         replication = server.replication
@@ -203,15 +209,19 @@ class StaleReplica:
         if command.flags & STALE:
             return None
         return Failure(b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
+
+
 class Unsaved:
     """`stop-writes-on-bgsave-error`: a primary that cannot save takes no writes, and says so to who PINGs it."""
+
+    personal = False
 
     def mask(self, server: Server) -> int:
         return ANY if server.saver is not None and server.saver.refuses_writes else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         server = client.host
-        if not self.mask(server) or server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
+        if server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
             return None
         return Failure(
             b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. "
@@ -224,11 +234,13 @@ class Unsaved:
 class Loading:
     """A data set is being loaded: only what does not look at it."""
 
+    personal = False
+
     def mask(self, server: Server) -> int:
         return ANY if server.loading is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.loading is None or command.flags & LOADING:
+        if command.flags & LOADING:
             return None
         return Failure(b"LOADING Redis is loading the dataset in memory")
 

@@ -42,6 +42,9 @@ class Cluster(Protocol):
 class Guard(Protocol):
     """A reason why a command may be refused, redirected or held back: one of `node.dispatch.GUARDS`."""
 
+    personal: bool
+    """It looks at something of the client's own, too: it is asked when a gate of the session alone is closed."""
+
     def mask(self, server: "Server") -> int:
         """Flags of the commands that this guard looks at now; 0 while its condition does not hold."""
 
@@ -77,7 +80,7 @@ class Server:
         self.spawn: Callable[..., None] = _not_running
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
-        self.active_guards: list[Guard] = []
+        self.active_guards: list[tuple[int, Guard]] = []
         self.gates = 0
         self.reactor.before_batch = self.read_clock
         self.read_clock()
@@ -153,10 +156,11 @@ class Server:
 
     def conditions_changed(self) -> None:
         """Something that a guard looks at has changed: role, loading, a pause, the cluster..."""
-        self.active_guards = [guard for guard in self.guards if guard.mask(self)]
+        masks = [(guard.mask(self), guard) for guard in self.guards]
+        self.active_guards = [(mask, guard) for mask, guard in masks if mask or guard.personal]
         gates = 0
-        for guard in self.active_guards:
-            gates |= guard.mask(self)
+        for mask, _ in masks:
+            gates |= mask
         if gates != self.gates:
             self.gates = gates
             for client in self.sessions.values():

@@ -121,7 +121,7 @@ class Session(Peer, Generic[HostT]):
         self.reply_mode = b"on"
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
         self.role: Any = None  # what a client becomes that is more: a replica's link
-        self.write_offset = 0  # of the journal, after its last write: what WAIT waits for
+        self.write_offset = 0  # of the journal, after what it has done or could see: what WAIT waits for
         self.name = b""
         self.lib_name = b""
         self.lib_ver = b""
@@ -234,6 +234,7 @@ class Session(Peer, Generic[HostT]):
             if ended > end_ns or self.closing:
                 break
         self.served = at
+        self.write_offset = keyspace.journal.offset
         host.commands_processed += at - first
 
     # --- waiting --------------------------------------------------------------------------------------------------

@@ -62,6 +62,12 @@ async def ask(host: ReplicationHost, history: History, dialogue: Dialogue, *, re
 def full_resync(answer: bytes) -> tuple[str, int] | None:
     """(replication id, offset) of `+FULLRESYNC id offset`; None if the answer says something else."""
     words = shown(answer).split()
-    if len(words) == 3 and words[0] == "+FULLRESYNC" and len(words[1]) == 40 and words[2].isascii() and words[2].isdigit():
+    if (
+        len(words) == 3
+        and words[0] == "+FULLRESYNC"
+        and len(words[1]) == 40
+        and words[2].isascii()
+        and words[2].isdigit()
+    ):
         return words[1], int(words[2])
     return None

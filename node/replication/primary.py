@@ -234,10 +234,12 @@ class Primary:
         self.watch()
 
     def _is_silent(self, replica: Replica, now: float) -> bool:
-        timeout_ms = self.host.config["repl-timeout"] * 1000
+        timeout_ms: int = self.host.config["repl-timeout"] * 1000
+        if now - replica.ack_ms <= timeout_ms:
+            return False
         if replica.state is State.LOADING:  # it sends bare line ends while it loads
-            return self.host.platform.now_ms() - replica.session.last_active_ms > timeout_ms < now - replica.ack_ms
-        return replica.state is State.ONLINE and replica.knows_offsets and now - replica.ack_ms > timeout_ms
+            return self.host.platform.now_ms() - replica.session.last_active_ms > timeout_ms
+        return replica.state is State.ONLINE and replica.knows_offsets
 
     def _ping(self, now: float, period_ms: float) -> None:
         if now - self._ping_ms >= period_ms:

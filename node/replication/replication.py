@@ -20,9 +20,7 @@ Info = dict[str, Any]
 Place = tuple[int, str, int]
 """(database that the stream has selected, replication id, offset): where a data set stands in a history."""
 
-UNBLOCKED = Failure(
-    b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
-)
+UNBLOCKED = Failure(b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)")
 
 
 class Replication:
@@ -71,7 +69,7 @@ class Replication:
         self.role_changed()
 
     def _serve_as_replica(self) -> None:
-        """A primary until now: from here on the journal is somebody else's bytes, and what has expired is only hidden."""
+        """A primary until now: from here on the journal is somebody else's bytes, and what has expired is hidden."""
         host, journal = self.host, self.host.journal
         self._unblock_clients()
         if self._begun:
@@ -125,6 +123,11 @@ class Replication:
         if self.primary.stream.backlog is None:
             return None
         return max(0, self.host.journal.stream_db), self.history.replid, self.host.journal.offset
+
+    def data_set_loaded(self, place: tuple[int, bytes, int] | None, keys_expired: int) -> None:
+        """A file was loaded which says that it stands at `place`. A primary that left out keys is beside it."""
+        if place is not None and (self.is_replica or not keys_expired):
+            self.adopt((place[0], place[1].decode("latin-1"), place[2]))
 
     def adopt(self, place: Place) -> None:
         """The data set that was loaded stands at this place: a replica, ours or we, may go on from there."""
