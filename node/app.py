@@ -10,18 +10,18 @@ from contextlib import asynccontextmanager
 import trio
 
 from node import dispatch, listening
-from node.commands import connection, persistence, replication, server, strings
+from node.commands import client, command, connection, persistence, replication, server, strings
 from node.commands.family import FAMILIES
 from node.config.config import Config
 from node.log import Log
-from node.persistence.loader import load_at_start
+from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.server import Server
 from node.table import CommandTable
 
-FAMILY_MODULES = (connection, persistence, replication, server, strings)
+FAMILY_MODULES = (client, command, connection, persistence, replication, server, strings)
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
@@ -49,7 +49,8 @@ def follow_settings(server: Server) -> None:
 
 @asynccontextmanager
 async def running(server: Server) -> AsyncIterator[None]:
-    """Run a node that has been built, until the block ends. Raises CannotListen."""
+    """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen."""
+    about_to_load(server)
     listeners = listening.open_all(server)
     try:
         async with trio.open_nursery() as nursery:
@@ -91,7 +92,7 @@ async def accept(server: Server, listener: Listener) -> None:
         await listener.wait()
         while (accepted := listener.accept()) is not None:
             sock, addr, laddr = accepted
-            server.reactor.add(sock, server.new_session(addr, laddr))
+            server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
 
 
 async def keep_time(server: Server) -> None:

@@ -4,11 +4,12 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
-from node.net.peer import CLOSE_WHEN_SENT
-from node.net.resp import NO_REPLY, Argv, CommandError, Failure, Reply
-from node.net.session import PARKED
+from node.net.peer import CLOSE_NOW
+from node.net.resp import Argv, CommandError, Failure, Reply
 from node.server import Client, Guard, Server
-from node.table import ANY, CONTAINER, KEYED, LOADING, NO_AUTH, STALE, WRITE, Command
+from node.table import (
+    ANY, CONTAINER, KEYED, LOADING, MAY_REPLICATE, NO_AUTH, READ, STALE, WRITE, Command, never_run,
+)  # fmt: skip
 
 
 def execute(client: Client, argv: Argv) -> Reply:
@@ -16,7 +17,7 @@ def execute(client: Client, argv: Argv) -> Reply:
     server = client.host
     found = find(server, client, argv)
     if isinstance(found, Failure):
-        return _answer(client, _rejected(server, server.commands.find(argv[0]), found))
+        return client.wanted(_rejected(server, server.commands.find(argv[0]), found))
     command = found
     flags = command.flags
     own = client.own_gates & flags
@@ -26,8 +27,10 @@ def execute(client: Client, argv: Argv) -> Reply:
             if refusal is not None:
                 if type(refusal) is Failure:
                     _rejected(server, command, refusal)
-                return _answer(client, refusal)
-    return _answer(client, call(client, command, argv))
+                return client.wanted(refusal)
+    if client.no_touch and command.flags & READ and command.name != "touch":
+        return client.wanted(call_without_touching(client, command, argv))
+    return client.wanted(call(client, command, argv))
 
 
 def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
@@ -39,14 +42,14 @@ def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: "
                 "commands to Redis. Connection aborted."
             )
-            client.closing = CLOSE_WHEN_SENT
+            client.close(CLOSE_NOW)
         return _unknown_command(argv)
     if command.flags & CONTAINER and len(argv) > 1:
         subcommand = command.subcommands.get(argv[1].lower())
         if subcommand is None:
             return _unknown_subcommand(argv)
         command = subcommand
-    if not command.takes(len(argv)) or command.flags & CONTAINER:
+    if not command.takes(len(argv)) or command.run is never_run:
         return Failure(b"ERR wrong number of arguments for '%b' command" % command.full_name.encode())
     return command
 
@@ -58,6 +61,7 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
     dirty = keyspace.dirty
     db = client.db.index
     started = server.clock_ns()
+    client.last_command = command
     try:
         reply = command.run(client, argv)
     except CommandError as error:
@@ -67,7 +71,6 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         client.write_offset = server.journal.offset
     if type(reply) is Failure:
         server.command_failed(command, reply)
-    client.last_command = command
     command.calls += 1
     command.time_ns += server.clock_ns() - started
     if keyspace.waiters.ready:
@@ -88,27 +91,14 @@ def obey(session: Client, argv: Argv) -> None:
         )
 
 
-def _answer(client: Client, reply: Reply) -> Reply:
-    """The reply, or nothing where CLIENT REPLY says so."""
-    if client.reply_mode == b"on" or reply is PARKED:
-        return reply
-    if client.reply_mode == b"skip-next":  # CLIENT REPLY SKIP itself has just run
-        client.reply_mode = b"skip"
-    elif client.reply_mode == b"skip":
-        set_reply_mode(client, b"on")
-    return NO_REPLY
-
-
-def set_reply_mode(client: Client, mode: bytes) -> None:
-    """CLIENT REPLY: "on", "off", or "skip-next" (nothing for this command and the one after it)."""
-    client.reply_mode = mode
-    set_gate(client, ANY, mode != b"on" or not client.authenticated)
-
-
-def set_gate(client: Client, gate: int, closed: bool) -> None:
-    """Close or open a gate of one session."""
-    client.own_gates = client.own_gates | gate if closed else client.own_gates & ~gate
-    client.update_gates()
+def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply:
+    """As `call`, for a client that asked with CLIENT NO-TOUCH that its reads be no accesses."""
+    db = client.db
+    idle = {argv[at]: db.idle_seconds(argv[at]) for at in command.key_positions(argv) or ()}
+    reply = call(client, command, argv)
+    for key, seconds in idle.items():
+        db.set_idle_seconds(key, seconds)
+    return reply
 
 
 def _rejected(server: Server, command: Command | None, failure: Failure) -> Failure:
@@ -245,9 +235,34 @@ class Loading:
         return Failure(b"LOADING Redis is loading the dataset in memory")
 
 
+class Paused:
+    """CLIENT PAUSE, a failover or a shutdown that waits for replicas: commands come later. Always the last guard."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        pause = server.clients.paused
+        if pause is None:
+            return 0
+        return WRITE | MAY_REPLICATE if pause.writes_only else ANY
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if client.kind == b"replica":
+            return None
+        client.last_command = command
+        return client.host.clients.postpone(client)
+
+
 GUARDS: tuple[Guard, ...] = (
-    Authentication(), Redirection(), Unsaved(), GoodReplicas(), ReadOnlyReplica(), StaleReplica(), Loading(),
-)  # fmt: skip
+    Authentication(),
+    Redirection(),
+    Unsaved(),
+    GoodReplicas(),
+    ReadOnlyReplica(),
+    StaleReplica(),
+    Loading(),
+    Paused(),
+)
 
 
 def install(server: Server) -> None:

@@ -171,6 +171,10 @@ class Platform:
         """`length` hex digits nobody can guess: run ids, node ids, replication ids."""
         return secrets.token_hex((length + 1) // 2)[:length]
 
+    def is_same_secret(self, given: bytes, expected: bytes) -> bool:
+        """Compare a password in a time that does not tell where it differs."""
+        return secrets.compare_digest(given, expected)
+
     # --- sockets --------------------------------------------------------------------------------------------------
 
     def poller(self) -> Poller:

@@ -7,6 +7,7 @@ handed in: `cluster` is None without one.
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from node.clients import Clients
 from node.config.config import Config
 from node.keyspace.database import Database
 from node.keyspace.journal import Journal
@@ -69,8 +70,7 @@ class Server:
         self.stats = Stats()
         self.run_id = platform.random_hex()
         self.started_ms = platform.now_ms()
-        self.sessions: dict[int, Client] = {}
-        self.next_session_id = 1
+        self.clients = Clients(self)
         self.commands_processed = 0
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
@@ -91,22 +91,17 @@ class Server:
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
+    @property
+    def sessions(self) -> "dict[int, Client]":
+        return self.clients.sessions
+
     def new_session(self, addr: str = "", laddr: str = "") -> Client:
         """A session for a client that has just connected."""
-        client: Client = Session(self, self.next_session_id, self.keyspace.databases[0], self.new_parser())
-        self.next_session_id += 1
-        client.addr, client.laddr = addr, laddr
-        client.created_ms = client.last_active_ms = self.keyspace.now_ms
-        self.sessions[client.id] = client
-        self.stats.connections_received += 1
-        return client
+        return self.clients.add(addr, laddr)
 
     def register(self, session: Client) -> None:
         """Give a session that nobody connected to us for (the primary's) an id, and count it among the clients."""
-        session.id = self.next_session_id
-        self.next_session_id += 1
-        session.created_ms = session.last_active_ms = self.keyspace.now_ms
-        self.sessions[session.id] = session
+        self.clients.register(session)
 
     def reclaim(self, databases: Sequence[Database]) -> None:
         """Free databases that nobody uses any more."""
@@ -120,33 +115,17 @@ class Server:
         return RequestParser(self.config["proto-max-bulk-len"])
 
     def session_lost(self, client: Client) -> None:
-        self.sessions.pop(client.id, None)
-        if client.role is not None:
-            client.role.lost()
+        self.clients.lost(client)
 
     def output_limit_exceeded(self, client: Client, pending_bytes: int) -> bool:
-        """True if `client` reads too slowly for its class (`client-output-buffer-limit`)."""
-        hard, soft, soft_seconds = self.config["client-output-buffer-limit"][client.kind.decode()]
-        if hard and pending_bytes > hard:
-            exceeded = True
-        elif not soft or pending_bytes <= soft:
-            client.limit_since_ms = 0
-            return False
-        elif not client.limit_since_ms:
-            client.limit_since_ms = self.keyspace.now_ms
-            return False
-        else:
-            exceeded = self.keyspace.now_ms - client.limit_since_ms > soft_seconds * 1000
-        if exceeded:
-            self.stats.output_limit_disconnections += 1
-            self.log.warning(
-                f"Client id={client.id} addr={client.addr} scheduled to be closed ASAP for overcoming of "
-                "output buffer limits."
-            )
-        return exceeded
+        return self.clients.output_limit_exceeded(client, pending_bytes)
+
+    def input_limit_exceeded(self, client: Client, waiting_bytes: int) -> bool:
+        return self.clients.input_limit_exceeded(client, waiting_bytes)
 
     def protocol_error(self, client: Client, text: str) -> None:
-        self.log.verbose(f"Protocol error ({text}) from client: id={client.id} addr={client.addr}")
+        described = self.clients.describe(client).decode("utf-8", "replace")
+        self.log.verbose(f"Protocol error ({text}) from client: {described}")
 
     def close_all(self) -> None:
         for client in list(self.sessions.values()):

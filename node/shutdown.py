@@ -6,6 +6,7 @@ finish --saved (if it was to be)--> `ended(0)`;   --not saved--> the node goes o
 SHUTDOWN ABORT takes a wait back.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,7 +48,6 @@ class Shutdown:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.ended: Callable[[int], None] = lambda _code: None
-        self.pause_writes: Callable[[bool], None] = lambda _paused: None
         self.before_end: Callable[[], None] = lambda: None
         self.tell_supervisor: Callable[[str], None] = lambda _text: None
         self.clients: dict[Session[Server], None] = {}
@@ -86,7 +86,7 @@ class Shutdown:
         if wishes.now or not timeout_s or not self._lagging():
             self.finish()
             return
-        self.pause_writes(True)
+        server.clients.pause("shutdown", True, math.inf)
         server.log.notice("Waiting for replicas before shutting down.")
         self.deadline_ms = server.timers.monotonic_ms() + timeout_s * 1000
         self._look_again()
@@ -146,7 +146,7 @@ class Shutdown:
 
     def _go_on(self) -> None:
         if self.deadline_ms is not None:
-            self.pause_writes(False)
+            self.server.clients.unpause("shutdown")
         self.deadline_ms = None
         self.signalled = 0
         clients, self.clients = self.clients, {}

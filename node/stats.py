@@ -16,6 +16,7 @@ class Stats:
         self.connections_received = 0
         self.connections_rejected = 0
         self.output_limit_disconnections = 0
+        self.input_limit_disconnections = 0
         self.error_replies = 0
         self.unexpected_error_replies = 0
         self.errors: dict[str, int] = {}

@@ -176,9 +176,11 @@ class Registry:
 
         return register
 
-    def container(self, name: str, arity: int = -2, flags: str = "", *, acl: str = "") -> None:
-        """Declare the head of a family of subcommands."""
-        self.add(name, _never_run, arity, flags, acl, "", "", None, CONTAINER)
+    def container(
+        self, name: str, arity: int = -2, flags: str = "", *, acl: str = "", tips: str = "", run: Run | None = None
+    ) -> None:
+        """Declare the head of a family of subcommands; `run` is what the bare word does, where it does anything."""
+        self.add(name, run or never_run, arity, flags, acl, "", tips, None, CONTAINER)
 
     def add(
         self,
@@ -206,7 +208,7 @@ class Registry:
         self.specs[name] = Spec(name, run, arity, bits, categories, key_specs, tuple(tips.split()), find_keys)
 
 
-def _never_run(_client: Any, _argv: list[bytes]) -> Any:
+def never_run(_client: Any, _argv: list[bytes]) -> Any:
     raise AssertionError("a container has no code of its own: the careful way runs its subcommand")
 
 

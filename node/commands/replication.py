@@ -3,7 +3,7 @@
 from node.commands.family import command
 from node.datatypes.numbers import parse_int
 from node.keyspace.gates import AckWaiter
-from node.net.resp import NO_REPLY, OK, Argv, CommandError, Encoded, Failure, Reply
+from node.net.resp import NO_REPLY, OK, Argv, CommandError, Encoded, Failure, Reply, split_words
 from node.net.session import Waiting
 from node.server import Client
 
@@ -119,6 +119,9 @@ def _refuse_sync(client: Client) -> None:
         raise CommandError("NOMASTERLINK Can't SYNC while not connected with my master")
     if client.out:
         raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
+    replica = replication.primary.replica_of(client)
+    if replica.parts is not None and not replica.takes_eof:
+        raise CommandError("ERR Filtered replica requires EOF capability")
 
 
 @command("replconf", -1, "admin noscript loading stale allow_busy")
@@ -175,11 +178,22 @@ def _rdb_only(client: Client, value: bytes) -> None:
     client.host.replication.primary.replica_of(client).rdb_only = number == 1
 
 
+def _rdb_filter(client: Client, value: bytes) -> None:
+    words = split_words(value)
+    if words is None:
+        raise CommandError("ERR Missing rdb-filter-only values")
+    for word in words:
+        if word.lower() != b"functions":
+            raise CommandError(b"ERR Unsupported rdb-filter-only option: %b" % word)
+    client.host.replication.primary.replica_of(client).parts = frozenset(word.lower() for word in words)
+
+
 _OPTIONS = {
     b"listening-port": _listening_port,
     b"ip-address": _ip_address,
     b"capa": _capability,
     b"rdb-only": _rdb_only,
+    b"rdb-filter-only": _rdb_filter,
 }
 
 
@@ -219,6 +233,8 @@ def wait(client: Client, argv: Argv) -> Reply:
         raise CommandError("ERR timeout is not an integer or out of range")
     if timeout_ms < 0:
         raise CommandError("ERR timeout is negative")
+    if timeout_ms > TIMEOUT_MS_MAX - host.keyspace.now_ms:
+        raise CommandError("ERR timeout is out of range")
     primary = host.replication.primary
     count = primary.count_acks(client.write_offset)
     if count >= wanted:

@@ -136,7 +136,7 @@ class Database:
         keyspace = self.keyspace
         if slot.deadlines[key] > keyspace.now_ms or keyspace.obeying:
             return True
-        if keyspace.removes_expired:
+        if keyspace.removes_expired and not keyspace.paused:
             self.expire(key)
         return False
 

@@ -31,7 +31,8 @@ class Keyspace:
         self.dirty_reached: Callable[[], None] = _nobody_counts
         self.expired_keys = 0
         self.expire_verb = b"DEL"  # UNLINK with lazyfree-lazy-expire
-        self.removes_expired = True  # False on a replica and while writes are paused: expired keys are only hidden
+        self.removes_expired = True  # False on a replica: expired keys are only hidden
+        self.paused = False  # nothing may change now, not even by expiring
         self.obeying = False  # a primary's stream or a file is applied: it says itself what has expired
         self.listening = False  # somebody wants to hear of changes
         self.notify: Notify = _nobody_listens

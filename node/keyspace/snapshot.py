@@ -9,8 +9,9 @@ are dealt with already). Values go by reference. One that is changed in place (a
 A slot is struck off the table once it has been read. So one test, "is this the slot in my table?", tells all that need
 no old value: slots that are done, that were empty at the start, and that came to be after a flush or a dropped slot.
 
-The turn of a slot of up to `ORDERED_KEYS_MIN` keys is one step. A bigger one (one hash tag can put all keys into one
-slot) is read by the positions of its `order`, from the high end down, as SCAN does. The rules that make this exact:
+The turn of a slot of up to `ORDERED_KEYS_MIN` keys is one step, unless their values are long. A bigger one (one hash
+tag can put all keys into one slot) is read by the positions of its `order`, from the high end down, as SCAN does. The
+rules that make this exact:
 
 1. Keys at positions below `below` are still to come, except those in the slot's `done`; all above have been read, or
    are younger than the snapshot.
@@ -30,6 +31,26 @@ Item = tuple[bytes, Value, int | None]
 """(key, value, deadline in ms since 1970)"""
 
 BATCH_KEYS = 512
+
+BYTES_A_KEY = 256
+"""Long values make a batch short: so many bytes of them (or elements of a container) count as one more key."""
+UNCUT_COST = 1024
+"""A small slot is read as a whole unless its values make it as dear as this: cutting it costs another look."""
+
+
+def _cost(items: list[Item]) -> int:
+    """What reading these costs, in keys."""
+    return len(items) + sum([len(item[1]) for item in items]) // BYTES_A_KEY
+
+
+def _count_within(items: list[Item], cost_max: int) -> int:
+    """How many of the items cost `cost_max` together, at least 1."""
+    cost = 0
+    for count, item in enumerate(items):
+        cost += 1 + len(item[1]) // BYTES_A_KEY
+        if cost > cost_max:
+            return max(count, 1)
+    return len(items)
 
 
 class DatabaseSnapshot:
@@ -112,48 +133,72 @@ class DatabaseSnapshot:
         return self._at < 0 and not self._left
 
     def next_batch(self, limit: int = BATCH_KEYS) -> list[Item]:
-        """The next keys, in no order: about `limit` of them, since small slots are never cut.
+        """The next keys, in no order: about `limit` of them, fewer where values are long (see `_cost`).
 
         May be empty before the end, where much has been looked at that is done already.
         """
-        left = self._left
-        batch = left[-limit:]
-        del left[-limit:]
-        looks = limit - len(batch)
+        batch: list[Item] = []
+        looks = limit - self._read_left(limit, batch)
         while looks > 0 and self._at >= 0:
             slot = self._slots[self._at]
             assert slot is not None
-            looks -= self._read_whole(slot, batch) if slot.order is None else self._read_part(slot, looks, batch)
+            if slot.order is None:
+                looks -= self._read_small(slot, looks, batch)
+            else:
+                looks -= self._read_big(slot, looks, batch)
         if self.ended:
             self.close()
         return batch
 
-    def _read_whole(self, slot: Slot, batch: list[Item]) -> int:
-        """Read a small slot; returns how many keys were looked at, at least 1."""
+    def _read_left(self, looks: int, batch: list[Item]) -> int:
+        """Read old values; returns the cost."""
+        left = self._left
+        items = left[-looks:][::-1]
+        cost = _cost(items)
+        if cost > UNCUT_COST:
+            items = items[: _count_within(items, looks)]
+        batch += items
+        del left[len(left) - len(items) :]
+        return cost
+
+    def _read_small(self, slot: Slot, looks: int, batch: list[Item]) -> int:
+        """Read a small slot, or some of it where its values are long; returns the cost, at least 1."""
         values, deadlines = slot.values, slot.deadlines
         done = self._done.get(self._at, ())
         if done:
-            batch += [(key, value, deadlines.get(key)) for key, value in values.items() if key not in done]
+            items = [(key, value, deadlines.get(key)) for key, value in values.items() if key not in done]
         elif deadlines:
-            batch += [(key, value, deadlines.get(key)) for key, value in values.items()]
+            items = [(key, value, deadlines.get(key)) for key, value in values.items()]
         else:
-            batch += [(key, value, None) for key, value in values.items()]
-        self._leave_slot()
-        return len(values) or 1
+            items = [(key, value, None) for key, value in values.items()]
+        cost = _cost(items)
+        if cost > UNCUT_COST:
+            items = items[: _count_within(items, looks)]
+            self._done.setdefault(self._at, set()).update(key for key, _, _ in items)
+        else:
+            self._leave_slot()
+        batch += items
+        return max(cost, 1)
 
-    def _read_part(self, slot: Slot, count: int, batch: list[Item]) -> int:
-        """Read the next `count` positions of a big slot; returns how many those were, at least 1."""
-        assert slot.order is not None
-        keys = slot.order.keys
+    def _read_big(self, slot: Slot, looks: int, batch: list[Item]) -> int:
+        """Read the next positions of a big slot; returns the cost, at least 1."""
+        order = slot.order
+        assert order is not None
+        keys = order.keys
         top = len(keys) if self._below < 0 else min(self._below, len(keys))
-        bottom = max(0, top - count)
+        bottom = max(0, top - looks)
         done = self._done.get(self._at, ())
         values, deadlines = slot.values, slot.deadlines
-        batch += [(key, values[key], deadlines.get(key)) for key in keys[bottom:top] if key not in done]
+        items = [(key, values[key], deadlines.get(key)) for key in keys[bottom:top][::-1] if key not in done]
+        cost = _cost(items)
+        if cost > UNCUT_COST:
+            items = items[: _count_within(items, looks)]
+            bottom = order.places[items[-1][0]]
         self._below = bottom
         if not bottom:
             self._leave_slot()
-        return top - bottom or 1
+        batch += items
+        return max(cost, top - bottom, 1)
 
     def _leave_slot(self) -> None:
         self._slots[self._at] = None

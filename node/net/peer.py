@@ -24,6 +24,12 @@ class Transport(Protocol):
     def socket_number(self) -> int:
         """The descriptor, for CLIENT LIST; -1 without one."""
 
+    def unsent_bytes(self) -> int:
+        """How much of the peer's output has not left."""
+
+    def waits_to_send(self) -> bool:
+        """The socket took no more: the rest leaves when there is room."""
+
 
 class Peer:
     """One end of a connection."""

@@ -21,12 +21,14 @@ SLICE_NS = 1_000_000
 _COMPACT_BYTES = 1 << 20
 """Sent bytes are cut off the front of a big output only once there are this many: each cut moves the rest."""
 _SEND_BYTES = 1 << 20
+UNLIMITED_BYTES = 16 * 1024
+"""No output limit looks at less: it fits the buffer that Redis, too, gives every client."""
 
 
 class Connection:
     """A socket and its peer: the peer's `Transport`."""
 
-    __slots__ = ("_reactor", "dirty", "fd", "mask", "peer", "sent_bytes", "socket")
+    __slots__ = ("_reactor", "dirty", "ended", "fd", "mask", "peer", "sent_bytes", "socket")
 
     def __init__(self, reactor: "Reactor", socket: Socket, peer: Peer) -> None:
         self._reactor = reactor
@@ -36,6 +38,7 @@ class Connection:
         self.mask = READABLE | HUNG_UP
         self.sent_bytes = 0  # how much of the front of `peer.out` has left already
         self.dirty = False
+        self.ended = False
 
     def touch(self) -> None:
         if not self.dirty:
@@ -46,6 +49,12 @@ class Connection:
 
     def socket_number(self) -> int:
         return self.fd
+
+    def unsent_bytes(self) -> int:
+        return len(self.peer.out) - self.sent_bytes
+
+    def waits_to_send(self) -> bool:
+        return bool(self.mask & WRITABLE)
 
 
 class Reactor:
@@ -134,7 +143,7 @@ class Reactor:
             return  # what has been taken is served first
         if peer.parked is not None:
             if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
-                peer.closing = CLOSE_NOW
+                self._ended(connection)
             return
         if not mask & ~WRITABLE:
             return
@@ -146,10 +155,15 @@ class Reactor:
             peer.closing = CLOSE_NOW
             return
         if not data:
-            peer.closing = CLOSE_NOW
+            self._ended(connection)
             return
         self.received_bytes += len(data)
         peer.receive(data)
+
+    def _ended(self, connection: Connection) -> None:
+        """The other side sends no more. What this batch has made for it is sent, as far as the socket takes it."""
+        connection.ended = True
+        connection.peer.close(CLOSE_WHEN_SENT)
 
     def send_all(self) -> None:
         """Send what the batch left behind, close what is to be closed, see to what each socket is watched for."""
@@ -161,17 +175,20 @@ class Reactor:
 
     def _settle(self, connection: Connection) -> None:
         peer = connection.peer
-        if connection.fd not in self.connections:
-            return  # closed earlier in this batch
+        if self.connections.get(connection.fd) is not connection:
+            return  # closed earlier; its descriptor may belong to another by now
         if peer.out and peer.closing != CLOSE_NOW:
-            self._send(connection)
+            if len(peer.out) > UNLIMITED_BYTES and peer.output_limit_exceeded(connection.unsent_bytes()):
+                peer.close(CLOSE_NOW)
+            else:
+                self._send(connection)
         unsent = bool(peer.out)
-        if peer.closing == CLOSE_NOW or (peer.closing == CLOSE_WHEN_SENT and not unsent):
+        if peer.closing == CLOSE_NOW or (peer.closing and (not unsent or connection.ended)):
             self._close(connection, "")
             return
         if peer.more:
             self._busy.append(connection)
-        mask = HUNG_UP
+        mask = 0 if peer.closing else HUNG_UP  # nothing is read any more: a half-closed socket would report for ever
         if unsent:
             mask |= WRITABLE
         if peer.parked is None and not peer.closing:
@@ -206,8 +223,6 @@ class Reactor:
             if connection.sent_bytes > max(_COMPACT_BYTES, pending):
                 del out[: connection.sent_bytes]
                 connection.sent_bytes = 0
-            if peer.output_limit_exceeded(pending):
-                peer.closing = CLOSE_NOW
 
     def _close(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.fd]

@@ -219,16 +219,9 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_argv",
-        "_buffer",
-        "_chunks",
-        "_missing",
-        "_need_bytes",
-        "_unfinished_bytes",
-        "bulk_bytes_max",
-        "trusted",
+        "_argv", "_buffer", "_chunks", "_missing", "_need_bytes", "_unfinished_bytes", "bulk_bytes_max", "trusted",
         "waiting_bytes",
-    )
+    )  # fmt: skip
 
     def __init__(self, bulk_bytes_max: int, trusted: bool = True) -> None:
         self.bulk_bytes_max = bulk_bytes_max
@@ -263,8 +256,13 @@ class RequestParser:
         commands: list[Argv] = []
         buffer = self._buffer
         start = 0
-        if not self._missing and limit == ARGUMENTS_MAX and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
+        usual = self.trusted and limit == ARGUMENTS_MAX and not self._missing
+        if usual and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
             start = self._cut(buffer, commands)
+            if start == len(buffer):
+                self._buffer = b""
+                self.waiting_bytes = 0
+                return commands
         try:
             while start < len(buffer) and len(commands) < limit:
                 before = start
@@ -286,6 +284,11 @@ class RequestParser:
     def unparsed_bytes(self) -> int:
         """How many of the bytes fed belong to no command that has been returned."""
         return self.waiting_bytes + self._unfinished_bytes
+
+    @property
+    def arguments_bytes(self) -> int:
+        """Bytes of the arguments that have come of a command that is not whole."""
+        return sum(map(len, self._argv))
 
     def _keep(self, buffer: bytes, start: int) -> None:
         if start >= len(buffer):
@@ -331,7 +334,7 @@ class RequestParser:
         return self._inline(buffer, start, commands)
 
     def _count(self, buffer: bytes, start: int) -> int:
-        end = buffer.find(b"\r", start, start + INLINE_BYTES_MAX + 2)
+        end = _line_end(buffer, b"\r", start, start + INLINE_BYTES_MAX + 2)
         if end < 0 or end + 1 >= len(buffer):
             if end < 0 and len(buffer) - start > INLINE_BYTES_MAX:
                 raise ProtocolError("too big mbulk count string")
@@ -346,7 +349,7 @@ class RequestParser:
         return end + 2
 
     def _argument(self, buffer: bytes, start: int, commands: list[Argv]) -> int:
-        end = buffer.find(b"\r", start, start + INLINE_BYTES_MAX + 2)
+        end = _line_end(buffer, b"\r", start, start + INLINE_BYTES_MAX + 2)
         if end < 0 or end + 1 >= len(buffer):
             if end < 0 and len(buffer) - start > INLINE_BYTES_MAX:
                 raise ProtocolError("too big bulk count string")
@@ -373,7 +376,7 @@ class RequestParser:
 
     @staticmethod
     def _inline(buffer: bytes, start: int, commands: list[Argv]) -> int:
-        end = buffer.find(b"\n", start)
+        end = _line_end(buffer, b"\n", start, len(buffer))
         if end < 0:
             if len(buffer) - start > INLINE_BYTES_MAX:
                 raise ProtocolError("too big inline request")
@@ -384,6 +387,12 @@ class RequestParser:
         if argv:
             commands.append(argv)
         return end + 1
+
+
+def _line_end(buffer: bytes, mark: bytes, start: int, stop: int) -> int:
+    """Where `mark` ends the line that begins at `start`; -1 if it does not. As in Redis, a NUL hides what is behind."""
+    end = buffer.find(mark, start, stop)
+    return -1 if end >= 0 and buffer.find(b"\0", start, end) >= 0 else end
 
 
 _ESCAPES = {0x6E: 10, 0x72: 13, 0x74: 9, 0x62: 8, 0x61: 7}  # \n \r \t \b \a

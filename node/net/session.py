@@ -9,9 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from node.keyspace.database import Database
 from node.keyspace.keyspace import Keyspace
-from node.net.peer import CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES, Peer
+from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES, Peer
 from node.net.resp import (
     ARGUMENTS_MAX,
+    NO_REPLY,
     Argv,
     CommandError,
     Encoded,
@@ -21,7 +22,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import CONTAINER, Command
+from node.table import ANY, CONTAINER, READ, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -36,17 +37,24 @@ class Host(Protocol):
 
     words: dict[bytes, Command]
     keyspace: Keyspace
-    timers: Timers
     gates: int
     commands_processed: int
+    timers: Timers
 
     def clock_ns(self) -> int: ...
     def execute(self, session: Any, argv: Argv) -> Reply: ...
     def command_failed(self, command: Command, failure: Failure) -> None: ...
     def session_lost(self, session: Any) -> None: ...
     def output_limit_exceeded(self, session: Any, pending_bytes: int) -> bool: ...
+    def input_limit_exceeded(self, session: Any, waiting_bytes: int) -> bool: ...
     def protocol_error(self, session: Any, text: str) -> None: ...
 
+
+REPLY_ON, REPLY_OFF, REPLY_SKIP, REPLY_SKIP_NEXT = b"on", b"off", b"skip", b"skip-next"
+"""CLIENT REPLY: as usual; nothing until further notice; nothing to this command; nothing to this one and the next."""
+
+UNWATCHED_INPUT_BYTES = 1 << 20
+"""Input below this is never looked at: the least `client-query-buffer-limit`, and what a stranger may send."""
 
 HostT = TypeVar("HostT", bound=Host)
 
@@ -55,7 +63,7 @@ class Waiting:
     """Why a session is parked: what to undo when it ends otherwise than by its reply."""
 
     __slots__ = ()
-    postponed = False  # by CLIENT PAUSE: the command itself has not begun
+    postponed = False  # by CLIENT PAUSE: the command itself has not begun, and CLIENT UNBLOCK leaves it alone
 
     def cancelled(self, session: Any) -> None:
         """The client is gone, or was unblocked: forget it."""
@@ -99,6 +107,7 @@ class Session(Peer, Generic[HostT]):
         "role",
         "sent_bytes",
         "served",
+        "unix",
         "user",
         "write_offset",
     )  # fmt: skip
@@ -118,7 +127,7 @@ class Session(Peer, Generic[HostT]):
         self.user = b"default"
         self.asking = False
         self.readonly = False  # READONLY: a replica of a cluster may serve its reads
-        self.reply_mode = b"on"
+        self.reply_mode = REPLY_ON
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
         self.role: Any = None  # what a client becomes that is more: a replica's link
         self.write_offset = 0  # of the journal, after what it has done or could see: what WAIT waits for
@@ -128,6 +137,7 @@ class Session(Peer, Generic[HostT]):
         self.no_evict = False
         self.no_touch = False
         self.addr = self.laddr = ""
+        self.unix = False  # it came by the Unix socket
         self.created_ms = self.last_active_ms = 0
         self.last_command: Command | None = None
         self.received_bytes = 0
@@ -139,6 +149,39 @@ class Session(Peer, Generic[HostT]):
         """Call after a change of the node's gates or the session's own."""
         self.gates = self.host.gates | self.own_gates | CONTAINER
 
+    def set_gate(self, gate: int, closed: bool) -> None:
+        """Close or open a gate of this session alone."""
+        self.own_gates = self.own_gates | gate if closed else self.own_gates & ~gate
+        self.update_gates()
+
+    def set_authenticated(self, authenticated: bool) -> None:
+        """The client has shown a password (or needs none); without one all but a few commands are refused."""
+        self.authenticated = self.parser.trusted = authenticated
+        self._update_any_gate()
+
+    def set_reply_mode(self, mode: bytes) -> None:
+        """Which replies the client wants: one of the REPLY_ constants."""
+        self.reply_mode = mode
+        self._update_any_gate()
+
+    def set_no_touch(self, no_touch: bool) -> None:
+        """Whether this client's reads leave the access clocks of keys alone."""
+        self.no_touch = no_touch
+        self.set_gate(READ, no_touch)
+
+    def _update_any_gate(self) -> None:
+        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated)
+
+    def wanted(self, reply: Reply) -> Reply:
+        """The reply, or nothing where CLIENT REPLY says so."""
+        if self.reply_mode == REPLY_ON or reply is PARKED:
+            return reply
+        if self.reply_mode == REPLY_SKIP_NEXT:  # CLIENT REPLY SKIP itself has just run
+            self.reply_mode = REPLY_SKIP
+        elif self.reply_mode == REPLY_SKIP:
+            self.set_reply_mode(REPLY_ON)
+        return NO_REPLY
+
     # --- input ----------------------------------------------------------------------------------------------------
 
     def receive_size(self) -> int:
@@ -147,7 +190,11 @@ class Session(Peer, Generic[HostT]):
     def receive(self, data: bytes) -> None:
         self.received_bytes += len(data)
         self.last_active_ms = self.host.keyspace.now_ms
-        self.parser.feed(data)
+        parser = self.parser
+        parser.feed(data)
+        if parser.waiting_bytes > UNWATCHED_INPUT_BYTES and self.host.input_limit_exceeded(self, parser.waiting_bytes):
+            self.close()
+            return
         self.proceed()
 
     def proceed(self) -> None:
@@ -162,7 +209,7 @@ class Session(Peer, Generic[HostT]):
                     self.commands = self.parser.parse(ARGUMENTS_MAX if self.authenticated else 1)
                 except ProtocolError as error:
                     self.commands = []
-                    self._refuse(str(error))
+                    self._refuse(error)
                     return
                 if not self.commands:
                     return
@@ -170,10 +217,14 @@ class Session(Peer, Generic[HostT]):
             if self.served < len(self.commands) and self.parked is None:
                 self.more = self.closing == OPEN
                 return
+            if not self.parser.waiting_bytes and self.parked is None:
+                return
 
-    def _refuse(self, text: str) -> None:
+    def _refuse(self, error: ProtocolError) -> None:
+        text = str(error)
         self.host.protocol_error(self, text)
-        encode(Failure(b"ERR Protocol error: " + text.encode("latin-1")), self.out, self.resp3)
+        failure = Failure(b"ERR Protocol error: " + text.encode("latin-1"))
+        encode(self.wanted(failure), self.out, self.resp3)
         self.closing = CLOSE_WHEN_SENT
 
     def _serve(self, end_ns: int) -> None:
@@ -256,10 +307,17 @@ class Session(Peer, Generic[HostT]):
         waiting.cancelled(self)
         self.resume(waiting.timeout_reply())
 
+    def unblock(self, reply: Reply) -> None:
+        """Somebody else ends the wait: the client gets `reply`."""
+        self.parked.cancelled(self)
+        self.resume(reply)
+
     def resume(self, reply: Reply) -> None:
         """The wait is over: answer, and go on with what the client sent meanwhile."""
         self.unpark()
-        encode(reply, self.out, self.resp3)
+        if type(reply) is Failure and self.last_command is not None:
+            self.host.command_failed(self.last_command, reply)
+        encode(self.wanted(reply), self.out, self.resp3)
 
     def unpark(self) -> None:
         """The wait is over without a reply of its own."""
@@ -271,9 +329,10 @@ class Session(Peer, Generic[HostT]):
         self.touch()
 
     def run_again(self) -> None:
-        """The command that was postponed is to be run once the session resumes."""
+        """The command that was postponed is to be run once the session is no longer parked."""
         assert self.served > 0
         self.served -= 1
+        self.host.commands_processed -= 1
 
     # --- the end, and what comes unasked --------------------------------------------------------------------------
 
@@ -282,15 +341,25 @@ class Session(Peer, Generic[HostT]):
         encode(value, self.out, self.resp3)
         self.touch()
 
+    def sent(self) -> None:
+        if self.role is None:
+            self.limit_since_ms = 0
+        else:
+            self.role.sent()
+
+    def close(self, how: int = CLOSE_NOW) -> None:
+        """Ask for the end. Whoever goes no longer waits: what it waited for is left to the next."""
+        super().close(how)
+        if self.parked is not None:
+            self.parked.cancelled(self)
+            self.unpark()
+            self.more = False
+
     def lost(self, reason: str) -> None:
         if self.parked is not None:
             self.parked.cancelled(self)
             self.unpark()
         self.host.session_lost(self)
-
-    def sent(self) -> None:
-        if self.role is not None:
-            self.role.sent()
 
     def output_limit_exceeded(self, pending_bytes: int) -> bool:
         return self.host.output_limit_exceeded(self, pending_bytes)

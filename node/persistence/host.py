@@ -38,4 +38,4 @@ REDIS_VERSION = b"7.2.6"
 
 def path_of(host: PersistenceHost, name: str) -> str:
     """The path of a file in the node's directory."""
-    return f"{host.config['dir'].rstrip('/') or '/'}/{name}"
+    return f"{host.config.dir.rstrip('/') or '/'}/{name}"

@@ -1,6 +1,6 @@
 """Loading: an RDB's bytes into the keyspace, from a file at start or from a primary.
 
-`RdbLoader` is sans-IO and in slices: `feed` it what came, `step` it between requests. `load_at_start` drives it over
+`StreamLoader` is sans-IO and in slices: `feed` it what came, `step` it between requests. `load_at_start` drives it over
 the node's file while clients get -LOADING; `load_now` does the same while everybody waits (DEBUG RELOAD).
 
 A broken file is never taken in part: the node says where it is broken and what to do, and does not start.
@@ -16,6 +16,8 @@ from node.rdb.types import Entry
 
 STEP_KEYS = 1000
 """Keys between two looks at the clock: about a millisecond of short ones."""
+SLICE_NS = 1_000_000
+"""How long one slice of a load holds the loop while requests are served."""
 START_SLICE_NS = 10_000_000
 """Slices at start may be longer than between requests: all that clients can get is -LOADING."""
 READ_BYTES = 1024 * 1024
@@ -52,7 +54,7 @@ class Loading:
         }
 
 
-class RdbLoader:
+class StreamLoader:
     """Fills databases from an RDB that arrives piece by piece. They are empty, unless `merge` lets them hold keys.
 
     `drop_expired_ms`: keys that were past their deadline at this time are left out and counted (a primary's file);
@@ -62,17 +64,17 @@ class RdbLoader:
     def __init__(
         self,
         host: PersistenceHost,
+        databases: list[Database],
         *,
-        drop_expired_ms: int | None,
-        databases: list[Database] | None = None,
+        drop_expired_ms: int | None = None,
         merge: bool = False,
     ) -> None:
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
         self.keys_loaded = self.keys_expired = 0
         self.keys_step = 0  # how many keys the last step took
-        self._databases = host.keyspace.databases if databases is None else databases
-        self._db = self._databases[0]
+        self._databases = databases
+        self._db = databases[0]
         self._now_s = host.platform.now_ms() // 1000
         self._clock_ns = host.clock_ns
         self._log = host.log
@@ -106,7 +108,7 @@ class RdbLoader:
         """Take the next bytes; `step` loads them."""
         self._reader.feed(data)
 
-    def step(self, budget_ns: int, step_keys: int = STEP_KEYS) -> bool:
+    def step(self, budget_ns: int = SLICE_NS, step_keys: int = STEP_KEYS) -> bool:
         """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError."""
         reader, clock_ns = self._reader, self._clock_ns
         end_ns = clock_ns() + budget_ns
@@ -165,15 +167,16 @@ class RdbLoader:
         if field.name == b"redis-ver":
             self._log.notice(f"Loading RDB produced by version {field.value.decode('utf-8', 'replace')}")
         elif field.name == b"ctime":
-            self._log.notice(f"RDB age {max(0, self._now_s - _number(field))} seconds")
+            self._log.notice(f"RDB age {max(0, self._now_s - _number(field.value))} seconds")
         elif field.name == b"used-mem":
-            self._log.notice(f"RDB memory usage when created {_number(field) / (1 << 20):.2f} Mb")
-        elif field.name == b"aof-base" and _number(field):
+            self._log.notice(f"RDB memory usage when created {_number(field.value) / (1 << 20):.2f} Mb")
+        elif field.name == b"aof-base" and _number(field.value):
             self._log.notice("RDB is base AOF")
 
 
-def _number(field: Aux) -> int:
-    return int(field.value) if field.value.isdigit() else 0
+def _number(value: bytes) -> int:
+    """A field that only informs: 0 where it is no number."""
+    return int(value) if value.isdigit() and len(value) < 20 else 0
 
 
 def _put_over(db: Database, entries: list[Entry]) -> None:
@@ -186,52 +189,42 @@ def _put_over(db: Database, entries: list[Entry]) -> None:
 # --- the node's file --------------------------------------------------------------------------------------------------
 
 
-async def load_at_start(host: PersistenceHost) -> RdbLoader | None:
+def about_to_load(host: PersistenceHost) -> None:
+    """The node may be reached before its data set is there: clients get -LOADING from now on."""
+    host.loading = Loading(host.platform.now_ms() // 1000, 0)
+    host.conditions_changed()
+
+
+async def load_at_start(host: PersistenceHost) -> StreamLoader | None:
     """Load the node's RDB file; None if there is none. Raises LoadError.
 
-    Clients may be connected: they get -LOADING, and INFO tells the progress.
+    Clients may be connected: they get -LOADING until this is over, and INFO tells the progress.
     """
-    opened = _open(host)
-    if opened is None:
-        return None
-    file, load = opened
-    platform = host.platform
-    host.loading = load.progress
-    host.conditions_changed()
     try:
+        opened = _open(host)
+        if opened is None:
+            return None
+        file, load = opened
+        host.loading = load.progress
+        host.conditions_changed()
         with file:
-            while data := await platform.in_thread(file.read, load.read_bytes()):
-                load.loader.feed(data)
-                while load.step(START_SLICE_NS):
-                    await platform.checkpoint()
-                    await load.nap()
-                await load.nap()
-            load.loader.finish()
-    except (RdbError, OSError) as error:
-        raise load.failure(error) from error
+            await load.run(file)
     finally:
         host.loading = None
         host.conditions_changed()
     load.report()
-    platform.settle_memory()
+    host.platform.settle_memory()
     return load.loader
 
 
-def load_now(host: PersistenceHost, merge: bool = False) -> RdbLoader | None:
+def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:
     """Load the node's RDB file while everybody waits; None if there is none. Raises LoadError."""
     opened = _open(host, merge)
     if opened is None:
         return None
     file, load = opened
-    try:
-        with file:
-            while data := file.read(READ_BYTES):
-                load.loader.feed(data)
-                while load.step(START_SLICE_NS):
-                    pass
-            load.loader.finish()
-    except (RdbError, OSError) as error:
-        raise load.failure(error) from error
+    with file:
+        load.run_now(file)
     load.report()
     return load.loader
 
@@ -245,23 +238,49 @@ class _FileLoad:
         self.started_ns = host.clock_ns()
         now_ms = host.platform.now_ms()
         self.progress = Loading(now_ms // 1000, total_bytes)
-        self.loader = RdbLoader(host, drop_expired_ms=None if host.journal.relaying else now_ms, merge=merge)
+        limit_ms = None if host.journal.relaying else now_ms
+        self.loader = StreamLoader(host, host.keyspace.databases, drop_expired_ms=limit_ms, merge=merge)
 
     def read_bytes(self) -> int:
         """Clients are looked after each time so much has been read."""
-        interval_bytes: int = self.host.config["loading-process-events-interval-bytes"]
+        interval_bytes: int = self.host.config.loading_process_events_interval_bytes
         return min(READ_BYTES, interval_bytes)
+
+    async def run(self, file: IO[bytes]) -> None:
+        """Load it all, between requests."""
+        platform = self.host.platform
+        try:
+            while data := await platform.in_thread(file.read, self.read_bytes()):
+                self.loader.feed(data)
+                while self.step(START_SLICE_NS):
+                    await platform.checkpoint()
+                    await self.nap()
+                await self.nap()
+            self.loader.finish()
+        except (RdbError, OSError) as error:
+            raise self.failure(error) from error
+
+    def run_now(self, file: IO[bytes]) -> None:
+        """Load it all, while everybody waits."""
+        try:
+            while data := file.read(READ_BYTES):
+                self.loader.feed(data)
+                while self.step(START_SLICE_NS):
+                    pass
+            self.loader.finish()
+        except (RdbError, OSError) as error:
+            raise self.failure(error) from error
 
     def step(self, budget_ns: int) -> bool:
         loader = self.loader
-        more = loader.step(budget_ns, 1 if self.host.config["key-load-delay"] else STEP_KEYS)
+        more = loader.step(budget_ns, 1 if self.host.config.key_load_delay else STEP_KEYS)
         self.progress.loaded_bytes = loader.loaded_bytes
-        self.progress.rdb_used_memory = int(loader.aux.get(b"used-mem", b"0"))
+        self.progress.rdb_used_memory = _number(loader.aux.get(b"used-mem", b""))
         return more
 
     async def nap(self) -> None:
         """`key-load-delay`: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us: int = self.host.config["key-load-delay"]
+        delay_us: int = self.host.config.key_load_delay
         if delay_us:
             keys = self.loader.keys_step
             delay_ms = keys * (delay_us if delay_us > 0 else -1 / delay_us) / 1000
@@ -283,7 +302,7 @@ class _FileLoad:
 
 
 def _open(host: PersistenceHost, merge: bool = False) -> tuple[IO[bytes], _FileLoad] | None:
-    path = path_of(host, host.config["dbfilename"])
+    path = path_of(host, host.config.dbfilename)
     platform = host.platform
     try:
         if not platform.exists(path):

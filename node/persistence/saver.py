@@ -10,8 +10,6 @@ Changes are counted by `keyspace.dirty`, which never goes back: what is unsaved 
 import math
 from collections.abc import Callable
 
-import trio
-
 from node.keyspace.keyspace import NEVER
 from node.persistence.host import PersistenceHost, path_of
 from node.persistence.rdbfile import RdbFile
@@ -22,8 +20,8 @@ from node.timers import Timer
 SLICE_NS = 1_000_000
 """How long a background save holds the loop at a time."""
 WHOLE_NS = 1 << 60
-NAP_S_MAX = 0.1
-"""`rdb-key-save-delay` is slept in pieces of this size at most, so that changing it takes effect soon."""
+NAP_MS_MAX = 100
+"""`rdb-key-save-delay` is slept in such pieces at most, so that a change of it, and calling off, take effect soon."""
 
 
 class CalledOff(Exception):
@@ -37,8 +35,7 @@ class BackgroundSave:
         self.source = source
         self.dirty = dirty  # the count of changes that it covers
         self.started_ms = started_ms
-        self.wanted = True
-        self.scope = trio.CancelScope()
+        self.wanted = True  # looked at after each wait
 
 
 class Saver:
@@ -61,6 +58,8 @@ class Saver:
         self._files = 0
         self._timer: Timer | None = None
         host.keyspace.dirty_reached = self._look_soon
+        for name in ("save", "stop-writes-on-bgsave-error"):
+            host.config.on_change(name, self._settings_changed)
 
     @property
     def changes(self) -> int:
@@ -77,7 +76,7 @@ class Saver:
         try:
             file = self._new_file()
             while (chunk := source.next_chunk(WHOLE_NS)) is not None:
-                host.platform.block(self._delay_s(source.keys_step))
+                host.platform.block(self._delay_ms(source.keys_step) / 1000)
                 file.write(chunk)
             file.seal()
             file.install()
@@ -101,7 +100,7 @@ class Saver:
     def flushed(self) -> None:
         """FLUSHALL has emptied the data set (and not yet counted its change): the file must not bring it back."""
         self.cancel_background()
-        if self.host.config["save"]:
+        if self.host.config.save:
             self.save()
 
     # --- in the background ----------------------------------------------------------------------------------------
@@ -133,14 +132,12 @@ class Saver:
         self.background = None
         run.wanted = False
         run.source.close()
-        run.scope.cancel()
         self.host.log.warning("Background saving terminated by signal 10")  # the words of a killed child
         self.look()
 
     async def _run(self, run: BackgroundSave) -> None:
         try:
-            with run.scope:
-                await self._write(run)
+            await self._write(run)
         except CalledOff:
             return
         except OSError as error:
@@ -174,12 +171,13 @@ class Saver:
 
     async def _pause(self, run: BackgroundSave) -> None:
         """Let requests be served, and sleep as long as `rdb-key-save-delay` asks for."""
-        end_ms = self.host.timers.monotonic_ms()
-        await self.host.platform.checkpoint()
+        platform, monotonic_ms = self.host.platform, self.host.timers.monotonic_ms
+        began_ms = monotonic_ms()
+        await platform.checkpoint()
         self._check(run)
         keys = run.source.keys_step
-        while (left_s := self._delay_s(keys) - (self.host.timers.monotonic_ms() - end_ms) / 1000) > 0:
-            await trio.sleep(min(left_s, NAP_S_MAX))
+        while (left_ms := began_ms + self._delay_ms(keys) - monotonic_ms()) > 0:
+            await platform.sleep_until_ms(monotonic_ms() + min(left_ms, NAP_MS_MAX))
             self._check(run)
 
     @staticmethod
@@ -224,22 +222,22 @@ class Saver:
         host = self.host
         number, self._files = self._files, self._files + 1
         temporary = f"temp-{host.platform.pid}{f'-{number}' if number else ''}.rdb"
-        path = path_of(host, host.config["dbfilename"])
-        return RdbFile(host.platform, path, path_of(host, temporary), host.config["rdb-save-incremental-fsync"])
+        path = path_of(host, host.config.dbfilename)
+        return RdbFile(host.platform, path, path_of(host, temporary), host.config.rdb_save_incremental_fsync)
 
     def _log_failure(self, error: OSError) -> None:
         host = self.host
-        path = path_of(host, host.config["dbfilename"])
+        path = path_of(host, host.config.dbfilename)
         host.log.warning(f"Write error saving DB on disk ({path}): {error.strerror or error}")
 
     def _slice_ns(self) -> int:
         """Where each key is to be slow, a slice holds as few as can be."""
-        return 0 if self.host.config["rdb-key-save-delay"] else SLICE_NS
+        return 0 if self.host.config.rdb_key_save_delay else SLICE_NS
 
-    def _delay_s(self, keys: int) -> float:
+    def _delay_ms(self, keys: int) -> float:
         """`rdb-key-save-delay`, for so many keys: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us: int = self.host.config["rdb-key-save-delay"]
-        return keys * (delay_us if delay_us >= 0 else -1 / delay_us) / 1e6
+        delay_us = self.host.config.rdb_key_save_delay
+        return keys * (delay_us if delay_us >= 0 else -1 / delay_us) / 1000
 
     # --- save points ----------------------------------------------------------------------------------------------
 
@@ -247,8 +245,7 @@ class Saver:
         """Look when the running command is over: it may be one of a transaction."""
         self._set_timer(self.host.timers.monotonic_ms())
 
-    def settings_changed(self) -> None:
-        """`save` or `stop-writes-on-bgsave-error` has been set."""
+    def _settings_changed(self, _value: object) -> None:
         self.host.conditions_changed()
         self.look()
 
@@ -263,7 +260,7 @@ class Saver:
             self.begin_background()
             return
         retry_ms = -math.inf if self.last_background_ok else self._retry_ms
-        verdict = judge(host.config["save"], self.changes, host.timers.monotonic_ms(), self._saved_ms, retry_ms)
+        verdict = judge(host.config.save, self.changes, host.timers.monotonic_ms(), self._saved_ms, retry_ms)
         if verdict.point is not None:
             seconds, changes = verdict.point
             host.log.notice(f"{changes} changes in {seconds} seconds. Saving...")
@@ -294,7 +291,7 @@ class Saver:
     def refuses_writes(self) -> bool:
         """`stop-writes-on-bgsave-error`: the data set cannot be saved though it is to be."""
         config = self.host.config
-        return not self.last_background_ok and config["stop-writes-on-bgsave-error"] and bool(config["save"])
+        return not self.last_background_ok and config.stop_writes_on_bgsave_error and bool(config.save)
 
     def info(self) -> dict[str, int | str]:
         """The fields of INFO's persistence section up to those of the append-only file, in order."""

@@ -39,7 +39,7 @@ class RdbSource:
         self._finished = False
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
-        self._writer = RdbWriter(compress=config["rdbcompression"], checksum=config["rdbchecksum"])
+        self._writer = RdbWriter(compress=config.rdbcompression, checksum=config.rdbchecksum)
         aux = aux_fields(
             redis_version=REDIS_VERSION,
             created_s=host.platform.now_ms() // 1000,
@@ -57,7 +57,7 @@ class RdbSource:
     def next_chunk(self, budget_ns: int) -> bytes | None:
         """The next bytes, never empty; None at the end.
 
-        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first. (One value is never cut.)
+        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first; a value is never cut.
         """
         if self._finished:
             return None

@@ -5,13 +5,11 @@ So what is there goes on being served until the new data set is whole, and a tra
 
 from node.keyspace.database import Database
 from node.net.dialogue import Dialogue
-from node.persistence.loader import RdbLoader
+from node.persistence.loader import StreamLoader
 from node.rdb.codec import RdbError
 from node.replication.handshake import Refused, shown
 from node.replication.host import ReplicationHost
 
-SLICE_NS = 1_000_000
-"""How long loading holds the loop at a time."""
 AWAKE_MS = 1000
 """How often the primary is told that we are still here, as long as we say nothing else."""
 
@@ -28,7 +26,7 @@ class Intake:
         self._told_ms = self.io_ms
         keyspace = host.keyspace
         self._databases = [Database(db.index, keyspace) for db in keyspace.databases]
-        self._loader: RdbLoader | None = None
+        self._loader: StreamLoader | None = None
 
     async def take(self) -> None:
         """Take all of it. Raises Refused, RdbError, DialogueError, OSError, trio.TooSlowError."""
@@ -87,9 +85,9 @@ class Intake:
             await self._load(loader)
         loader.finish()
 
-    def _begin(self) -> RdbLoader:
+    def _begin(self) -> StreamLoader:
         self._host.log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
-        self._loader = RdbLoader(self._host, drop_expired_ms=None, databases=self._databases)
+        self._loader = StreamLoader(self._host, self._databases)
         return self._loader
 
     async def _receive(self) -> bytes:
@@ -98,8 +96,8 @@ class Intake:
         self.read_bytes += len(data)
         return data
 
-    async def _load(self, loader: RdbLoader) -> None:
-        while loader.step(SLICE_NS):
+    async def _load(self, loader: StreamLoader) -> None:
+        while loader.step():
             await self._host.platform.checkpoint()
             now_ms = self._host.timers.monotonic_ms()
             if now_ms - self._told_ms >= AWAKE_MS:

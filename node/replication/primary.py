@@ -6,6 +6,8 @@ unknown length (no `capa eof`, or `repl-diskless-sync no`) gets the same bytes w
 be collected first. Whoever asks while a snapshot is on its way waits for the next one.
 """
 
+from collections.abc import Callable
+
 from node.keyspace.gates import AckGates
 from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT
 from node.net.resp import NO_REPLY, Encoded, Reply
@@ -18,6 +20,8 @@ from node.timers import Timer
 
 PING = b"*1\r\n$4\r\nping\r\n"
 GETACK = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n"
+Parts = frozenset[bytes] | None
+"""What a replica wants of the data set; None: all of it."""
 CHECK_MS = 1000
 """How often links are looked at for silence, and waiting replicas are kept awake."""
 
@@ -33,6 +37,8 @@ class Primary:
         self.getack_wanted = False
         self.quiet = False
         """Nothing of our own goes into the stream (pings, requests to acknowledge): its end is waited for."""
+        self.functions: Callable[[], list[bytes]] = list
+        """The sources of the libraries, for snapshots."""
         self._sync_timer: Timer | None = None
         self._check_timer: Timer | None = None
         self._ping_ms = 0.0
@@ -283,14 +289,14 @@ class Primary:
 
     def _begin_transfers(self) -> None:
         self._sync_timer = None
-        waiting = self._waiting()
-        streams = self.host.config["repl-diskless-sync"]
-        for streamed in (True, False):
-            group = [replica for replica in waiting if (streams and replica.takes_eof) == streamed]
-            if group:
-                self._begin_transfer(group, streamed)
+        groups = dict[tuple[bool, Parts], list[Replica]]()
+        for replica in self._waiting():
+            streamed = replica.takes_eof and (self.host.config["repl-diskless-sync"] or replica.parts is not None)
+            groups.setdefault((streamed, replica.parts), []).append(replica)
+        for (streamed, parts), group in groups.items():
+            self._begin_transfer(group, streamed, parts)
 
-    def _begin_transfer(self, group: list[Replica], streamed: bool) -> None:
+    def _begin_transfer(self, group: list[Replica], streamed: bool, parts: Parts) -> None:
         host, journal = self.host, self.host.journal
         host.read_clock()
         self.stream.flush()
@@ -308,7 +314,12 @@ class Primary:
             if replica.knows_offsets:
                 replica.session.out += line
                 replica.session.touch()
-        source = RdbSource(host, replication=(max(0, journal.stream_db), self.history.replid, offset))
+        source = RdbSource(
+            host,
+            replication=(max(0, journal.stream_db), self.history.replid, offset),
+            functions=self.functions() if parts is None or b"functions" in parts else (),
+            slots=None if parts is None else (),
+        )
         self._transfers += 1
         host.spawn(Transfer(host, group, source, self._transferred).run, streamed)
 

@@ -89,8 +89,7 @@ class Replication:
         for session in list(self.host.sessions.values()):
             waiting = session.parked
             if waiting is not None and not waiting.postponed:
-                waiting.cancelled(session)
-                session.resume(UNBLOCKED)
+                session.unblock(UNBLOCKED)
                 session.close(CLOSE_WHEN_SENT)
 
     def become_primary(self) -> None:

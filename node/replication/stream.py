@@ -50,6 +50,7 @@ class Replica:
         self.takes_psync2 = False
         self.knows_offsets = True  # it did not ask with SYNC
         self.rdb_only = False
+        self.parts: frozenset[bytes] | None = None  # which parts of the data set it wants alone; None: all of them
         self.drained: Callable[[], None] = _nothing  # called when its output has left while it takes a snapshot
 
     @property

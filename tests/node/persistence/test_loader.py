@@ -1,0 +1,240 @@
+"""Loading RDB files: real ones, cut at every byte, damaged, expired, with functions and foreign things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from node.datatypes.digest import add_database
+from node.persistence.loader import LoadError, Loading, StreamLoader, load_at_start, load_now
+from node.persistence.reload import reload
+from node.persistence.source import RdbSource
+from node.rdb.codec import RdbError
+from node.rdb.writer import RdbWriter
+from tests.node.persistence.support import Node, content
+from tests.support import RedisServer
+
+FAR_MS = 4_000_000_000_000
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    yield node
+    node.close()
+
+
+def fill(node: Node) -> None:
+    """Strings of all forms in several databases, some with deadlines."""
+    for number in range(200):
+        node(b"SET", b"key:%d" % number, b"value %d " % number + b"x" * number)
+    node(b"SET", b"number", b"-12345")
+    node(b"SET", b"", b"\0\xff\r\n")
+    node(b"SET", b"long", bytes(range(256)) * 300)
+    other = node.server.keyspace.databases[5]
+    other.set(b"{t}1", bytearray(b"changed in place"))
+    other.set(b"{t}2", b"mortal")
+    other.set_deadline(b"{t}2", FAR_MS)
+
+
+def rdb_of(node: Node) -> bytes:
+    source = RdbSource(node.server)
+    return b"".join(iter(lambda: source.next_chunk(1 << 40), None))
+
+
+def load(node: Node, data: bytes, piece_bytes: int = 1 << 20, drop_expired_ms: int | None = 0) -> StreamLoader:
+    loader = StreamLoader(node.server, node.server.keyspace.databases, drop_expired_ms=drop_expired_ms)
+    for at in range(0, len(data), piece_bytes):
+        loader.feed(data[at : at + piece_bytes])
+        while loader.step(0):
+            pass
+    loader.finish()
+    return loader
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 4096, 1 << 20])
+def test_what_was_written_comes_back(node: Node, tmp_path: Path, piece_bytes: int) -> None:
+    fill(node)
+    again = Node(tmp_path)
+    loader = load(again, rdb_of(node) + b"rest", piece_bytes)
+    assert content(again.server) == content(node.server)
+    assert (loader.finished, loader.rest, loader.keys_loaded) == (True, b"rest", 205)
+    again.server.keyspace.databases[0].check()
+    again.close()
+
+
+def test_a_file_cut_at_any_byte_is_refused(node: Node, tmp_path: Path) -> None:
+    for number in range(3):
+        node(b"SET", b"k%d" % number, b"v" * 30 * number)
+    node.server.keyspace.databases[0].set_deadline(b"k1", FAR_MS)
+    data = rdb_of(node)
+    for size in range(len(data)):
+        again = Node(tmp_path)
+        with pytest.raises(RdbError, match=r"offset \d+"):
+            load(again, data[:size])
+        again.close()
+
+
+def test_a_damaged_byte_is_noticed(node: Node, tmp_path: Path) -> None:
+    fill(node)
+    data = rdb_of(node)
+    for at in range(0, len(data), 997):
+        again = Node(tmp_path)
+        with pytest.raises(RdbError):
+            load(again, data[:at] + bytes([data[at] ^ 0x15]) + data[at + 1 :])
+        again.close()
+
+
+def test_expired_keys_are_left_out_on_a_primary_and_kept_on_a_replica(node: Node, tmp_path: Path) -> None:
+    writer = RdbWriter()
+    writer.header()
+    writer.select_db(0, 3, 2)
+    writer.entries([(b"gone", b"1", 99), (b"here", b"2", FAR_MS), (b"always", b"3", None)])
+    writer.footer()
+    data = writer.take()
+    loader = load(node, data, drop_expired_ms=100)
+    assert (loader.keys_loaded, loader.keys_expired) == (2, 1)
+    assert set(content(node.server)[0]) == {b"here", b"always"}
+    replica = Node(tmp_path)
+    assert load(replica, data, drop_expired_ms=None).keys_loaded == 3
+    replica.close()
+
+
+def test_what_a_file_may_not_hold(node: Node) -> None:
+    writer = RdbWriter()
+    writer.header()
+    writer.select_db(16, 1, 0)
+    with pytest.raises(RdbError, match="configured to handle more than 16 databases"):
+        load(node, writer.take() + b"\xff" + bytes(8))
+    writer = RdbWriter()
+    writer.header()
+    writer.select_db(0, 2, 0)
+    writer.entries([(b"twice", b"1", None), (b"twice", b"2", None)])
+    with pytest.raises(RdbError, match="duplicated key in DB 0"):
+        load(node, writer.take() + b"\xff" + bytes(8))
+
+
+def test_where_the_writer_stood_in_replication(node: Node, tmp_path: Path) -> None:
+    source = RdbSource(node.server, replication=(3, "a" * 40, 777), functions=[b"#!lua name=f\n"])
+    loader = load(Node(tmp_path), source.next_chunk(1 << 40) or b"")
+    assert loader.replication == (3, b"a" * 40, 777)
+    assert loader.functions == [b"#!lua name=f\n"]
+    assert load(Node(tmp_path), rdb_of(node)).replication is None
+
+
+def digest_of(node: Node) -> str:
+    """What DEBUG DIGEST shows."""
+    digest = bytes(20)
+    for index, keys in content(node.server).items():
+        digest = add_database(digest, index, ((key, value, ms is not None) for key, (value, ms) in keys.items()))
+    return digest.hex()
+
+
+async def test_a_file_of_redis(redis_server: Callable[..., RedisServer]) -> None:
+    server = redis_server(enable_debug_command="yes")
+    with server.wire() as wire:
+        wire("DEBUG", "POPULATE", 1000, "key", 100)
+        wire("SET", "a", "x", "PXAT", FAR_MS)
+        wire("SET", "n", 17)
+        wire("SELECT", 3)
+        wire("SET", "{t}b", b"\0" * 10000)
+        wire("SAVE")
+        digest = wire("DEBUG", "DIGEST").text
+    node = Node(server.directory)
+    assert load_now(node.server) is not None
+    keys = content(node.server)
+    assert len(keys[0]) == 1002
+    assert keys[0][b"a"] == (b"x", FAR_MS)
+    assert keys[0][b"n"] == (b"17", None)
+    assert keys[0][b"key:7"] == (b"value:7" + b"\0" * 93, None)
+    assert keys[3] == {b"{t}b": (b"\0" * 10000, None)}
+    assert digest_of(node) == digest
+    assert node(b"SAVE") == b"+OK\r\n"
+    server.restart()
+    with server.wire() as wire:
+        assert wire("DEBUG", "DIGEST") == digest
+    for phrase in (
+        r"Loading RDB produced by version 7.0.15",
+        "RDB age ",
+        "RDB memory usage when created ",
+        "Done loading RDB, keys loaded: 1003, keys expired: 0.",
+        "DB loaded from disk: ",
+    ):
+        assert phrase in node.log
+    node.close()
+
+
+def test_aux_fields_that_make_no_sense(node: Node) -> None:
+    writer = RdbWriter()
+    writer.header([(b"ctime", b"soon"), (b"used-mem", b"9" * 5000), (b"repl-stream-db", b"x"), (b"repl-id", b"y")])
+    writer.footer()
+    (Path(node.server.config.dir) / "dump.rdb").write_bytes(writer.take())
+    loader = load_now(node.server)
+    assert loader is not None and loader.replication is None
+    assert "RDB memory usage when created 0.00 Mb" in node.log
+
+
+async def test_load_at_start(node: Node, tmp_path: Path) -> None:
+    assert await load_at_start(node.server) is None
+    fill(node)
+    node(b"SAVE")
+    again = Node(tmp_path)
+    loader = await load_at_start(again.server)
+    assert loader is not None and loader.keys_loaded == 205
+    assert again.server.loading is None
+    assert content(again.server) == content(node.server)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "Short read, the data ends before the end of the RDB, at offset 0 of 0 bytes"),
+        (b"REDIS0010\xfa", "at offset 10 of 10 bytes"),
+        (b"garbage, no RDB at all", "Wrong signature trying to load DB from file, at offset 0"),
+        (b"REDIS0099xxxxxxxxxxx", "Can't handle RDB format version 0099, at offset 5"),
+    ],
+)
+async def test_a_broken_file_says_where_and_what_to_do(node: Node, tmp_path: Path, data: bytes, reason: str) -> None:
+    (tmp_path / "dump.rdb").write_bytes(data)
+    with pytest.raises(LoadError, match=r"Fatal error loading the DB .*/dump.rdb: .*redis-check-rdb") as caught:
+        await load_at_start(node.server)
+    assert reason in str(caught.value)
+    assert node.server.loading is None
+
+
+async def test_a_file_that_cannot_be_read(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "dump.rdb").mkdir()
+    with pytest.raises(LoadError, match="Is a directory"):
+        await load_at_start(node.server)
+
+
+async def test_reload(node: Node) -> None:
+    fill(node)
+    before = content(node.server)
+    assert reload(node.server, node.saver)
+    assert content(node.server) == before
+    assert node.saver.changes == 0
+    node(b"SET", b"new", b"1")
+    node(b"SET", b"key:1", b"changed")
+    assert not reload(node.server, node.saver, save=False, flush=False)
+    assert "duplicated key" in node.log
+    assert reload(node.server, node.saver, save=False, flush=False, merge=True)
+    before[0][b"new"] = (b"1", None)
+    assert content(node.server) == before
+
+
+def test_progress() -> None:
+    progress = Loading(100, 1000)
+    assert progress.info(101)["loading_eta_seconds"] == 1
+    progress.loaded_bytes = 250
+    assert progress.info(110) == {
+        "loading_start_time": 100,
+        "loading_total_bytes": 1000,
+        "loading_rdb_used_mem": 0,
+        "loading_loaded_bytes": 250,
+        "loading_loaded_perc": "25.00",
+        "loading_eta_seconds": 30,
+    }
