@@ -4,24 +4,49 @@
 (signals, standard streams, limits, the working directory) is `node.program`'s.
 """
 
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import trio
 
 from node import dispatch, listening
-from node.commands import client, command, connection, persistence, replication, server, strings
+from node.commands import (
+    client,
+    command,
+    connection,
+    databases,
+    debug,
+    expire,
+    info,
+    keys,
+    persistence,
+    replication,
+    scan,
+    strings,
+)  # fmt: skip
+from node.commands import config as config_commands
+from node.commands import server as server_commands
 from node.commands.family import FAMILIES
-from node.config.config import Config
+from node.config import Config, ConfigError
 from node.log import Log
 from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.server import Server
+from node.shutdown import Shutdown
 from node.table import CommandTable
 
-FAMILY_MODULES = (client, command, connection, persistence, replication, server, strings)
+FAMILY_MODULES = (
+    client, command, config_commands, connection, databases, debug, expire, info, keys, persistence,
+    replication, scan, server_commands, strings,
+)  # fmt: skip
+
+ACCEPT_AGAIN_S = 0.1
+"""How long nobody is let in after the system had no descriptor left for one more."""
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
@@ -30,11 +55,15 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
+    server.shutdown = Shutdown(server)
+    server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
     dispatch.install(server)
     follow_settings(server)
     if config["replicaof"] is not None:
         server.replication.become_replica(*config["replicaof"])
+    config.on_change("loglevel", log.set_level)
+    server.startup_bytes = platform.resident_bytes()
     return server
 
 
@@ -47,6 +76,78 @@ def follow_settings(server: Server) -> None:
         server.config.on_change(name, lambda _value: server.replication.settings_changed())
 
 
+def pause_writes(server: Server, paused: bool) -> None:
+    """Hold back all writes while a shutdown waits for replicas, or let them go on."""
+    if paused:
+        server.clients.pause("shutdown", True, math.inf)
+    else:
+        server.clients.unpause("shutdown")
+
+
+class Ending:
+    """The end of a node, waited for: `end` may come before `wait`."""
+
+    def __init__(self) -> None:
+        self._over = trio.Event()
+        self._code = 0
+
+    def end(self, code: int) -> None:
+        """Let the node end with this exit code."""
+        self._code = code
+        self._over.set()
+
+    async def wait(self) -> int:
+        """The exit code, once there is one."""
+        await self._over.wait()
+        return self._code
+
+
+class Entrance:
+    """The listeners of a running node, and the tasks that take the connections which come to them."""
+
+    def __init__(self, server: Server, nursery: trio.Nursery) -> None:
+        self._server = server
+        self._nursery = nursery
+        self._open: dict[Listener, trio.CancelScope] = {}
+        server.config.on_change("port", lambda _: self._move("Unable to listen on this port. Check server logs."))
+        server.config.on_change("bind", lambda _: self._move("Failed to bind to specified addresses."))
+
+    def add(self, listeners: Sequence[Listener]) -> None:
+        """Take what comes to these, too."""
+        for listener in listeners:
+            self._open[listener] = trio.CancelScope()
+            self._nursery.start_soon(self._accept, listener, self._open[listener])
+
+    def close(self, unwanted: Callable[[Listener], bool] = lambda _: True) -> None:
+        """Close all listeners, or those that are not wanted any more."""
+        for listener in [listener for listener in self._open if unwanted(listener)]:
+            self._open.pop(listener).cancel()
+            listener.close()
+
+    def _move(self, failure: str) -> None:
+        """CONFIG SET port or bind: the old ones go first, since the new ones may share addresses with them."""
+        self.close(lambda listener: not listener.is_unix)
+        if not self._server.config["port"]:
+            return
+        try:
+            self.add(listening.open_tcp(self._server, self._server.config["port"]))
+        except listening.CannotListen:
+            raise ConfigError(failure) from None
+
+    async def _accept(self, listener: Listener, scope: trio.CancelScope) -> None:
+        server = self._server
+        with scope:
+            while True:
+                await listener.wait()
+                try:
+                    while (accepted := listener.accept()) is not None:
+                        sock, addr, laddr = accepted
+                        server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
+                except OSError as error:
+                    server.log.warning(f"Accepting client connection: accept: {error.strerror}")
+                    await trio.sleep(ACCEPT_AGAIN_S)
+
+
 @asynccontextmanager
 async def running(server: Server) -> AsyncIterator[None]:
     """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen."""
@@ -54,16 +155,17 @@ async def running(server: Server) -> AsyncIterator[None]:
     listeners = listening.open_all(server)
     try:
         async with trio.open_nursery() as nursery:
-            server.spawn = nursery.start_soon
-            for listener in listeners:
-                nursery.start_soon(accept, server, listener)
-            nursery.start_soon(keep_time, server)
-            nursery.start_soon(server.reactor.run)
-            yield
+            server.spawn = lambda task, *args: nursery.start_soon(watched, server, task, *args)
+            entrance = Entrance(server, nursery)
+            try:
+                entrance.add(listeners)
+                server.spawn(keep_time, server)
+                server.spawn(server.reactor.run)
+                yield
+            finally:
+                entrance.close()
             nursery.cancel_scope.cancel()
     finally:
-        for listener in listeners:
-            listener.close()
         server.reactor.close()
 
 
@@ -86,13 +188,18 @@ async def load(server: Server) -> None:
     server.replication.begin()
 
 
-async def accept(server: Server, listener: Listener) -> None:
-    """Take the connections that come to one address."""
-    while True:
-        await listener.wait()
-        while (accepted := listener.accept()) is not None:
-            sock, addr, laddr = accepted
-            server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
+def run(server: Server, serve: Callable[[Server], Awaitable[None]]) -> None:
+    """Run `serve(server)` in a loop of its own."""
+    trio.run(serve, server)
+
+
+async def watched(server: Server, task: Callable[..., Awaitable[None]], *args: Any) -> None:
+    """Run a task of the node; an exception that gets this far is a bug, and is told while its state is still there."""
+    try:
+        await task(*args)
+    except Exception as error:
+        server.crashed(error)
+        raise
 
 
 async def keep_time(server: Server) -> None:

@@ -346,6 +346,11 @@ def flags(client: Client) -> str:
     return "".join(letter for letter, true in told.items() if true) or "N"
 
 
+def is_local(client: Client) -> bool:
+    """Does the client come from this machine: by a Unix socket or the loopback interface?"""
+    return client.unix or _is_loopback(client.addr)
+
+
 def _is_loopback(addr: str) -> bool:
     return addr.startswith(("127.", "[::1]:"))
 

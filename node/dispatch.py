@@ -4,12 +4,24 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
+from node.clients import is_local
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, CommandError, Failure, Reply
 from node.server import Client, Guard, Server
 from node.table import (
-    ANY, CONTAINER, KEYED, LOADING, MAY_REPLICATE, NO_AUTH, READ, STALE, WRITE, Command, never_run,
-)  # fmt: skip
+    ANY,
+    CONTAINER,
+    KEYED,
+    LOADING,
+    MAY_REPLICATE,
+    NO_AUTH,
+    PROTECTED,
+    READ,
+    STALE,
+    WRITE,
+    Command,
+    never_run,
+)
 
 
 def execute(client: Client, argv: Argv) -> Reply:
@@ -125,6 +137,24 @@ def _unknown_subcommand(argv: Argv) -> Failure:
 
 
 # --- guards -----------------------------------------------------------------------------------------------------------
+
+
+class Protection:
+    """DEBUG is closed, or open to clients of this machine, as `enable-debug-command` says."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return PROTECTED if server.config["enable-debug-command"] != "yes" else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if client.host.config["enable-debug-command"] == "local" and is_local(client):
+            return None
+        return Failure(
+            b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '
+            b"from a local connection, otherwise you need to set this option in the configuration file, and then "
+            b"restart the server."
+        )
 
 
 class Authentication:
@@ -254,6 +284,7 @@ class Paused:
 
 
 GUARDS: tuple[Guard, ...] = (
+    Protection(),
     Authentication(),
     Redirection(),
     Unsaved(),

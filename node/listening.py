@@ -1,7 +1,10 @@
 """The addresses that a node listens on: from its configuration to listeners, with Redis's words where one fails."""
 
 import errno
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from node.config import Config
 from node.platform import Listener
 from node.server import Server
 
@@ -60,3 +63,21 @@ def _open_unix(server: Server) -> Listener:
 def close_all(listeners: list[Listener]) -> None:
     for listener in listeners:
         listener.close()
+
+
+class Address(NamedTuple):
+    """One kind of listener, as INFO shows it: its addresses as configured, and its port (0: none)."""
+
+    kind: str
+    addresses: Sequence[str]
+    port: int
+
+
+def described(config: Config) -> list[Address]:
+    """What the node listens on."""
+    found = []
+    if config["port"]:
+        found.append(Address("tcp", config["bind"], config["port"]))
+    if config["unixsocket"]:
+        found.append(Address("unix", [config["unixsocket"]], 0))
+    return found

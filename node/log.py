@@ -19,6 +19,7 @@ class Log:
     def __init__(self, platform: Platform, write: Callable[[str], None], level: str = "notice") -> None:
         self.platform = platform
         self.write = write
+        self.copy: Callable[[str, str], None] | None = None  # takes (level, message) too: the system's log
         self.role: Callable[[], str] = lambda: "M"
         self.threshold = 0
         self.set_level(level)
@@ -33,6 +34,13 @@ class Log:
             return
         date, milliseconds = self.platform.local_time(self.platform.now_ms())
         self.write(f"{self.platform.pid}:{self.role()} {date}.{milliseconds:03d} {LEVELS[level]} {text}\n")
+        if self.copy is not None:
+            self.copy(level, text)
+
+    def raw(self, text: str) -> None:
+        """Write text as it is: a drawing, a report."""
+        if self.threshold <= _ORDER.index("warning"):
+            self.write(text)
 
     def debug(self, text: str) -> None:
         self.line("debug", text)

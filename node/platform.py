@@ -9,6 +9,7 @@ import fcntl
 import gc
 import os
 import random
+import re
 import resource
 import secrets
 import select
@@ -132,7 +133,7 @@ class Platform:
     """The real outside world of one node.
 
     Wall-clock times are integer milliseconds since 1970 (`now_ms`), spans are measured in nanoseconds of a monotonic
-    clock (`clock_ns`); timers run on Trio's clock, so that Trio's test clock moves them.
+    clock (`clock_ns`), timers run on one of milliseconds (`monotonic_ms`), which a test may override to move time.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -151,11 +152,11 @@ class Platform:
 
     def monotonic_ms(self) -> float:
         """Milliseconds of a clock that never jumps: the one that timers run on."""
-        return trio.current_time() * 1000
+        return time.monotonic_ns() / 1_000_000
 
     async def sleep_until_ms(self, when_ms: float) -> None:
         """Sleep until the monotonic clock shows `when_ms`."""
-        await trio.sleep_until(when_ms / 1000)
+        await trio.sleep(max(0.0, when_ms - self.monotonic_ms()) / 1000)
 
     def local_time(self, now_ms: int) -> tuple[str, int]:
         """("26 Nov 2026 07:07:14", milliseconds): the local time as Redis's log prints it."""
@@ -268,7 +269,7 @@ class Platform:
         """The paths that a name with wildcards stands for."""
         from glob import glob
 
-        return glob(pattern)
+        return sorted(glob(pattern))
 
     def open_read(self, path: str) -> IO[bytes]:
         return open(path, "rb")
@@ -347,6 +348,17 @@ class Platform:
         return os.getpid()
 
     @property
+    def compiler_version(self) -> str:
+        """Of the compiler that made this Python: "12.2.0"."""
+        found = re.search(r"(\d+\.\d+\.\d+)[^(]*\]", sys.version)
+        return found[1] if found else "0.0.0"
+
+    @property
+    def program(self) -> str:
+        """The absolute path of the program that was started."""
+        return os.path.abspath(sys.argv[0])
+
+    @property
     def executable(self) -> str:
         return sys.executable
 
@@ -372,6 +384,24 @@ class Platform:
         finally:
             os.close(descriptor)
 
+    def write_text(self, path: str, text: str) -> None:
+        """Write a small file in place, neither atomic nor durable. Raises OSError."""
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def remove_if_there(self, path: str) -> None:
+        """Remove a file; what cannot be removed stays."""
+        with suppress(OSError):
+            os.unlink(path)
+
+    def listen_backlog_max(self) -> int:
+        """The longest queue of a listener that the system grants; 0 if it does not tell."""
+        try:
+            with open("/proc/sys/net/core/somaxconn", "rb") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return 0
+
     def read_input(self) -> bytes:
         """All of standard input."""
         return sys.stdin.buffer.read()
@@ -385,7 +415,12 @@ class Platform:
         return os.environ.get(name, "")
 
     def forget_environment(self, name: str) -> None:
+        """Let nobody below see a variable."""
         os.environ.pop(name, None)
+
+    def stop_self(self) -> None:
+        """Stop until somebody sends SIGCONT."""
+        signal.raise_signal(signal.SIGSTOP)
 
     def notify_supervisor(self, address: str, text: str) -> None:
         """Tell systemd something: a datagram to its socket (`sd_notify`). Raises OSError."""
@@ -411,6 +446,10 @@ class Platform:
     def current_directory(self) -> str:
         return os.getcwd()
 
+    def descriptor_limit(self) -> int:
+        """How many open descriptors this process may have."""
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
     def raise_descriptor_limit(self, wanted: int) -> int:
         """Ask for `wanted` open descriptors; how many there may be now."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -429,9 +468,27 @@ class Platform:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return usage.ru_utime, usage.ru_stime
 
+    def thread_cpu_times(self) -> tuple[float, float]:
+        """(user, system) CPU seconds of the calling thread."""
+        usage = resource.getrusage(resource.RUSAGE_THREAD)
+        return usage.ru_utime, usage.ru_stime
+
     def resident_bytes(self) -> int:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
+
+    def peak_resident_bytes(self) -> int:
+        """The most that was ever resident; 0 where the kernel does not tell."""
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def forget_peak(self) -> None:
+        """Let the peak of resident memory begin anew."""
+        with suppress(OSError), open("/proc/self/clear_refs", "wb") as file:
+            file.write(b"5")
 
     def total_memory_bytes(self) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

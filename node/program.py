@@ -1,101 +1,273 @@
 """`hexad server`: the process around a node. It takes what `redis-server` takes and ends with its exit codes.
 
-Errors before the configuration is read go to standard error, later ones to the log; each is one clear line and exit
-code 1. What belongs to a process and not to a node is set here and nowhere else.
+What is wrong with the configuration goes to standard error, what goes wrong later to the log; either is one clear
+line and exit code 1. What belongs to a process and not to a node (signals, limits, the working directory, the pid file,
+a supervisor) is set here and nowhere else.
 """
 
 from collections.abc import Callable, Sequence
 
-import trio
-
-from node import app, listening
-from node.config import Config, ConfigError, ConfigFileError, parse_command_line
+from node import app, crash, listening
+from node.config import CommandLine, Config, ConfigError, ConfigFileError, parse_command_line
+from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
 from node.log import Log
 from node.persistence.loader import LoadError
 from node.platform import SIGINT, SIGTERM, Platform
-from node.server import REDIS_VERSION, Server
-from node.shutdown import Shutdown
+from node.server import HEXAD_VERSION, REDIS_VERSION, Server
+from node.supervision import supervisor_of
+from node.welcome import logo
 
-RESERVED_DESCRIPTORS = 32
-"""Descriptors beside those of clients: files, listeners, links. INFO and the limits count on them as Redis does."""
+VERSION = f"Redis server v={REDIS_VERSION} sha=00000000:0 malloc=libc bits=64 build={'0' * 16} hexad={HEXAD_VERSION}\n"
+USAGE = """\
+Usage: hexad server [/path/to/redis.conf] [options] [-]
+       hexad server - (read config from stdin)
+       hexad server -v or --version
+       hexad server -h or --help
+
+A file named *.yaml or *.yml holds the same directives as YAML.
+
+Examples:
+       hexad server (run the server with default conf)
+       echo 'timeout 60' | hexad server -
+       hexad server /etc/redis/6379.conf
+       hexad server --port 7777
+       hexad server --port 7777 --replicaof 127.0.0.1 8888
+       hexad server /etc/myredis.yaml --loglevel verbose
+"""
+DEFAULT_PIDFILE = "/var/run/redis.pid"
 
 
 def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     """Run a node as its own process until it is told to end; the exit code."""
     platform = platform or Platform()
+    words = list(argv)
+    if words in (["-v"], ["--version"]):
+        platform.write_out(VERSION)
+        return 0
+    if words in (["-h"], ["--help"]):
+        platform.write_error(USAGE)
+        return 1
+    if words[:1] in (["--test-memory"], ["--check-system"]):
+        platform.write_error(f"{words[0]}: Hexad does not test the machine; memtest86 and memtester do.\n")
+        return 1
     try:
-        config = read_configuration(argv, platform)
+        line = parse_command_line(words)
+        config_file = platform.absolute_path(line.path) if line.path is not None else ""
+        config = configure(platform, line)
     except ConfigFileError as error:
         platform.write_error(error.report())
         return 1
-    platform.close_inherited_descriptors()
-    platform.ignore_signals()
-    platform.tame_collector()
-    log = Log(platform, platform.write_out, config["loglevel"])
-    log.role = lambda: "C"
-    log.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo")
-    log.notice(f"Redis version={REDIS_VERSION}, bits=64, commit=00000000, modified=0, pid={platform.pid}, just started")
-    log.notice("Configuration loaded")
-    server = app.build(platform, config, log)
-    log.role = lambda: "M"
-    try:
-        return trio.run(serve, server)
-    except listening.CannotListen as error:
-        log.warning(str(error))
-        return 1
+    return Program(platform, config, config_file, is_bare=not words).run()
 
 
-def read_configuration(argv: Sequence[str], platform: Platform) -> Config:
-    """What the file, standard input and the options of the command line ask for.  Raises ConfigFileError."""
+def configure(platform: Platform, line: CommandLine) -> Config:
+    """The configuration that the command line asks for; changes the working directory. Raises ConfigFileError."""
 
-    def check_directory(path: str) -> None:
-        if not platform.is_directory(path):
-            raise ConfigError("Not a directory" if platform.exists(path) else "No such file or directory")
+    def enter(path: str) -> None:
+        try:
+            platform.change_directory(path)
+        except OSError as error:
+            raise ConfigError(error.strerror or str(error)) from None
 
-    line = parse_command_line(list(argv))
-    return Config.load(
-        platform.absolute_path(line.path) if line.path is not None else None,
-        stdin=platform.read_input().decode(errors="surrogateescape") if line.reads_stdin else None,
+    def read(path: str) -> str:
+        return platform.read_file(path).decode("utf-8", "surrogateescape")
+
+    config = Config.load(
+        line.path,
+        stdin=platform.read_input().decode("utf-8", "surrogateescape") if line.reads_stdin else None,
         options=line.options,
-        read_file=lambda path: platform.read_file(path).decode(errors="surrogateescape"),
+        read_file=read,
         find_files=platform.find_files,
-        checks={"dir": check_directory},
+        checks={"dir": enter},
     )
+    config.put("dir", platform.current_directory())
+    config.on_change("dir", enter)
+    if config["logfile"]:
+        try:
+            platform.append_text(config["logfile"], "")
+        except OSError as error:
+            raise ConfigFileError(f"Can't open the log file: {error.strerror}") from None
+    return config
 
 
-async def serve(server: Server) -> int:
-    """The node's life; the exit code."""
-    log = server.log
-    over = trio.Event()
-    codes = list[int]()
+def open_log(platform: Platform, config: Config) -> Log:
+    """The log that the configuration names: standard output or a file, and the system's log beside it."""
+    path = config["logfile"]
 
-    def ended(code: int) -> None:
-        codes.append(code)
-        over.set()
+    def write_to_file(text: str) -> None:
+        try:
+            platform.append_text(path, text)  # opened each time, so that it may be renamed at any time
+        except OSError:
+            return  # nowhere is left to tell it
 
-    shutdown = server.shutdown = Shutdown(server)
-    shutdown.ended = ended
-    async with app.running(server):
-        soon = server.platform.soon()
+    log = Log(platform, write_to_file if path else platform.write_out, config["loglevel"])
+    if config["syslog-enabled"]:
+        log.copy = platform.open_syslog(config["syslog-ident"], config["syslog-facility"])
+    return log
 
-        def signalled(number: int) -> None:
+
+class Program:
+    """One run of the process, from its configuration to its exit code."""
+
+    def __init__(self, platform: Platform, config: Config, config_file: str, *, is_bare: bool) -> None:
+        self.platform = platform
+        self.config = config
+        self.config_file = config_file
+        self.is_bare = is_bare  # no argument at all
+        self.log = open_log(platform, config)
+        self.supervisor = supervisor_of(platform, config["supervised"], self.log)
+        self.is_daemon = config["daemonize"] and not self.supervisor.name
+        self.exit_code = 0
+        self.has_reported = False
+
+    def run(self) -> int:
+        """Live; the exit code."""
+        platform, log = self.platform, self.log
+        platform.ignore_signals()
+        platform.tame_collector()
+        if self.is_daemon:
+            platform.detach_from_terminal()
+        platform.close_inherited_descriptors()
+        self.log_beginning()
+        server = app.build(platform, self.config, log)
+        server.config_file = self.config_file
+        server.executable = platform.program
+        server.supervised = self.supervisor.name or "no"
+        log.role = server.role_letter
+        log.notice("monotonic clock: POSIX clock_gettime")
+        try:
+            self.fit_limits(server)
+            app.run(server, self.serve)
+        except (listening.CannotListen, NotEnoughDescriptors) as error:
+            log.warning(str(error))
+            return 1
+        except Exception as error:
+            if not self.has_reported:
+                self.report_crash(server, error)
+            return 1
+        return self.exit_code
+
+    def report_crash(self, server: Server, error: Exception) -> None:
+        """A bug of ours ends the node: leave all that helps to find it."""
+        self.has_reported = True
+        crash.write_report(server, error)
+
+    def log_beginning(self) -> None:
+        """The first lines: what starts here, and how it was configured."""
+        log, pid = self.log, self.platform.pid
+        log.role = lambda: "C"
+        log.notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo")
+        log.notice(f"Redis version={REDIS_VERSION}, bits=64, commit=00000000, modified=0, pid={pid}, just started")
+        if self.is_bare:
+            log.warning(
+                "Warning: no config file specified, using the default config. In order to specify a config file use "
+                "hexad server /path/to/redis.conf"
+            )
+        else:
+            log.notice("Configuration loaded")
+
+    def fit_limits(self, server: Server) -> None:
+        """Descriptors for the clients that are wanted; a word on a short queue. Raises NotEnoughDescriptors."""
+        platform, config = self.platform, self.config
+        fit_clients(platform, config, self.log)
+
+        def fit(maxclients: int) -> None:
+            if (reason := check_clients(platform, maxclients)) is not None:
+                raise ConfigError(reason)
+
+        config.on_change("maxclients", fit)
+        backlog_max = platform.listen_backlog_max()
+        if 0 < backlog_max < config["tcp-backlog"]:
+            self.log.warning(
+                f"WARNING: The TCP backlog setting of {config['tcp-backlog']} cannot be enforced because "
+                f"/proc/sys/net/core/somaxconn is set to the lower value of {backlog_max}."
+            )
+
+    async def serve(self, server: Server) -> None:
+        """The node's life, from its first listener to its last word."""
+        over = app.Ending()
+        server.crashed = lambda error: self.report_crash(server, error)
+        shutdown = server.shutdown
+        shutdown.ended = over.end
+        shutdown.before_end = self.remove_pidfile
+        shutdown.tell_supervisor = self.supervisor.tell
+        async with app.running(server):
+            with self.platform.on_signals(self.signal_handler(server), SIGTERM, SIGINT):
+                self.write_pidfile()
+                self.show_who(server)
+                self.log.notice("Server initialized")
+                server.spawn(self.make_ready, server)
+                self.exit_code = await over.wait()
+
+    async def make_ready(self, server: Server) -> None:
+        """Load the data set, while signals are heard and clients get -LOADING."""
+        try:
+            await app.load(server)
+        except LoadError as error:
+            self.log.warning(str(error))
+            server.shutdown.ended(1)
+            return
+        server.platform.settle_memory()
+        self.tell_ready(server)
+
+    def signal_handler(self, server: Server) -> Callable[[int], None]:
+        """What a signal calls, in the midst of anything: it leaves the work to the node, unless it must end at once."""
+        platform, shutdown, soon = self.platform, server.shutdown, self.platform.soon()
+
+        def say(text: str) -> None:
+            self.log.raw(f"{platform.pid}:signal-handler ({platform.now_ms() // 1000}) {text}\n")
+
+        def handle(number: int) -> None:
+            if number == SIGINT and shutdown.signalled:
+                say("You insist... exiting now.")
+                platform.exit_now(1)
+            if server.loading is not None:
+                say("Received shutdown signal during loading, exiting now.")
+                platform.exit_now(0)
+            say(f"Received {'SIGINT' if number == SIGINT else 'SIGTERM'} scheduling shutdown...")
+            shutdown.signalled = number
             soon(lambda: shutdown.ask_by_signal(number))
 
-        with server.platform.on_signals(signalled, SIGTERM, SIGINT):
-            log.notice(f"Running mode=standalone, port={server.config['port']}.")
-            log.notice(f"PID: {server.platform.pid}")
-            log.notice("Server initialized")
-            server.spawn(make_ready, server, ended)
-            await over.wait()
-    return codes[0]
+        return handle
 
+    def show_who(self, server: Server) -> None:
+        """The drawing for people, or lines for programs; " PID: n" stands in either."""
+        platform, config, log = self.platform, self.config, self.log
+        mode = "cluster" if server.cluster is not None else "standalone"
+        for_people = platform.is_terminal() and not config["logfile"] and not config["syslog-enabled"]
+        if for_people or config["always-show-logo"]:
+            log.raw(logo(HEXAD_VERSION, REDIS_VERSION, mode, config["port"], platform.pid))
+        else:
+            log.notice(f"Running mode={mode}, port={config['port']}.")
+            log.notice(f"PID: {platform.pid}")
+        platform.name_process(f"hexad *:{config['port']}")
 
-async def make_ready(server: Server, ended: Callable[[int], None]) -> None:
-    """Load the data set, while signals are heard and clients get -LOADING."""
-    try:
-        await app.load(server)
-    except LoadError as error:
-        server.log.warning(str(error))
-        ended(1)
-        return
-    server.log.notice("Ready to accept connections tcp")
+    def tell_ready(self, server: Server) -> None:
+        """The node serves: say so to whoever waits for it."""
+        for address in listening.described(self.config):
+            self.log.notice(f"Ready to accept connections {address.kind}")
+        waits = server.role_letter() == "S"
+        status = "Ready to accept connections"
+        if waits:
+            status += " in read-only mode. Waiting for MASTER <-> REPLICA sync"
+        self.supervisor.tell(f"STATUS={status}\n")
+        self.supervisor.tell("READY=1\n")
+
+    @property
+    def pidfile(self) -> str:
+        path: str = self.config["pidfile"]
+        return path or (DEFAULT_PIDFILE if self.is_daemon else "")
+
+    def write_pidfile(self) -> None:
+        """Leave the process's number where it is wanted; a node without it runs nevertheless, as in Redis."""
+        if self.pidfile:
+            try:
+                self.platform.write_text(self.pidfile, f"{self.platform.pid}\n")
+            except OSError as error:
+                self.log.warning(f"Failed to write PID file: {error.strerror}")
+
+    def remove_pidfile(self) -> None:
+        """The process ends: its number stands for nothing any more."""
+        if self.pidfile:
+            self.log.notice("Removing the pid file.")
+            self.platform.remove_if_there(self.pidfile)

@@ -7,6 +7,7 @@ handed in: `cluster` is None without one.
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from node.background import Background
 from node.clients import Clients
 from node.config.config import Config
 from node.keyspace.database import Database
@@ -19,13 +20,14 @@ from node.net.resp import Argv, Failure, Reply, RequestParser
 from node.net.session import Session
 from node.platform import Platform
 from node.replication.replication import Replication
-from node.stats import Stats
+from node.stats import Counts, Rates, Stats
 from node.table import Command, CommandTable
 from node.timers import Timers
 
 Client: TypeAlias = "Session[Server]"
 """What a command is handed: the session of the client that sent it."""
 
+HEXAD_VERSION = "0.1.0"
 REDIS_VERSION = "7.2.6"
 """The version whose behaviour this node has: clients and tools look at it."""
 
@@ -38,6 +40,16 @@ class Cluster(Protocol):
 
     @property
     def my_id(self) -> str: ...
+
+    @property
+    def connection_count(self) -> int:
+        """Bus links that are open: INFO's cluster_connections."""
+
+    def drop_packets(self, kind: int) -> None:
+        """Be deaf to bus packets of this type; -1: to none."""
+
+    def cut_links(self, node_id: bytes, *, outgoing: bool, incoming: bool) -> bool:
+        """Cut the bus links with a node; False if it is unknown."""
 
 
 class Guard(Protocol):
@@ -66,11 +78,17 @@ class Server:
         self.timers = Timers(platform.monotonic_ms)
         self.journal = Journal()
         self.keyspace = Keyspace(config["databases"], self.journal)
+        self.background = Background(self.keyspace, self.timers, platform, config)
         self.reactor = Reactor(platform)
         self.stats = Stats()
+        self.rates = Rates()
         self.run_id = platform.random_hex()
         self.started_ms = platform.now_ms()
         self.clients = Clients(self)
+        self.startup_bytes = 0  # resident memory when nothing was loaded yet
+        self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
+        self.executable = self.config_file = ""
+        self.supervised = "no"  # or by whom: systemd, upstart
         self.commands_processed = 0
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
@@ -78,6 +96,7 @@ class Server:
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.spawn: Callable[..., None] = _not_running
+        self.crashed: Callable[[Exception], None] = lambda _error: None  # told of a bug of ours before all ends
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
         self.active_guards: list[tuple[int, Guard]] = []
@@ -87,7 +106,27 @@ class Server:
 
     def read_clock(self) -> None:
         """Take the time for the commands to come."""
-        self.keyspace.set_time(self.platform.now_ms(), self.started_ms)
+        now_ms = self.platform.now_ms()
+        self.keyspace.set_time(now_ms, self.started_ms)
+        if now_ms >= self.rates.next_ms:
+            self.rates.sample(now_ms, self.counts())
+
+    def counts(self) -> Counts:
+        """Where the counters stand that rates are made of."""
+        reactor, stats = self.reactor, self.stats
+        return Counts(
+            self.commands_processed,
+            reactor.received_bytes,
+            reactor.sent_bytes,
+            stats.stream_input_bytes,
+            stats.stream_output_bytes,
+            reactor.turns,
+            reactor.busy_ns,
+        )
+
+    def role_letter(self) -> str:
+        """The role in log lines: M(aster) or S(lave)."""
+        return "S" if self.replication.is_replica else "M"
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -104,7 +143,9 @@ class Server:
         self.clients.register(session)
 
     def reclaim(self, databases: Sequence[Database]) -> None:
-        """Free databases that nobody uses any more."""
+        """Free databases that nobody uses any more, in slices."""
+        for db in databases:
+            self.background.reclaimer.flush(db)
 
     def before_send(self) -> bool:
         """Between a batch of requests and their replies."""
@@ -144,6 +185,17 @@ class Server:
             self.gates = gates
             for client in self.sessions.values():
                 client.update_gates()
+
+    def reset_counts(self) -> None:
+        """CONFIG RESETSTAT: all counters but those of the commands."""
+        self.stats.reset()
+        self.rates.forget()
+        self.reactor.reset_counts()
+        self.keyspace.expired_keys = 0
+        for db in self.keyspace.databases:
+            db.hits = db.misses = 0
+        self.commands_processed = 0
+        self.platform.forget_peak()
 
     # --- counts ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ COMING = {
     "notify-keyspace-events": "keyspace notifications",
     "slowlog-log-slower-than": "the slow log",
     "slowlog-max-len": "the slow log",
-    "supervised": "a supervisor's protocol",
     "tls-cluster": "TLS",
     "tls-port": "TLS",
     "tls-replication": "TLS",

@@ -14,6 +14,7 @@ from binascii import crc_hqx
 from typing import TYPE_CHECKING, Any, Protocol
 
 from node.keyspace.indexed import IndexedKeys
+from node.keyspace.weights import SlotWeights
 from node.net.resp import CommandError
 from node.slots import SLOTS, slot_of
 
@@ -54,7 +55,7 @@ class Database:
 
     __slots__ = (
         "_clock_mask", "_clocks", "deadline_count", "expiring", "hits", "index", "keyspace", "misses", "occupied",
-        "preservers", "size", "slots",
+        "preservers", "size", "slots", "weights",
     )  # fmt: skip
 
     def __init__(self, index: int, keyspace: "Keyspace") -> None:
@@ -71,6 +72,7 @@ class Database:
         self.size = 0
         self.deadline_count = 0
         self.preservers: list[Preserver] = []
+        self.weights: SlotWeights | None = None  # once somebody has drawn a random key
         self._clocks = array("I", bytes(4 * _CLOCKS_MIN))
         self._clock_mask = _CLOCKS_MIN - 1
 
@@ -78,7 +80,7 @@ class Database:
 
     def read(self, key: bytes) -> Value | None:
         """The value of `key` for a command that reads: counts a hit or a miss, and is an access."""
-        slot = self.slots[(slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383)]
+        slot = self.slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
         if slot is not None:
             value = slot.values.get(key)
             if value is not None and (key not in slot.deadlines or self._alive(slot, key)):
@@ -97,13 +99,24 @@ class Database:
             raise WRONG_TYPE
         return value
 
+    def inspect(self, key: bytes) -> Value | None:
+        """As `read`, but no access: the key's clock stays (TYPE, TTL, EXISTS, OBJECT)."""
+        value = self.peek(key)
+        if value is not None:
+            self.hits += 1
+            return value
+        self.misses += 1
+        if self.keyspace.listening:
+            self.keyspace.notify("m", "keymiss", key, self.index)
+        return None
+
     def peek(self, key: bytes) -> Value | None:
         """The value of `key`, for a command that is about to write, or that must not count as an access."""
-        slot = self.slots[slot_of(key)]
+        slot = self.slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
         if slot is None:
             return None
         value = slot.values.get(key)
-        if value is not None and key in slot.deadlines and not self._alive(slot, key):
+        if value is not None and slot.deadlines and key in slot.deadlines and not self._alive(slot, key):
             return None
         return value
 
@@ -148,20 +161,22 @@ class Database:
         slot = self.slots[number]
         if slot is None:
             slot = self._new_slot(number)
+        elif slot.deadlines and key in slot.deadlines:
+            slot = self._clear_deadline(number, slot, key)
         if self.preservers:
             self._preserve(number, slot, key)
-        values = slot.values
-        count = len(values)
-        values[key] = value
-        if len(values) != count:
-            self._added(slot, key)
-        elif slot.deadlines and key in slot.deadlines:
-            self._drop_deadline(number, slot, key)
+        if key in slot.values:
+            slot.values[key] = value
+        else:
+            slot.values[key] = value
+            self._added(number, slot, key)
+            if self.keyspace.listening:
+                self.keyspace.notify("n", "new", key, self.index)
         self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
 
     def replace(self, key: bytes, value: Value) -> None:
         """Put `value` under a key that is there; its deadline stays."""
-        number = slot_of(key)
+        number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
         slot = self.slots[number]
         assert slot is not None and key in slot.values
         if self.preservers:
@@ -192,10 +207,10 @@ class Database:
             self._drop_deadline(number, slot, key)
         value = slot.values.pop(key)
         self.size -= 1
+        if self.weights is not None:
+            self.weights.stale[number] = 1
         if slot.order is not None:
-            slot.order.remove(key)
-            if len(slot.values) < ORDERED_KEYS_MIN // 2:
-                slot.order = None
+            slot.order.remove(key)  # an order once made stays: a new one would put keys where a scan has been
         if not slot.values:
             self.slots[number] = None
             self.occupied[number] = 0
@@ -212,7 +227,9 @@ class Database:
     def expire(self, key: bytes) -> None:
         """Remove a key that is past its deadline, tell whoever listens, and journal the removal."""
         keyspace = self.keyspace
-        self.remove(key)
+        value = self.remove(key)
+        if keyspace.expire_verb == b"UNLINK":
+            keyspace.discard(value)
         keyspace.expired_keys += 1
         keyspace.journal.append(self.index, (keyspace.expire_verb, key))
         keyspace.notify("x", "expired", key, self.index)
@@ -229,6 +246,8 @@ class Database:
             self.deadline_count += 1
             self.expiring[number] = 1
         slot.deadlines[key] = deadline_ms
+        if not self.keyspace.removes_expired and not self.keyspace.obeying:
+            self.keyspace.own_deadlines.add((self.index, key))
         if deadline_ms < self.keyspace.next_deadline_ms:
             self.keyspace.deadline_came_near(deadline_ms)
 
@@ -258,13 +277,18 @@ class Database:
                 self._preserve(number, slot, key)
         self.slots[number] = None
         self.occupied[number] = self.expiring[number] = 0
+        if self.weights is not None:
+            self.weights.stale[number] = 1
         self.size -= len(keys)
         self.deadline_count -= len(slot.deadlines)
         return keys
 
     def swap_contents(self, other: "Database") -> None:
         """SWAPDB: each takes the other's keys."""
-        names = ("slots", "occupied", "expiring", "size", "deadline_count", "preservers", "_clocks", "_clock_mask")
+        names = (
+            "slots", "occupied", "expiring", "size", "deadline_count", "preservers", "weights",
+            "_clocks", "_clock_mask",
+        )  # fmt: skip
         for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)
             setattr(self, name, theirs)
@@ -310,6 +334,13 @@ class Database:
             keyspace.notify(kind, event, key, self.index)
             keyspace.touched(self, key)
 
+    def tell(self, key: bytes, event: str, kind: str) -> None:
+        """A further event of a change that `changed` counts: the other key of RENAME, the deadline of SET EX."""
+        keyspace = self.keyspace
+        if keyspace.listening:
+            keyspace.notify(kind, event, key, self.index)
+            keyspace.touched(self, key)
+
     # --- housekeeping ---------------------------------------------------------------------------------------------
 
     def _new_slot(self, number: int) -> Slot:
@@ -317,8 +348,10 @@ class Database:
         self.occupied[number] = 1
         return slot
 
-    def _added(self, slot: Slot, key: bytes) -> None:
+    def _added(self, number: int, slot: Slot, key: bytes) -> None:
         self.size += 1
+        if self.weights is not None:
+            self.weights.stale[number] = 1
         if slot.order is not None or len(slot.values) > ORDERED_KEYS_MIN:
             self._add_to_order(slot, key)
         if self.size > self._clock_mask:
@@ -334,11 +367,22 @@ class Database:
             slot.order = IndexedKeys(list(slot.values))
 
     def _grow(self, added: int) -> None:
-        """There are `added` more keys: see to room for their clocks."""
+        """There are `added` more keys: see to room for their clocks, and draw anew which slot has how many."""
         self.size += added
+        if added:
+            self.weights = None
         while self.size > self._clock_mask:
             self._clocks += self._clocks  # the place of every key in the longer table holds its old clock
             self._clock_mask = len(self._clocks) - 1
+
+    def _clear_deadline(self, number: int, slot: Slot, key: bytes) -> Slot:
+        """A key with a deadline is about to be overwritten; where its time is over, it expires before. Its slot."""
+        if self.preservers:
+            self._preserve(number, slot, key)
+        if not self._alive(slot, key) and key not in slot.values:
+            return self.slots[number] or self._new_slot(number)
+        self._drop_deadline(number, slot, key)
+        return slot
 
     def _drop_deadline(self, number: int, slot: Slot, key: bytes) -> None:
         del slot.deadlines[key]

@@ -30,3 +30,10 @@ class IndexedKeys:
         if place < len(self.keys):
             self.keys[place] = last
             self.places[last] = place
+
+    def shed(self, count: int) -> None:
+        """Let go of up to `count` keys that nobody will ask for any more."""
+        places = self.places
+        for key in self.keys[-count:]:
+            del places[key]
+        del self.keys[-count:]

@@ -34,11 +34,14 @@ class Keyspace:
         self.removes_expired = True  # False on a replica: expired keys are only hidden
         self.paused = False  # nothing may change now, not even by expiring
         self.obeying = False  # a primary's stream or a file is applied: it says itself what has expired
+        self.own_deadlines: set[tuple[int, bytes]] = set()  # (database, key): given by a writable replica's clients
         self.listening = False  # somebody wants to hear of changes
         self.notify: Notify = _nobody_listens
         self.touched: Callable[[Database, bytes], None] = _nobody_watches
         self.next_deadline_ms = NEVER_MS  # the rounds of active expiry need not begin before
         self.deadline_came_near: Callable[[int], None] = _nobody_sleeps
+        self.discard: Callable[[object], None] = _nobody_reclaims
+        """Takes a removed value that need not be freed at once (`node.keyspace.reclaim`)."""
         self.waiters = Waiters()
         self.awaited = self.waiters.keys  # (database, key) -> who waits for it
         self.effects: list[tuple[int, Sequence[bytes]]] | None = None
@@ -99,4 +102,8 @@ def _nobody_counts() -> None:
 
 
 def _nobody_sleeps(_deadline_ms: int) -> None:
+    pass
+
+
+def _nobody_reclaims(_value: object) -> None:
     pass

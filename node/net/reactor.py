@@ -69,13 +69,18 @@ class Reactor:
         """Called before each batch: reads the clock."""
         self.before_send: Callable[[], bool] = _always
         """Called after each batch, before anything is sent; False holds all output until `release`."""
-        self.received_bytes = 0
-        self.sent_bytes = 0
-        self.turns = 0
+        self.reset_counts()
         self._poller = platform.poller()
         self._busy: list[Connection] = []  # peers with input taken but not served
         self._alarm = platform.alarm()
         self._poller.register(self._alarm.fileno(), READABLE)
+
+    def reset_counts(self) -> None:
+        """Let the counters begin anew."""
+        self.received_bytes = self.sent_bytes = 0
+        self.reads = self.writes = 0
+        self.turns = 0
+        self.busy_ns = 0  # the time that was worked
 
     def add(self, socket: Socket, peer: Peer) -> Connection:
         """Serve `peer` over a connected, non-blocking socket from now on."""
@@ -98,9 +103,10 @@ class Reactor:
                 await self.platform.checkpoint()
             else:
                 await self._poller.wait()
-            end = self.platform.clock_ns() + SLICE_NS
-            while self.turn() and self.platform.clock_ns() < end:
-                pass
+            start = now = self.platform.clock_ns()
+            while self.turn() and now < start + SLICE_NS:
+                now = self.platform.clock_ns()
+            self.busy_ns += now - start
 
     def turn(self) -> bool:
         """Serve one batch; False if there was nothing to do."""
@@ -158,6 +164,7 @@ class Reactor:
             self._ended(connection)
             return
         self.received_bytes += len(data)
+        self.reads += 1
         peer.receive(data)
 
     def _ended(self, connection: Connection) -> None:
@@ -213,6 +220,7 @@ class Reactor:
             peer.closing = CLOSE_NOW
             return
         self.sent_bytes += count
+        self.writes += 1
         connection.sent_bytes += count
         pending = len(out) - connection.sent_bytes
         if not pending:

@@ -269,6 +269,8 @@ class Session(Peer, Generic[HostT]):
                         self.served = at
                         if self.parked is not None:
                             break
+                elif kind is int:
+                    out += b":%d\r\n" % reply
                 elif kind is Failure:
                     host.command_failed(command, reply)
                     encode(reply, out, self.resp3)

@@ -41,7 +41,6 @@ CLOCKS = frozenset({("datetime", "now"), ("datetime", "utcnow"), ("datetime", "t
 SHELLS = {
     "node/platform.py": "clock, sockets and the wait for readable descriptors are Trio's",
     "node/app.py": "the nursery of a node: runs the parts",
-    "node/program.py": "the process around a node: starts Trio, hears signals",
     "node/net/reactor.py": "the one task that serves all clients in batches",
     "node/net/client.py": "an async RESP client, for what is told in sequence",
     "node/replication/link.py": "the life of a replica's link: dial, handshake, sync, back-off",

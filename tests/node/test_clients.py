@@ -384,6 +384,7 @@ async def node() -> AsyncIterator[tuple[Server, Callable[[], Any]]]:
     table = CommandTable([*FAMILIES.specs.values(), *TEST_COMMANDS.specs.values()])
     server.commands, server.words = table, table.by_word
     async with app.running(server):
+        await app.load(server)
         yield server, lambda: Caller.connect(server.config["port"])
 
 

@@ -1,0 +1,74 @@
+"""Whole databases: their size, emptying and swapping them."""
+
+from node.commands.arguments import DB_OUT_OF_RANGE, SYNTAX, integer32
+from node.commands.family import command
+from node.keyspace.database import Database
+from node.net.resp import OK, Argv, CommandError, Reply
+from node.server import Client
+
+FLUSH_TIPS = "request_policy:all_shards response_policy:all_succeeded"
+
+
+@command(
+    "dbsize",
+    1,
+    "readonly fast",
+    acl="keyspace",
+    tips="request_policy:all_shards response_policy:agg_sum",
+)
+def dbsize(client: Client, argv: Argv) -> Reply:
+    return client.db.size
+
+
+def _lazily(client: Client, argv: Argv) -> bool:
+    if len(argv) == 1:
+        return client.host.config.lazyfree_lazy_user_flush
+    word = argv[1].upper()
+    if len(argv) > 2 or word not in (b"SYNC", b"ASYNC"):
+        raise SYNTAX
+    return word == b"ASYNC"
+
+
+def empty(client: Client, databases: list[Database], lazily: bool) -> int:
+    """Remove all keys of these databases; how many there were."""
+    count = 0
+    for db in databases:
+        count += db.size
+        if lazily:
+            client.host.background.reclaimer.flush(db)
+        else:
+            db.flush()
+    return count
+
+
+@command("flushdb", -1, "write", acl="keyspace dangerous", tips=FLUSH_TIPS)
+def flushdb(client: Client, argv: Argv) -> Reply:
+    count = empty(client, [client.db], _lazily(client, argv))
+    client.db.keyspace.dirty += max(1, count)  # replicas are told in any case: they may hold more than we do
+    return OK
+
+
+@command("flushall", -1, "write", acl="keyspace dangerous", tips=FLUSH_TIPS)
+def flushall(client: Client, argv: Argv) -> Reply:
+    keyspace = client.host.keyspace
+    keyspace.dirty += empty(client, keyspace.databases, _lazily(client, argv))
+    if client.host.saver is not None:
+        client.host.saver.flushed()
+    keyspace.dirty += 1  # after the save, and also where nothing was removed: replicas are told in any case
+    return OK
+
+
+@command("swapdb", 3, "write fast", acl="keyspace dangerous")
+def swapdb(client: Client, argv: Argv) -> Reply:
+    if client.host.config.cluster_enabled:
+        raise CommandError("ERR SWAPDB is not allowed in cluster mode")
+    first = integer32(argv[1], CommandError("ERR invalid first DB index"))
+    second = integer32(argv[2], CommandError("ERR invalid second DB index"))
+    keyspace = client.host.keyspace
+    count = len(keyspace.databases)
+    if not (0 <= first < count and 0 <= second < count):
+        raise DB_OUT_OF_RANGE
+    if first != second:
+        keyspace.swap(first, second)
+    keyspace.dirty += 1
+    return OK

@@ -1,0 +1,50 @@
+"""The last words of a node that met a bug of its own: what happened where, and the state it was in.
+
+The form is Redis's, since log collectors look for its first line. Values and arguments of clients are left out:
+they may be secrets.
+"""
+
+from collections.abc import Callable
+from traceback import format_exception
+
+from node.commands.info import SECTIONS, report
+from node.server import Server
+
+RULE = "------"
+
+
+def write_report(server: Server, error: BaseException) -> None:
+    """Tell the log all that a bug report needs."""
+    log = server.log
+    log.raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n")
+    log.warning(f"Hexad crashed by an exception nobody expected: {_last_words(error)}")
+    log.raw(f"\n{RULE} STACK TRACE {RULE}\n{''.join(format_exception(error))}")
+    for title, tell in (("INFO OUTPUT", _info), ("CLIENT LIST OUTPUT", _clients)):
+        log.raw(f"\n{RULE} {title} {RULE}\n{_attempt(tell, server)}\n")
+    log.raw("\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n\n")
+
+
+def _last_words(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def _info(server: Server) -> str:
+    return report(server, SECTIONS).replace("\r\n", "\n")
+
+
+def _clients(server: Server) -> str:
+    return "\n".join(
+        f"id={client.id} addr={client.addr} db={client.db.index} "
+        f"cmd={client.last_command.full_name if client.last_command else 'NULL'}"
+        for client in server.clients.sessions.values()
+    )
+
+
+def _attempt(tell: Callable[[Server], str], server: Server) -> str:
+    """What `tell` has to say, as far as the broken state lets it."""
+    try:
+        return tell(server)
+    except Exception as error:
+        return f"(not available: {error!r})"
