@@ -13,7 +13,20 @@ from typing import Any
 import trio
 
 from node import dispatch, listening
-from node.commands import client, command, connection, databases, debug, expire, info, keys, persistence, scan, strings
+from node.commands import (
+    client,
+    command,
+    connection,
+    databases,
+    debug,
+    expire,
+    info,
+    keys,
+    persistence,
+    replication,
+    scan,
+    strings,
+)  # fmt: skip
 from node.commands import config as config_commands
 from node.commands import server as server_commands
 from node.commands.family import FAMILIES
@@ -22,13 +35,14 @@ from node.log import Log
 from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
+from node.replication.replication import Replication
 from node.server import Server
 from node.shutdown import Shutdown
 from node.table import CommandTable
 
 FAMILY_MODULES = (
-    client, command, config_commands, connection, databases, debug, expire, info, keys, persistence, scan,
-    server_commands, strings,
+    client, command, config_commands, connection, databases, debug, expire, info, keys, persistence,
+    replication, scan, server_commands, strings,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1
@@ -38,13 +52,28 @@ ACCEPT_AGAIN_S = 0.1
 def build(platform: Platform, config: Config, log: Log) -> Server:
     """A node that nobody can reach yet."""
     server = Server(platform, config, CommandTable(FAMILIES.specs.values()), log)
+    server.replication = Replication(server, dispatch.obey)
+    server.reactor.before_send = server.before_send
     server.saver = Saver(server)
     server.shutdown = Shutdown(server)
     server.shutdown.pause_writes = partial(pause_writes, server)
+    server.saver.replication_aux = lambda: server.replication.place
     dispatch.install(server)
+    follow_settings(server)
+    if config["replicaof"] is not None:
+        server.replication.become_replica(*config["replicaof"])
     config.on_change("loglevel", log.set_level)
     server.startup_bytes = platform.resident_bytes()
     return server
+
+
+def follow_settings(server: Server) -> None:
+    """Let what CONFIG SET changes take effect where nobody would look by himself."""
+    for name in (
+        "min-replicas-max-lag", "min-replicas-to-write", "repl-backlog-size", "repl-backlog-ttl", "replica-read-only",
+        "replica-serve-stale-data",
+    ):  # fmt: skip
+        server.config.on_change(name, lambda _value: server.replication.settings_changed())
 
 
 def pause_writes(server: Server, paused: bool) -> None:
@@ -154,7 +183,9 @@ async def load(server: Server) -> None:
     loader = await load_at_start(server)
     if loader is not None:
         server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
+        server.replication.data_set_loaded(loader.replication, loader.keys_expired)
     server.saver.start()
+    server.replication.begin()
 
 
 def run(server: Server, serve: Callable[[Server], Awaitable[None]]) -> None:

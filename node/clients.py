@@ -141,6 +141,13 @@ class Clients:
             self.watch_idle()
         return client
 
+    def register(self, client: Client) -> None:
+        """Count a session among the clients that we opened ourselves: our primary's."""
+        client.id = self.next_id
+        self.next_id += 1
+        client.created_ms = client.last_active_ms = self._host.keyspace.now_ms
+        self.sessions[client.id] = client
+
     def _password_changed(self, password: str) -> None:
         """Whoever is in stays in; without a password everybody is."""
         if not password:
@@ -204,6 +211,8 @@ class Clients:
     def output_limit_exceeded(self, client: Client, pending_bytes: int) -> bool:
         """True if `client` reads too slowly for its class."""
         hard, soft, soft_s = self._output_limit(client)
+        if client.role is not None:
+            pending_bytes += client.role.waiting_bytes
         now_ms = self._host.keyspace.now_ms
         if not (hard and pending_bytes >= hard):
             if not soft or pending_bytes < soft:
@@ -238,8 +247,12 @@ class Clients:
             self._look_later(client, due_ms - self._host.keyspace.now_ms)
 
     def _output_limit(self, client: Client) -> OutputLimit:
+        config = self._host.config
         kind = "normal" if client.kind == b"master" else client.kind.decode()
-        return self._host.config.client_output_buffer_limit[kind]
+        limit = config.client_output_buffer_limit[kind]
+        if kind == "replica" and 0 < limit.hard_bytes < config.repl_backlog_size:
+            return limit._replace(hard_bytes=config.repl_backlog_size)  # so much is kept for all of them anyway
+        return limit
 
     def input_limit_exceeded(self, client: Client, waiting_bytes: int) -> bool:
         """True if `client` has sent more than may wait to be served."""

@@ -17,6 +17,7 @@ from node.table import (
     NO_AUTH,
     PROTECTED,
     READ,
+    STALE,
     WRITE,
     Command,
     never_run,
@@ -30,8 +31,10 @@ def execute(client: Client, argv: Argv) -> Reply:
     if isinstance(found, Failure):
         return client.wanted(_rejected(server, server.commands.find(argv[0]), found))
     command = found
-    for guard in server.guards if client.own_gates else server.active_guards:
-        if guard.mask(server) & command.flags or client.own_gates & command.flags:
+    flags = command.flags
+    own = client.own_gates & flags
+    for mask, guard in server.active_guards:
+        if mask & flags or (own and guard.personal):
             refusal = guard.check(client, command, argv)
             if refusal is not None:
                 if type(refusal) is Failure:
@@ -87,6 +90,19 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
     return reply
 
 
+def obey(session: Client, argv: Argv) -> None:
+    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply."""
+    server = session.host
+    command = find(server, session, argv)
+    reply = command if isinstance(command, Failure) else call(session, command, argv)
+    if type(reply) is Failure:
+        name = "<unknown>" if isinstance(command, Failure) else command.full_name
+        server.log.warning(
+            f"== CRITICAL == This replica is sending an error to its master: '{reply.decode('latin-1')}' "
+            f"after processing the command '{name}'"
+        )
+
+
 def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply:
     """As `call`, for a client that asked with CLIENT NO-TOUCH that its reads be no accesses."""
     db = client.db
@@ -126,6 +142,8 @@ def _unknown_subcommand(argv: Argv) -> Failure:
 class Protection:
     """DEBUG is closed, or open to clients of this machine, as `enable-debug-command` says."""
 
+    personal = False
+
     def mask(self, server: Server) -> int:
         return PROTECTED if server.config["enable-debug-command"] != "yes" else 0
 
@@ -142,6 +160,8 @@ class Protection:
 class Authentication:
     """`requirepass`: nothing but AUTH, HELLO, QUIT and RESET before a password."""
 
+    personal = True
+
     def mask(self, server: Server) -> int:
         return 0
 
@@ -154,24 +174,74 @@ class Authentication:
 class Redirection:
     """Cluster mode: keys that live elsewhere."""
 
+    personal = False
+
     def mask(self, server: Server) -> int:
         return KEYED if server.cluster is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.cluster is None or not command.flags & KEYED:
+        if client.host.cluster is None:
             return None
         return client.host.cluster.redirect(client, command, argv)
 
 
+class GoodReplicas:
+    """`min-replicas-to-write`: no write that too few replicas would have."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        config = server.config
+        if not config["min-replicas-to-write"] or not config["min-replicas-max-lag"] or server.replication.is_replica:
+            return 0
+        return WRITE
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        server = client.host
+        if server.replication.primary.good_replicas() >= server.config["min-replicas-to-write"]:
+            return None
+        return Failure(b"NOREPLICAS Not enough good replicas to write.")
+
+
+class ReadOnlyReplica:
+    """A replica's data is its primary's."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return WRITE if server.replication.is_replica and server.config["replica-read-only"] else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        return Failure(b"READONLY You can't write against a read only replica.")
+
+
+class StaleReplica:
+    """`replica-serve-stale-data no`: nothing is read while the primary is out of reach."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        replication = server.replication
+        stale = replication.is_replica and not replication.link_is_up
+        return ANY if stale and not server.config["replica-serve-stale-data"] else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if command.flags & STALE:
+            return None
+        return Failure(b"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
+
+
 class Unsaved:
     """`stop-writes-on-bgsave-error`: a primary that cannot save takes no writes, and says so to who PINGs it."""
+
+    personal = False
 
     def mask(self, server: Server) -> int:
         return ANY if server.saver is not None and server.saver.refuses_writes else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         server = client.host
-        if not self.mask(server) or server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
+        if server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
             return None
         return Failure(
             b"MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. "
@@ -184,17 +254,21 @@ class Unsaved:
 class Loading:
     """A data set is being loaded: only what does not look at it."""
 
+    personal = False
+
     def mask(self, server: Server) -> int:
         return ANY if server.loading is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.loading is None or command.flags & LOADING:
+        if command.flags & LOADING:
             return None
         return Failure(b"LOADING Redis is loading the dataset in memory")
 
 
 class Paused:
     """CLIENT PAUSE, a failover or a shutdown that waits for replicas: commands come later. Always the last guard."""
+
+    personal = False
 
     def mask(self, server: Server) -> int:
         pause = server.clients.paused
@@ -203,7 +277,7 @@ class Paused:
         return WRITE | MAY_REPLICATE if pause.writes_only else ANY
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if not self.mask(client.host) & command.flags or client.kind == b"replica":
+        if client.kind == b"replica":
             return None
         client.last_command = command
         return client.host.clients.postpone(client)
@@ -214,6 +288,9 @@ GUARDS: tuple[Guard, ...] = (
     Authentication(),
     Redirection(),
     Unsaved(),
+    GoodReplicas(),
+    ReadOnlyReplica(),
+    StaleReplica(),
     Loading(),
     Paused(),
 )

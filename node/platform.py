@@ -245,6 +245,12 @@ class Platform:
             return raw
         raise failure
 
+    async def wait_readable(self, sock: Socket) -> None:
+        await trio.lowlevel.wait_readable(sock.fileno())
+
+    async def wait_writable(self, sock: Socket) -> None:
+        await trio.lowlevel.wait_writable(sock.fileno())
+
     def addresses_of(self, sock: Socket) -> tuple[str, str]:
         """(peer's, own) address of a connected TCP socket as "ip:port"."""
         assert isinstance(sock, socket.socket)

@@ -4,12 +4,13 @@
 handed in: `cluster` is None without one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from node.background import Background
 from node.clients import Clients
 from node.config.config import Config
+from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
 from node.log import Log
@@ -18,6 +19,7 @@ from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
 from node.net.session import Session
 from node.platform import Platform
+from node.replication.replication import Replication
 from node.stats import Counts, Rates, Stats
 from node.table import Command, CommandTable
 from node.timers import Timers
@@ -52,6 +54,9 @@ class Cluster(Protocol):
 
 class Guard(Protocol):
     """A reason why a command may be refused, redirected or held back: one of `node.dispatch.GUARDS`."""
+
+    personal: bool
+    """It looks at something of the client's own, too: it is asked when a gate of the session alone is closed."""
 
     def mask(self, server: "Server") -> int:
         """Flags of the commands that this guard looks at now; 0 while its condition does not hold."""
@@ -88,13 +93,13 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
-        self.replication: Any = None
+        self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.spawn: Callable[..., None] = _not_running
         self.crashed: Callable[[Exception], None] = lambda _error: None  # told of a bug of ours before all ends
         self.execute: Callable[[Client, Argv], Reply] = _not_built
         self.guards: tuple[Guard, ...] = ()
-        self.active_guards: list[Guard] = []
+        self.active_guards: list[tuple[int, Guard]] = []
         self.gates = 0
         self.reactor.before_batch = self.read_clock
         self.read_clock()
@@ -121,7 +126,7 @@ class Server:
 
     def role_letter(self) -> str:
         """The role in log lines: M(aster) or S(lave)."""
-        return "S" if self.replication is not None and self.replication.is_replica else "M"
+        return "S" if self.replication.is_replica else "M"
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
@@ -132,6 +137,20 @@ class Server:
     def new_session(self, addr: str = "", laddr: str = "") -> Client:
         """A session for a client that has just connected."""
         return self.clients.add(addr, laddr)
+
+    def register(self, session: Client) -> None:
+        """Give a session that nobody connected to us for (the primary's) an id, and count it among the clients."""
+        self.clients.register(session)
+
+    def reclaim(self, databases: Sequence[Database]) -> None:
+        """Free databases that nobody uses any more, in slices."""
+        for db in databases:
+            self.background.reclaimer.flush(db)
+
+    def before_send(self) -> bool:
+        """Between a batch of requests and their replies."""
+        self.replication.primary.before_send()
+        return True
 
     def new_parser(self) -> RequestParser:
         return RequestParser(self.config["proto-max-bulk-len"])
@@ -157,10 +176,11 @@ class Server:
 
     def conditions_changed(self) -> None:
         """Something that a guard looks at has changed: role, loading, a pause, the cluster..."""
-        self.active_guards = [guard for guard in self.guards if guard.mask(self)]
+        masks = [(guard.mask(self), guard) for guard in self.guards]
+        self.active_guards = [(mask, guard) for mask, guard in masks if mask or guard.personal]
         gates = 0
-        for guard in self.active_guards:
-            gates |= guard.mask(self)
+        for mask, _ in masks:
+            gates |= mask
         if gates != self.gates:
             self.gates = gates
             for client in self.sessions.values():

@@ -106,8 +106,7 @@ class Shutdown:
     # --- waiting and ending ---------------------------------------------------------------------------------------
 
     def _lagging(self) -> list[str]:
-        replication = self.server.replication
-        return [] if replication is None else list(replication.lagging())
+        return self.server.replication.lagging()
 
     def _look_again(self) -> None:
         if self.deadline_ms is None:
@@ -120,8 +119,7 @@ class Shutdown:
     def finish(self) -> None:
         """Save if that is wished, and end; a failed save keeps the node alive unless forced."""
         server, log = self.server, self.server.log
-        if server.replication is not None:
-            server.replication.log_at_shutdown()
+        server.replication.log_at_shutdown()
         if not self._save():
             log.warning("Errors trying to shut down the server. Check the logs for more information.")
             self._go_on()

@@ -272,8 +272,7 @@ def change_repl_id(client: Client, args: Argv) -> Reply:
     """CHANGE-REPL-ID: no replica can go on from where it was."""
     server = client.host
     server.log.notice("Changing replication IDs after receiving change-repl-id")
-    if server.replication is not None:
-        server.replication.history.renew(server.platform.random_hex())
+    server.replication.history.renew(server.platform.random_hex())
     return OK
 
 

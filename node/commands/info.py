@@ -128,7 +128,7 @@ def _client_bytes(server: Server, *kinds: bytes) -> int:
 def memory_fields(server: Server) -> Fields:
     config = server.config
     memory = memory_of(server)
-    replication = _replication(server)
+    replication = server.replication.info()
     backlog = replication["repl_backlog_size"] if replication["repl_backlog_active"] else 0
     maxmemory = config["maxmemory"]
     sized: dict[str, object] = {
@@ -304,23 +304,8 @@ def _commands_ns(server: Server) -> int:
     return sum(command.time_ns for command in server.commands.every())
 
 
-def _replication(server: Server) -> Mapping[str, Any]:
-    if server.replication is not None:
-        fields: Mapping[str, Any] = server.replication.info()
-        return fields
-    return {
-        "role": "master",
-        "connected_slaves": 0,
-        "master_failover_state": "no-failover",
-        "master_replid": server.run_id,
-        "master_replid2": "0" * 40,
-        "master_repl_offset": server.journal.offset,
-        "second_repl_offset": -1,
-        "repl_backlog_active": 0,
-        "repl_backlog_size": server.config["repl-backlog-size"],
-        "repl_backlog_first_byte_offset": 0,
-        "repl_backlog_histlen": 0,
-    }
+def replication_fields(server: Server) -> Fields:
+    return server.replication.info()
 
 
 def cpu_fields(server: Server) -> Fields:
@@ -395,7 +380,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Server], Fields]]] = {
     "memory": ("Memory", memory_fields),
     "persistence": ("Persistence", persistence_fields),
     "stats": ("Stats", stats_fields),
-    "replication": ("Replication", _replication),
+    "replication": ("Replication", replication_fields),
     "cpu": ("CPU", cpu_fields),
     "modules": ("Modules", no_fields),
     "commandstats": ("Commandstats", commandstats_fields),

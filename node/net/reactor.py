@@ -174,9 +174,7 @@ class Reactor:
 
     def send_all(self) -> None:
         """Send what the batch left behind, close what is to be closed, see to what each socket is watched for."""
-        while self.dirty:
-            if not self.before_send():
-                return
+        while self.before_send() and self.dirty:
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.dirty = False

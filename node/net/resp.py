@@ -219,7 +219,8 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_argv", "_buffer", "_chunks", "_missing", "_need_bytes", "bulk_bytes_max", "trusted", "waiting_bytes",
+        "_argv", "_buffer", "_chunks", "_missing", "_need_bytes", "_unfinished_bytes", "bulk_bytes_max", "trusted",
+        "waiting_bytes",
     )  # fmt: skip
 
     def __init__(self, bulk_bytes_max: int, trusted: bool = True) -> None:
@@ -231,6 +232,7 @@ class RequestParser:
         self._need_bytes = 0  # the length at which another look at the input can help
         self._argv: Argv = []  # arguments of the command that is arriving
         self._missing = 0  # how many of its arguments are still to come
+        self._unfinished_bytes = 0  # how long the part of it is that has been taken already
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
@@ -277,6 +279,11 @@ class RequestParser:
     def awaited_bytes(self) -> int:
         """How many bytes the value that is arriving still lacks: worth reading at once; 0 if none is known."""
         return max(0, self._need_bytes - self.waiting_bytes)
+
+    @property
+    def unparsed_bytes(self) -> int:
+        """How many of the bytes fed belong to no command that has been returned."""
+        return self.waiting_bytes + self._unfinished_bytes
 
     @property
     def arguments_bytes(self) -> int:
@@ -338,6 +345,7 @@ class RequestParser:
         if count > UNAUTHENTICATED_ARGUMENTS_MAX and not self.trusted:
             raise ProtocolError("unauthenticated multibulk length")
         self._missing = max(0, count)
+        self._unfinished_bytes = end + 2 - start if count > 0 else 0
         return end + 2
 
     def _argument(self, buffer: bytes, start: int, commands: list[Argv]) -> int:
@@ -359,9 +367,11 @@ class RequestParser:
             return start
         self._argv.append(buffer[end + 2 : stop])
         self._missing -= 1
+        self._unfinished_bytes += stop + 2 - start
         if not self._missing:
             commands.append(self._argv)
             self._argv = []
+            self._unfinished_bytes = 0
         return stop + 2
 
     @staticmethod

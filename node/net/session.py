@@ -130,7 +130,7 @@ class Session(Peer, Generic[HostT]):
         self.reply_mode = REPLY_ON
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
         self.role: Any = None  # what a client becomes that is more: a replica's link
-        self.write_offset = 0  # of the journal, after its last write: what WAIT waits for
+        self.write_offset = 0  # of the journal, after what it has done or could see: what WAIT waits for
         self.name = b""
         self.lib_name = b""
         self.lib_ver = b""
@@ -287,6 +287,7 @@ class Session(Peer, Generic[HostT]):
             if ended > end_ns or self.closing:
                 break
         self.served = at
+        self.write_offset = keyspace.journal.offset
         host.commands_processed += at - first
 
     # --- waiting --------------------------------------------------------------------------------------------------
@@ -343,7 +344,10 @@ class Session(Peer, Generic[HostT]):
         self.touch()
 
     def sent(self) -> None:
-        self.limit_since_ms = 0
+        if self.role is None:
+            self.limit_since_ms = 0
+        else:
+            self.role.sent()
 
     def close(self, how: int = CLOSE_NOW) -> None:
         """Ask for the end. Whoever goes no longer waits: what it waited for is left to the next."""

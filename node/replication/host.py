@@ -1,0 +1,31 @@
+"""What replication needs of its node (`node.server.Server` has all of it)."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from node.keyspace.database import Database
+from node.net.reactor import Reactor
+from node.net.session import Session
+from node.persistence.host import PersistenceHost
+from node.stats import Stats
+
+
+class ReplicationHost(PersistenceHost, Protocol):
+    """The node, as replication sees it."""
+
+    reactor: Reactor
+    stats: Stats
+
+    @property
+    def sessions(self) -> dict[int, Any]: ...
+
+    def register(self, session: Any) -> None:
+        """Give a session that nobody connected to us for (the primary's) an id, and count it among the clients."""
+
+    def reclaim(self, databases: Sequence[Database]) -> None:
+        """Free what is handed over, in slices."""
+
+    def output_limit_exceeded(self, client: Any, pending_bytes: int) -> bool: ...
+
+
+AnySession = Session[Any]
