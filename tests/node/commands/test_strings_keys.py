@@ -318,3 +318,54 @@ def test_a_running_server_expires_by_itself() -> None:
         wait_until(lambda: wire("DBSIZE") == 1, 5, "all but one are gone")
         assert wire("FLUSHALL", "ASYNC") == "OK"
         assert wire("DBSIZE") == 0
+
+
+WRONG_TYPE_LINES: list[tuple[Any, ...]] = [
+    ("GET", "list"),
+    ("SET", "list", "v", "GET"),
+    ("SET", "list", "v", "NX"),
+    ("SET", "list", "v", "NX", "GET"),
+    ("SETNX", "list", "v"),
+    ("GETSET", "list", "v"),
+    ("GETDEL", "list"),
+    ("GETEX", "list"),
+    ("GETEX", "list", "EX", "x"),
+    ("MGET", "list", "s"),
+    ("MSETNX", "new", "v", "list", "v"),
+    ("INCR", "list"),
+    ("DECRBY", "list", 1),
+    ("INCRBY", "list", "x"),
+    ("INCRBYFLOAT", "list", 1),
+    ("INCRBYFLOAT", "list", "x"),
+    ("APPEND", "list", "v"),
+    ("STRLEN", "list"),
+    ("SETRANGE", "list", 0, ""),
+    ("SETRANGE", "list", 2**31, "x"),
+    ("SETRANGE", "list", -1, "x"),
+    ("GETRANGE", "list", 0, 1),
+    ("GETRANGE", "list", "x", 1),
+    ("LCS", "list", "s"),
+    ("LCS", "s", "list", "nosuch"),
+    ("EXPIRE", "list", 1000),
+    ("PERSIST", "list"),
+    ("RENAME", "list", "list2"),
+    ("RENAME", "list2", "list"),
+    ("SET", "list", "v"),
+    ("TYPE", "list"),
+]
+
+
+class Container:
+    """Something that is no string."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_strings_commands_refuse_other_types(theirs: Wire, ours: LocalClient) -> None:
+    theirs("RPUSH", "list", "a")
+    theirs("SET", "s", "v")
+    ours.session.db.set(b"list", Container())
+    ours.raw("SET", "s", "v")
+    for line in WRONG_TYPE_LINES:
+        assert ours.raw(*line) == theirs.raw(*line), line
