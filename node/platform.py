@@ -245,6 +245,14 @@ class Platform:
             return raw
         raise failure
 
+    async def wait_readable(self, sock: Socket) -> None:
+        """Return once a read of `sock` would not block; trio.ClosedResourceError if it is closed meanwhile."""
+        await trio.lowlevel.wait_readable(sock.fileno())
+
+    async def wait_writable(self, sock: Socket) -> None:
+        """Return once a write to `sock` would not block; trio.ClosedResourceError if it is closed meanwhile."""
+        await trio.lowlevel.wait_writable(sock.fileno())
+
     def addresses_of(self, sock: Socket) -> tuple[str, str]:
         """(peer's, own) address of a connected TCP socket as "ip:port"."""
         assert isinstance(sock, socket.socket)
