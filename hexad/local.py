@@ -14,7 +14,9 @@ from hexad.sight import Sight, key_count, parse_info, parse_nodes
 from hexad.topology import (
     CLUSTER,
     NAMES,
+    REPLICATION,
     AddSlots,
+    Decision,
     Do,
     Done,
     Forget,
@@ -24,8 +26,10 @@ from hexad.topology import (
     Replicate,
     SetEpoch,
     Step,
+    TakeOver,
     Wait,
     decide,
+    replace_lost,
     stop_order,
 )
 from hexad.view import LOG_LINES, NodeStatus, status_of, with_lags
@@ -34,6 +38,8 @@ from node.net.resp import Failure, Reply
 from node.platform import Platform
 
 POLL_S = 0.05
+REPEAT_S = 5.0
+"""When a step that has shown no effect is taken again: what gossip carries can get lost."""
 START_TIMEOUT_S = 60.0
 """For a node to answer; one that loads its data may take as long as it goes on saying so."""
 STALL_TIMEOUT_S = 60.0
@@ -58,20 +64,43 @@ class LocalTopology:
         self.program = program
         self.platform = platform
         self.processes: dict[int, NodeProcess] = {}
+        self._taken: dict[Step, float] = {}
         self._links: dict[int, RespClient] = {}
         self._seen: dict[int, NodeStatus] = {}  # what each node said last
 
     # --- up -------------------------------------------------------------------------------------------------------
 
     async def start(self, progress: Progress) -> None:
-        """Start every node, and return once each answers. Raises LocalError, PlaceError."""
-        progress(f"Starting {_nodes(len(self.plan.ports))}")
-        for port in self.plan.ports:
+        """Start every node, and return once each answers. Raises LocalError, PlaceError.
+
+        A node whose directory was lost must not come back too soon: its replicas would take the empty newcomer at their
+        primary's address for their primary, and drop the only copy of the data. So it starts when they have taken over.
+        """
+        ports = self.plan.ports
+        new = [port for port in ports if not self.place.has_past(port)]
+        if len(new) < len(ports) and self.plan.topology == REPLICATION and ports[0] in new:
+            raise LocalError(
+                f"{self.place.node_directory(ports[0])} holds no data, and the replicas would drop theirs: "
+                "copy the dump.rdb of a replica into it, or choose another --dir"
+            )
+        if self.plan.topology == CLUSTER and 0 < len(new) < len(ports):
+            await self._start_nodes([port for port in ports if port not in new], progress)
+            await self._until_settled(self._take_over_on, progress)
+            await self._start_nodes(new, progress)
+        else:
+            await self._start_nodes(ports, progress)
+
+    async def _start_nodes(self, ports: Sequence[int], progress: Progress) -> None:
+        progress(f"Starting {_nodes(len(ports))}")
+        for port in ports:
             directory = self.place.node_directory(port)
             options = self.plan.node_options(port)
             self.processes[port] = await NodeProcess.start(self.program, port, directory, options)
-        for port in self.plan.ports:
+        for port in ports:
             await self._await_answer(port, progress)
+
+    async def _take_over_on(self) -> str:
+        return await self._follow(replace_lost(await self._sights()))
 
     async def _await_answer(self, port: int, progress: Progress) -> None:
         deadline = trio.current_time() + START_TIMEOUT_S
@@ -104,7 +133,7 @@ class LocalTopology:
         """Call `get_on` until it has nothing left to say. What it said changes, or the time is up."""
         said, deadline = "", trio.current_time() + STALL_TIMEOUT_S
         while True:
-            for port in self.plan.ports:
+            for port in self.processes:
                 self._check_running(port)
             try:
                 text = await get_on()
@@ -120,19 +149,28 @@ class LocalTopology:
             await trio.sleep(POLL_S)
 
     async def _join_on(self) -> str:
-        """One look and what it calls for; what is still to come, or "" at the end."""
-        sights = await self._sights()
-        decision = decide(self.plan, sights)
+        return await self._follow(decide(self.plan, await self._sights()))
+
+    async def _follow(self, decision: Decision) -> str:
+        """Do what was decided; what is still to come, or "" at the end."""
         match decision:
             case Done():
                 return ""
             case Refuse(why):
-                raise LocalError(f"{why}; nothing was changed. Choose another --dir, or move that node's data away")
+                raise LocalError(f"{why}. Nothing was changed; choose another --dir, or mend that one")
             case Wait(why):
                 return why
             case Do(steps):
-                refusals = [refusal for step in steps if (refusal := await self._take(step))]
+                refusals = [refusal for step in steps if (refusal := await self._take_in_time(step))]
                 return refusals[0] if refusals else f"{NAMES[type(steps[0])]} {_nodes(len(steps))}"
+
+    async def _take_in_time(self, step: Step) -> str:
+        """Take a step, unless it was taken just before and its effect does not show yet."""
+        now = trio.current_time()
+        if now < self._taken.get(step, -REPEAT_S) + REPEAT_S:
+            return ""
+        self._taken[step] = now
+        return await self._take(step)
 
     async def _take(self, step: Step) -> str:
         """Take a step; the text of the refusal, if a node refuses it (what it knows has just changed: look again)."""
@@ -148,17 +186,20 @@ class LocalTopology:
                 words = ["CLUSTER", "REPLICATE", primary_id]
             case Forget(port, id):
                 words = ["CLUSTER", "FORGET", id]
+            case TakeOver(port):
+                words = ["CLUSTER", "FAILOVER", "FORCE"]
         reply = await self._ask_one(port, *words)
         return f"node {port}: {words[1]}: {_text(reply)}" if isinstance(reply, Failure) else ""
 
     async def _sights(self) -> list[Sight]:
         sights = []
-        for port in self.plan.ports:
+        for port in self.processes:
             nodes, state, info_text = await self._ask(port, ["CLUSTER", "NODES"], ["CLUSTER", "INFO"], ["INFO"])
             info = parse_info(_bulk(info_text))
             serves = parse_info(_bulk(state)).get("cluster_state") == "ok"
             synced = info.get("role") != "slave" or info.get("master_link_status") == "up"
-            sights.append(Sight(port, parse_nodes(_bulk(nodes)), serves, key_count(info), synced))
+            offset = int(info.get("slave_repl_offset", info.get("master_repl_offset", "0")))
+            sights.append(Sight(port, parse_nodes(_bulk(nodes)), serves, key_count(info), synced, offset))
         return sights
 
     async def _sync_on(self) -> str:
@@ -180,7 +221,7 @@ class LocalTopology:
         async with trio.open_nursery() as nursery:
             for port in self.processes:
                 nursery.start_soon(look_at, port)
-        return with_lags([found[port] for port in self.processes])
+        return with_lags([found[port] for port in sorted(found)])
 
     async def _look_at(self, port: int) -> NodeStatus:
         process = self.processes[port]

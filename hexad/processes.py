@@ -99,6 +99,11 @@ class Place:
     def node_directory(self, port: int) -> Path:
         return Path(self.path, str(port))
 
+    def has_past(self, port: int) -> bool:
+        """Tell whether the node at `port` left anything but its log."""
+        directory = self.node_directory(port)
+        return directory.is_dir() and any(entry.name != LOG_NAME for entry in directory.iterdir())
+
 
 class NodeProcess:
     """One node's process."""

@@ -51,6 +51,8 @@ class Sight:
     keys: int
     synced: bool
     """A replica that has its primary's data and a link to it; a primary always."""
+    offset: int = 0
+    """How much of the journal it has, in bytes."""
 
     @property
     def me(self) -> Known:

@@ -214,16 +214,24 @@ class Forget:
     id: str
 
 
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """The replica at `port` takes its lost primary's place, by vote, whatever the age of its data."""
+
+    port: int
+
+
 NAMES: dict[type, str] = {
     AddSlots: "assigning slots",
     SetEpoch: "numbering",
     Meet: "introducing",
     Replicate: "making replicas of",
     Forget: "dropping a lost node on",
+    TakeOver: "replacing the lost primary of",
 }
 """What each step does to the nodes that take it, for people."""
 
-Step: TypeAlias = AddSlots | SetEpoch | Meet | Replicate | Forget
+Step: TypeAlias = AddSlots | SetEpoch | Meet | Replicate | Forget | TakeOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,16 +373,37 @@ def _give_roles(plan: Plan, sights: Sequence[Sight]) -> Decision | None:
 
 def _forget_lost(_plan: Plan, sights: Sequence[Sight]) -> Decision | None:
     """A node whose directory was lost came back under a new id; the old one is dropped once nothing hangs on it."""
+    decision = replace_lost(sights)
+    if not isinstance(decision, Done):
+        return decision
     ours = _ids(sights)
+    lost = [(sight, node) for sight in sights for node in sight.known if node.id not in ours and not node.is_arriving]
+    return Do(tuple(Forget(sight.port, node.id) for sight, node in lost)) if lost else None
+
+
+def replace_lost(sights: Sequence[Sight]) -> Decision:
+    """Let replicas take over from primaries that are none of these nodes: their directories were lost.
+
+    They do not do so by themselves: since they have just been started, they know no time at which their data was
+    still that of their primary, and hold it to be too old. But it is all there is.
+    """
+    ours = _ids(sights)
+    strangers = [node for s in sights for node in s.known if node.id not in ours and not node.is_arriving]
+    lost = {node.id: node for node in sorted(strangers, key=lambda node: len(node.ranges))}  # whoever says it has most
+    served = slots_in({pair for sight in sights for pair in sight.me.ranges})
     steps = []
-    for sight in sights:
-        for node in sight.known:
-            if node.id in ours or node.is_arriving:
-                continue
-            if node.ranges or sight.me.primary == node.id:
-                return Wait(f"slots {ranges_text(node.ranges)} are of a lost node: its replica must take over")
-            steps.append(Forget(sight.port, node.id))
-    return Do(tuple(steps)) if steps else None
+    for node in lost.values():
+        followers = [sight for sight in sights if sight.me.primary == node.id]
+        if not followers and slots_in(node.ranges) <= served:
+            continue
+        if not followers:
+            slots = ranges_text(node.ranges)
+            return Refuse(f"the data of slots {slots} is lost: their node's directory is gone, and it had no replica")
+        best = max(followers, key=lambda sight: (sight.offset, sight.keys))
+        steps.append(TakeOver(best.port))
+    if not steps and any(node.ranges for node in lost.values()):
+        return Wait("all nodes to hear who took over from a lost one")
+    return Do(tuple(steps)) if steps else Done()
 
 
 def _await_health(_plan: Plan, sights: Sequence[Sight]) -> Decision | None:

@@ -25,9 +25,11 @@ from hexad.topology import (
     Replicate,
     SetEpoch,
     Step,
+    TakeOver,
     Wait,
     decide,
     make_plan,
+    replace_lost,
     stop_order,
 )
 
@@ -296,19 +298,33 @@ def test_a_lost_directory_comes_back_as_a_replica() -> None:
     assert model.nodes[7000].primary == new.id
 
 
-def test_slots_of_a_lost_node_are_waited_for() -> None:
-    model = Model(make_plan())
-    model.settle()
-    gone = model.known(model.nodes[7000])
-    model.nodes[7000] = ModelNode("id-fresh", 7000, epoch=9)
+def test_a_lost_primary_is_replaced_by_the_replica_that_has_most() -> None:
+    model = joined()
+    del model.nodes[7000]
+    model.nodes[7004].primary = "id-7000"
+    sights = survivors(model)
+    assert replace_lost(sights) == Do((TakeOver(7003),))
+    ahead = [replace(sight, offset=9) if sight.port == 7004 else sight for sight in sights]
+    assert replace_lost(ahead) == Do((TakeOver(7004),))
+    new = model.nodes[7003]
+    new.slots, new.primary, model.nodes[7004].primary = set(range(5461)), "", new.id
+    assert replace_lost(survivors(model)) == Wait("all nodes to hear who took over from a lost one")
+    assert replace_lost(survivors(model, owns=())) == Done()
+
+
+def test_slots_of_a_lost_primary_without_replica_are_named() -> None:
+    model = joined()
+    del model.nodes[7000], model.nodes[7003]
+    decision = replace_lost(survivors(model))
+    assert isinstance(decision, Refuse) and "data of slots 0-5460 is lost" in decision.why
+
+
+def survivors(model: Model, owns: tuple[tuple[int, int], ...] = ((0, 5460),)) -> list[Sight]:
+    """What is seen without the node at port 7000, which the others still know."""
+    gone = Known("id-7000", "127.0.0.1", 7000, frozenset({"master", "fail"}), "", 1, owns)
     for node in model.nodes.values():
-        node.knows = {other.id for other in model.nodes.values()} - {node.id}
-    model.nodes[7003].primary = ""  # on its way to take over
-    model.nodes[7003].slots = {1}
-    model.nodes[7000].primary = "id-7001"
-    sights = [replace(s, known=(*s.known, gone)) for s in model.sights()]
-    decision = decide(model.plan, sights)
-    assert isinstance(decision, Wait) and "its replica must take over" in decision.why
+        node.knows &= set(model.by_id)
+    return [replace(sight, known=(*sight.known, gone)) for sight in model.sights()]
 
 
 def joined() -> Model:
