@@ -88,6 +88,8 @@ class Plan:
                 words += ["--cluster-node-timeout", str(self.node_timeout_ms)]
         elif (primary := self.primary_of(port)) is not None:
             words += ["--replicaof", self.host, str(primary)]
+        if self.topology != STANDALONE:
+            words += ["--repl-diskless-sync-delay", "0"]  # on one machine, waiting for more replicas saves nothing
         words += self.options
         if self.password and _option(self.options, "masterauth") is None:
             words += ["--masterauth", self.password]

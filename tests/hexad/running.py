@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support import free_port, wait_until
+from tests.support import TookTooLong, free_port, wait_until
 from tests.support.ports import BUS_OFFSET, _is_free
 from tests.support.servers import ROOT
 
@@ -98,7 +98,10 @@ class Up:
                 raise RuntimeError(f"ended with {self.process.returncode}:\n{self.output}")
             return match
 
-        return wait_until(found, timeout_s, f"{pattern!r} in the output")
+        try:
+            return wait_until(found, timeout_s, f"{pattern!r} in the output")
+        except TookTooLong as error:
+            raise TookTooLong(f"{error}:\n{self.output}") from None
 
     def pid_of(self, port: int) -> int:
         return int(self.wait_for(rf"node {port} \(pid (\d+)\)")[1])
