@@ -342,10 +342,18 @@ def _set_epochs(plan: Plan, sights: Sequence[Sight]) -> Decision | None:
 
 
 def _introduce(_plan: Plan, sights: Sequence[Sight]) -> Decision | None:
-    """The node that knows most meets those it does not know; gossip does the rest."""
+    """The node that knows most meets those it does not know, or that do not know it; gossip does the rest.
+
+    A start that is cut short can leave a node that others know but that knows nobody: it listens to no gossip, for it
+    comes from strangers, so without another introduction it would stay alone for ever.
+    """
     host = max(sights, key=lambda sight: sum(sight.knows(id) for id in _ids(sights)))
     arriving = {node.port for node in host.known if node.is_arriving}
-    unknown = [sight.port for sight in sights if not host.knows(sight.me.id) and sight.port not in arriving]
+    unknown = [
+        sight.port
+        for sight in sights
+        if sight.port not in arriving and not (host.knows(sight.me.id) and sight.knows(host.me.id))
+    ]
     if unknown:
         return Do(tuple(Meet(host.port, port) for port in unknown))
     knowing = sum(all(sight.knows(id) for id in _ids(sights)) for sight in sights)

@@ -180,7 +180,7 @@ class Model:
                 assert not node.knows and not node.epoch and all(n.epoch != epoch for n in self.nodes.values())
                 node.epoch = epoch
             case Meet(_, other_port):
-                assert self.nodes[other_port].id not in node.knows
+                assert self.nodes[other_port].id not in node.knows or node.id not in self.nodes[other_port].knows
                 node.arriving.add(other_port)
             case Replicate(_, primary_id):
                 assert primary_id in node.knows and not node.slots and not self.by_id[primary_id].primary
@@ -190,18 +190,16 @@ class Model:
                 node.knows.discard(id)
 
     def gossip(self) -> None:
+        """Some handshakes end, perhaps on one side only; some nodes hear of others from those they know."""
         for node in self.nodes.values():
             for port in [port for port in sorted(node.arriving) if self.luck.random() < 0.5]:
                 node.arriving.discard(port)
-                self.befriend(node, self.nodes[port])
-            for id in sorted(node.knows):
-                if self.luck.random() < 0.3:
-                    for third in sorted(self.by_id[id].knows - {node.id}):
-                        self.befriend(node, self.by_id[third])
-
-    def befriend(self, one: ModelNode, two: ModelNode) -> None:
-        one.knows.add(two.id)
-        two.knows.add(one.id)
+                node.knows.add(self.nodes[port].id)
+                if self.luck.random() < 0.7:
+                    self.nodes[port].knows.add(node.id)
+            for friend in [self.by_id[id] for id in sorted(node.knows)]:
+                if node.id in friend.knows and self.luck.random() < 0.3:
+                    node.knows |= friend.knows - {node.id}
 
     def settle(self) -> int:
         """Take what is decided until all is done; how many steps that took."""
@@ -233,7 +231,7 @@ class Model:
 
 
 @given(st.integers(0, 2**32), st.integers(3, 5), st.integers(0, 2), st.integers(0, 4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_new_nodes_become_the_planned_cluster(seed: int, primaries: int, replicas: int, more: int) -> None:
     nodes = primaries * (replicas + 1) + min(more, replicas)
     model = Model(make_plan(nodes=nodes, replicas=replicas), seed)
@@ -247,7 +245,7 @@ def test_new_nodes_become_the_planned_cluster(seed: int, primaries: int, replica
 
 
 @given(st.integers(0, 2**32), st.integers(0, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_start_that_was_cut_short_is_completed(seed: int, rounds: int) -> None:
     model = Model(make_plan(), seed)
     luck = random.Random(seed)
