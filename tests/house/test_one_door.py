@@ -47,6 +47,7 @@ SHELLS = {
     "gossip/links.py": "dials, times and redials the bus links",
     "gossip/migrate.py": "a slot's handover, told in sequence",
     "hexad/up.py": "the nursery of a local topology",
+    "hexad/local.py": "starts, asks and stops the nodes of a local topology, each wait with a bound",
     "hexad/processes.py": "waits for processes",
 }
 
