@@ -86,8 +86,8 @@ def finish_handshake(core: Core, node: Node, sender: Node | None, packet: Packet
         update_address(core, sender, packet, peer_ip)
         remove(core, node)
         return False
-    if not is_node_id(packet.sender):
-        remove(core, node)
+    if not is_node_id(packet.sender) or packet.sender in core.state.nodes:
+        remove(core, node)  # no id at all, or it was ourselves whom we met
         return False
     core.log("debug", f"Renaming node {node.id} into {packet.sender}")
     core.state.rename(node, packet.sender)
