@@ -192,9 +192,9 @@ class Core:
         self.wake_ms = self._wake_asked_ms = NEVER
 
 
-def known_node(core: Core, node_id: str, complaint: str = "ERR Unknown node {}") -> Node:
-    """Return the node of that id, or refuse the client's order."""
+def known_node(core: Core, node_id: str) -> Node:
+    """Return the node of an id that a client named.  Raises ClusterError for an unknown one."""
     node = core.state.nodes.get(node_id)
     if node is None:
-        raise ClusterError(complaint.format(node_id))
+        raise ClusterError(f"ERR Unknown node {node_id}")
     return node

@@ -9,7 +9,7 @@ left aside.
 
 from __future__ import annotations
 
-from gossip.core import Core
+from gossip.core import Core, known_node
 from gossip.events import CloseLink, ClusterError, ReplicateFrom
 from gossip.heartbeat import dial, drop_all_links, drop_link, handshake_limit_ms
 from gossip.packet import FAILED, HANDSHAKE, MEETING, MYSELF, NOADDR, PFAIL, Extensions, GossipEntry, Packet
@@ -230,9 +230,7 @@ def hear_inbound(core: Core, sender: Node, link: int) -> None:
 
 def forget(core: Core, node_id: str) -> None:
     """CLUSTER FORGET: remove a node, and keep gossip from bringing it back."""
-    node = core.state.nodes.get(node_id)
-    if node is None:
-        raise ClusterError(f"ERR Unknown node {node_id}")
+    node = known_node(core, node_id)
     if node is core.myself:
         raise ClusterError("ERR I tried hard but I can't forget myself...")
     if node is core.myself.primary:

@@ -5,7 +5,7 @@ The texts of the refusals are Redis's.
 
 from __future__ import annotations
 
-from gossip.core import Core
+from gossip.core import Core, known_node
 from gossip.events import (
     AddSlots,
     BecomePrimary,
@@ -146,10 +146,7 @@ def set_slot_node(core: Core, order: SetSlotNode) -> None:
 
 
 def replicate(core: Core, order: Replicate) -> None:
-    node = core.state.nodes.get(order.node_id)
-    myself = core.myself
-    if node is None:
-        raise ClusterError(f"ERR Unknown node {order.node_id}")
+    node, myself = known_node(core, order.node_id), core.myself
     if node is myself:
         raise ClusterError("ERR Can't replicate myself")
     if node.is_replica:

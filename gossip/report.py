@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gossip.core import Core
+from gossip.core import Core, known_node
 from gossip.events import ClusterError
 from gossip.nodesconf import describe
 from gossip.packet import KIND_NAMES, ranges_in
@@ -35,14 +35,6 @@ def _bulk(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
 
 
-def known(core: Core, node_id: str) -> Node:
-    """Return the node of an id.  Raises ClusterError for an unknown one."""
-    node = core.state.nodes.get(node_id)
-    if node is None:
-        raise ClusterError(f"ERR Unknown node {node_id}")
-    return node
-
-
 # ---- texts -----------------------------------------------------------------------------------------------------
 
 
@@ -53,7 +45,7 @@ def nodes(core: Core) -> str:
 
 def replicas(core: Core, node_id: str) -> list[bytes]:
     """CLUSTER REPLICAS: the replicas' lines as in CLUSTER NODES.  Raises ClusterError."""
-    node = known(core, node_id)
+    node = known_node(core, node_id)
     if node.is_replica:
         raise ClusterError("ERR The specified node is not a master")
     return [describe(replica, core.state, aux=False).encode() for replica in node.replicas]
@@ -192,4 +184,4 @@ def links(core: Core, buffers: Callable[[int], tuple[int, int]]) -> Value:
 def failure_reports(core: Core, node_id: str, now_ms: int) -> int:
     """CLUSTER COUNT-FAILURE-REPORTS.  Raises ClusterError."""
     oldest_ms = now_ms - REPORT_LIFE * core.timeout_ms
-    return sum(1 for said_ms in known(core, node_id).reports.values() if said_ms >= oldest_ms)
+    return sum(1 for said_ms in known_node(core, node_id).reports.values() if said_ms >= oldest_ms)
