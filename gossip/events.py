@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gossip.packet import Packet, PacketError
+from node.net.resp import CommandError
 
 
-class ClusterError(Exception):
+class ClusterError(CommandError):
     """A client asked for what the cluster refuses.  The text is the whole error reply, and nothing was changed."""
 
 

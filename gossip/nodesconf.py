@@ -26,10 +26,10 @@ from gossip.packet import (
     PFAIL,
     PRIMARY,
     REPLICA,
-    SLOTS,
     ranges_in,
 )
 from gossip.state import ClusterState, Node, is_name, is_node_id
+from node.slots import SLOTS
 
 FLAG_NAMES = (
     (MYSELF, "myself"),

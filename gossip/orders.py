@@ -26,9 +26,10 @@ from gossip.events import (
     SetSlotStable,
 )
 from gossip.heartbeat import drop_all_links, pong_to_all
-from gossip.packet import PUBLISH, PUBLISH_SHARD, SLOTS, Publish, bitmap_from, slots_in
+from gossip.packet import PUBLISH, PUBLISH_SHARD, Publish, bitmap_from, slots_in
 from gossip.roles import bump_epoch, follow, make_primary, reset_manual
 from gossip.state import ALL_SLOTS, Node
+from node.slots import SLOTS
 
 
 def _check_slots(core: Core, slots: tuple[int, ...], *, owned: bool) -> None:

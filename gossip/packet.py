@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from struct import Struct
 from struct import error as StructError
 
+from node.slots import SLOTS
+
 PING, PONG, MEET, FAIL, PUBLISH, AUTH_REQUEST, AUTH_ACK, UPDATE, MFSTART, MODULE, PUBLISH_SHARD = range(11)
 KIND_NAMES = (
     "ping",
@@ -51,7 +53,6 @@ PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
 
-SLOTS = 16384
 BITMAP_BYTES = SLOTS // 8
 NO_SLOTS = bytes(BITMAP_BYTES)
 ID_BYTES = 40

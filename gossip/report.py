@@ -143,7 +143,7 @@ def _shards_node(core: Core, node: Node, loading: bool) -> Value:
     for name, port in ((b"port", node.pport if tls else node.port), (b"tls-port", node.port if tls else node.pport)):
         if port:
             value[name] = port
-    value |= {b"ip": node.ip.encode(), b"endpoint": _bulk(preferred_endpoint(core, node))}
+    value |= {b"ip": node.ip.encode(), b"endpoint": (preferred_endpoint(core, node) or "").encode()}
     if node.hostname:
         value[b"hostname"] = node.hostname.encode()
     no_data = node.is_replica and offset == 0

@@ -23,10 +23,10 @@ from gossip.packet import (
     PFAIL,
     PRIMARY,
     REPLICA,
-    SLOTS,
     bitmap_bytes,
     slots_in,
 )
+from node.slots import SLOTS
 from node.votes import Ballot, majority
 
 ALL_SLOTS = (1 << SLOTS) - 1

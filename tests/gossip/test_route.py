@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import contextlib
 from collections.abc import Iterator
 from random import Random
@@ -15,6 +14,7 @@ from gossip.nodesconf import parse
 from gossip.route import DOWN, DOWN_READS_ONLY, NOT_SERVED, Request, redirect
 from gossip.settings import ClusterSettings
 from gossip.state import ALL_SLOTS
+from node.slots import slot_of
 from tests.support import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.wire import ReplyError
@@ -32,12 +32,6 @@ class NoFacts:
 
     def primary_silence_ms(self, now_ms: int) -> int:
         return 0
-
-
-def slot_of(key: bytes) -> int:
-    start = key.find(b"{")
-    end = key.find(b"}", start + 1)
-    return binascii.crc_hqx(key[start + 1 : end] if start >= 0 and end > start + 1 else key, 0) % 16384
 
 
 HERE = b"{06S}"  # slot 0

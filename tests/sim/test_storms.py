@@ -7,6 +7,10 @@ primaries of one epoch, every state consistent.  Afterwards all must agree again
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -71,3 +75,20 @@ def test_safe_in_many_storms(seed: int) -> None:
 def test_a_seed_repeats_itself() -> None:
     one, other = storm(3), storm(3)
     assert one.trace == other.trace and one.events == other.events
+
+
+@pytest.mark.long
+def test_a_seed_repeats_itself_whatever_the_order_of_sets() -> None:
+    code = "from tests.sim.test_storms import storm; w = storm(3); print(w.events, *w.trace, sep='\\n')"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1] and runs[0].count("\n") > 20
