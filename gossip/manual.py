@@ -116,7 +116,7 @@ def migrate_to_orphan(core: Core) -> None:
     _note_orphans(core)
     if not settings.allow_replica_migration or not state.ok or mine is None or core.myself.is_primary:
         return
-    most = max(node.healthy_replicas() for node in state.nodes.values() if node.is_primary)
+    most = max((node.healthy_replicas() for node in state.nodes.values() if node.is_primary), default=0)
     spare = mine.healthy_replicas()
     if most < 2 or spare != most or spare <= settings.migration_barrier:
         return

@@ -151,3 +151,11 @@ def test_the_hand_shake_of_an_ordered_failover() -> None:
 def test_a_stranger_cannot_pause_a_primary() -> None:
     effects = Alone("p1").hear("r2", MFSTART)
     assert not any(isinstance(effect, PauseWrites) for effect in effects)
+
+
+def test_a_replica_that_knows_no_primary_does_nothing() -> None:
+    alone = Alone("r1")
+    for name in ("p1", "p2", "p3"):
+        alone.hear(name, PONG, body=Gossip(), primary_id=IDS["r2"])
+    alone.machine.state.ok = True
+    assert not sent(alone.handle(Wakeup()), AUTH_REQUEST)
