@@ -72,7 +72,7 @@ def hear_meet_of_stranger(core: Core, packet: Packet, peer_ip: str) -> None:
 
 def learn_my_address(core: Core, local_ip: str) -> None:
     """A MEET, or any PING while we have no address, came to this address of ours."""
-    if core.settings.announce_ip or not local_ip or core.myself.ip == local_ip:
+    if core.settings.announce_ip or core.myself.ip == local_ip or not is_address(local_ip):
         return
     core.myself.ip = local_ip
     core.log("warning", f"IP address for this node updated to {local_ip}")

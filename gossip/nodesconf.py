@@ -17,7 +17,6 @@ written last, so a file without it was cut short and is refused: half a table of
 from __future__ import annotations
 
 from gossip.packet import (
-    EPOCH_MAX,
     FAILED,
     HANDSHAKE,
     MYSELF,
@@ -42,7 +41,7 @@ FLAG_NAMES = (
     (NOFAILOVER, "nofailover"),
 )
 FLAG_OF = {name: flag for flag, name in FLAG_NAMES}
-TIME_MAX = 2**63 - 1
+NUMBER_MAX = 2**63 - 1
 
 
 class NodesConfError(Exception):
@@ -144,7 +143,7 @@ class _Reader:
             raise self.fail("vars must come in pairs of name and number")
         known = {"currentEpoch": 0, "lastVoteEpoch": 0}
         for name, value in zip(words[::2], words[1::2], strict=True):
-            known[name] = self._number(value, EPOCH_MAX, name)
+            known[name] = self._number(value, NUMBER_MAX, name)
         return known
 
     def _number(self, text: str, largest: int, what: str) -> int:
@@ -163,9 +162,9 @@ class _Reader:
         node = Node(node_id, self._flags(flags))
         self.nodes[node_id] = node
         self._address(node, address)
-        node.ping_sent_ms = self._number(ping, TIME_MAX, "ping time")
-        node.pong_received_ms = self._number(pong, TIME_MAX, "pong time")
-        node.config_epoch = self._number(epoch, EPOCH_MAX, "config epoch")
+        node.ping_sent_ms = self._number(ping, NUMBER_MAX, "ping time")
+        node.pong_received_ms = self._number(pong, NUMBER_MAX, "pong time")
+        node.config_epoch = self._number(epoch, NUMBER_MAX, "config epoch")
         if link not in ("connected", "disconnected"):
             raise self.fail(f"link state is neither connected nor disconnected: '{link[:60]}'")
         if primary_id != "-":

@@ -26,7 +26,7 @@ from gossip.events import (
     SetSlotStable,
 )
 from gossip.heartbeat import drop_all_links, pong_to_all
-from gossip.packet import PUBLISH, PUBLISH_SHARD, Publish, bitmap_from, slots_in
+from gossip.packet import EPOCH_MAX, PUBLISH, PUBLISH_SHARD, Publish, bitmap_from, slots_in
 from gossip.roles import bump_epoch, follow, make_primary, reset_manual
 from gossip.state import ALL_SLOTS, Node
 from node.slots import SLOTS
@@ -192,7 +192,7 @@ def _become_another(core: Core) -> None:
 
 
 def set_config_epoch(core: Core, order: SetConfigEpoch) -> None:
-    if not 0 <= order.epoch < 1 << 63:
+    if not 0 <= order.epoch <= EPOCH_MAX:
         raise ClusterError(f"ERR Invalid config epoch specified: {order.epoch}")
     if len(core.state.nodes) > 1:
         raise ClusterError("ERR The user can assign a config epoch only when the node does not know any other node.")

@@ -68,8 +68,8 @@ UPDATE_BODY = Struct("!Q40s2048s")
 PUBLISH_HEAD = Struct("!II")
 MODULE_HEAD = Struct("!8sIB")
 HEADER_BYTES = HEADER.size
-EPOCH_MAX = 2**63 - 1
-"""Largest epoch that is believed: one more for each election can never run over the 64 bits of the wire."""
+EPOCH_MAX = 2**62
+"""Largest epoch that is believed: one more for each election never runs over what files and the wire hold."""
 PREFIX_BYTES = 14  # signature, length, version, port, kind: enough to know how long a message may be
 
 GOSSIP_LENGTH_MAX = HEADER_BYTES + 65535 * ENTRY.size + (1 << 20)

@@ -179,7 +179,7 @@ def test_links_are_dialled_again_later_and_later() -> None:
     for _ in range(6):
         begun_ms = alone.now_ms
         while not (dials := [e for e in alone.handle(Wakeup()) if isinstance(e, Dial) and e.ip == "10.0.0.3"]):
-            alone.now_ms += 10
+            alone.now_ms += 50
         waits.append(alone.now_ms - begun_ms)
         alone.handle(DialFailed(dials[0].link, "refused"))
     assert waits == [100, 200, 400, 800, 1000, 1000]
