@@ -229,9 +229,7 @@ class _Reader:
             self.number = number
             for word in words:
                 self._slot(state, node, word)
-        # Redis's repairs: a replica's epoch is its primary's; the current epoch is at least every other.
-        for node in state.nodes.values():
-            node.config_epoch = 0 if node.is_replica else node.config_epoch
+        # The current epoch is at least every other, whatever the file says.
         state.current_epoch = state.max_epoch()
         return state
 
