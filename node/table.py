@@ -214,7 +214,7 @@ class Command:
     """A command of one node, with its counts (INFO commandstats): times in nanoseconds."""
 
     __slots__ = (
-        "arity", "calls", "failed", "flags", "full_name", "name", "rejected", "run", "spec", "subcommands", "time_ns",
+        "arity", "calls", "first_key", "failed", "flags", "full_name", "name", "rejected", "run", "spec", "subcommands", "time_ns",
     )  # fmt: skip
 
     def __init__(self, spec: Spec) -> None:
