@@ -1,0 +1,197 @@
+"""The image and the compose files, with genuine Redis in the node's place: what is tested here is what is around it.
+
+One test starts our own image, to see that the node runs in it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import wait_until
+from tests.support.containers import COMPOSES, Compose, engine_environment, free_port_prefix, project, run
+
+pytestmark = pytest.mark.long
+
+COMPOSE_FILES = sorted(p.name for p in (Path(__file__).parents[2] / "deploy/compose").glob("*.yaml"))
+NETWORK = "172.30.78"
+READY_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def engine() -> dict[str, str]:
+    """The engine's variables, with our image and the one with genuine Redis in it built."""
+    env = engine_environment()
+    run(["docker", "build", "-q", "-f", "deploy/Dockerfile", "-t", "hexad:test", "."], env)
+    build = ["docker", "build", "-q", "--build-arg", "IMAGE=hexad:test", "-t", "hexad-genuine:test"]
+    run([*build, "tests/house/genuine"], env)
+    return {**env, "HEXAD_IMAGE": "hexad-genuine:test"}
+
+
+@pytest.fixture(params=sorted(COMPOSES))
+def version(request: pytest.FixtureRequest) -> str:
+    name = str(request.param)
+    if name == "1.29" and not shutil.which("docker-compose"):
+        pytest.skip("docker-compose 1.29 is not installed, and need not be where `docker compose` is")
+    return name
+
+
+@pytest.fixture
+def cluster(engine: dict[str, str]) -> Iterator[Compose]:
+    yield from project("cluster.yaml", "hexad-test-cluster", cluster_env(engine), "v2")
+
+
+@pytest.fixture
+def cluster_of_either(engine: dict[str, str], version: str) -> Iterator[Compose]:
+    yield from project("cluster.yaml", "hexad-test-cluster", cluster_env(engine), version)
+
+
+def cluster_env(engine: dict[str, str]) -> dict[str, str]:
+    return {**engine, "HEXAD_NET": NETWORK, "HEXAD_PORTS": free_port_prefix(), "HEXAD_TIMEOUT_MS": "2000"}
+
+
+def cli(compose: Compose, node: int, *words: str) -> str:
+    """redis-cli on the host, following redirects."""
+    return run(["redis-cli", "-c", "-p", f"{compose.env['HEXAD_PORTS']}{node - 1}", *words]).strip()
+
+
+def is_ready(compose: Compose) -> bool:
+    return all("cluster_state:ok" in cli(compose, node, "cluster", "info") for node in range(1, 7))
+
+
+def up(compose: Compose) -> None:
+    """`up -d`, and waits until the init service has ended well and all nodes serve."""
+    compose("up", "-d")
+    wait_until(lambda: compose.state("init") == "exited 0", READY_S, "init ends with 0")
+    wait_until(lambda: is_ready(compose), READY_S, "all nodes serve")
+
+
+def nodes(compose: Compose) -> list[str]:
+    return sorted(line.split()[0] for line in cli(compose, 1, "cluster", "nodes").splitlines())
+
+
+@pytest.mark.parametrize("file", COMPOSE_FILES)
+def test_file_is_valid(engine: dict[str, str], version: str, file: str) -> None:
+    Compose(file, "hexad-test", engine, version)("config", "-q")
+
+
+def test_cluster_comes_up_once_and_keeps_its_data(cluster_of_either: Compose) -> None:
+    cluster = cluster_of_either
+    up(cluster)
+    assert [cli(cluster, 1, "set", f"key:{i}", str(i)) for i in range(20)] == ["OK"] * 20
+    wait_until(lambda: cluster.state("node6") == "healthy", READY_S, "node6 is healthy")
+    before = nodes(cluster)
+    up(cluster)
+    assert nodes(cluster) == before and len(before) == 6
+    cluster("down", "-t", "10")
+    up(cluster)
+    assert nodes(cluster) == before
+    assert [cli(cluster, 2, "get", f"key:{i}") for i in range(20)] == [str(i) for i in range(20)]
+
+
+def test_reachable_from_inside(cluster: Compose) -> None:
+    up(cluster)
+    port = cluster.env["HEXAD_PORTS"]
+    inside = ["exec", cluster.container("node3"), "redis-cli", "-c", "-h", "node1", "-p", f"{port}0"]
+    assert [cluster.docker(*inside, "set", f"key:{i}", "v") for i in range(10)] == ["OK\n"] * 10
+
+
+def test_a_node_that_lost_its_volume_joins_again(cluster: Compose) -> None:
+    up(cluster)
+    cli(cluster, 1, "set", "kept", "yes")
+    cluster("rm", "-s", "-f", "-v", "node6")
+    cluster.docker("volume", "rm", f"{cluster.project}_node6")
+    up(cluster)
+    assert "role:slave" in cli(cluster, 6, "info", "replication")
+    assert cli(cluster, 6, "get", "kept") == "yes"
+
+
+def test_a_creation_cut_short_is_begun_again_but_never_over_data(cluster: Compose) -> None:
+    cluster("up", "-d", *[f"node{n}" for n in range(1, 7)])
+    wait_until(lambda: cli(cluster, 1, "ping") == "PONG", READY_S, "node1 answers")
+    cli(cluster, 1, "cluster", "addslotsrange", "0", "16383")
+    wait_until(lambda: cli(cluster, 1, "set", "kept", "yes") == "OK", READY_S, "node1 serves alone")
+    cli(cluster, 1, "cluster", "delslots", "16383")
+    wait_until(lambda: "state:fail" in cli(cluster, 1, "cluster", "info"), READY_S, "node1 misses a slot")
+    places = [f"{NETWORK}.1{n}:{cluster.env['HEXAD_PORTS']}{n - 1}" for n in range(1, 7)]
+    with pytest.raises(AssertionError, match="nothing was touched"):
+        cluster("run", "--rm", "-e", "WAIT_S=3", "init", "cluster-init", *places)
+    assert cli(cluster, 1, "dbsize") == "1"
+
+    cli(cluster, 1, "flushall")
+    cluster("run", "--rm", "-e", "WAIT_S=10", "init", "cluster-init", *places)
+    wait_until(lambda: is_ready(cluster), READY_S, "all nodes serve")
+
+
+def answers(port: str, *words: str) -> str:
+    return run(["redis-cli", "-p", port, *words]).strip()
+
+
+def test_replication(engine: dict[str, str], version: str) -> None:
+    ports = [f"{free_port_prefix()}{digit}" for digit in range(3)]
+    env = {**engine, "HEXAD_PORT": ports[0], "HEXAD_PORT_1": ports[1], "HEXAD_PORT_2": ports[2]}
+    for compose in project("replication.yaml", "hexad-test-replication", env, version):
+        compose("up", "-d")
+        wait_until(lambda: answers(ports[0], "set", "k", "v") == "OK", READY_S, "the primary serves")
+        wait_until(lambda: [answers(p, "get", "k") for p in ports] == ["v"] * 3, READY_S, "the replicas follow")
+
+
+def test_standalone(engine: dict[str, str], version: str) -> None:
+    port = f"{free_port_prefix()}0"
+    for compose in project("standalone.yaml", "hexad-test-standalone", {**engine, "HEXAD_PORT": port}, version):
+        compose("up", "-d")
+        wait_until(lambda: answers(port, "set", "k", "v") == "OK", READY_S, "the node serves")
+        compose("restart")
+        wait_until(lambda: answers(port, "get", "k") == "v", READY_S, "the data is back")
+
+
+@pytest.mark.parametrize(
+    ("options", "file"),
+    [
+        (["--port", "7777", "--requirepass", "two words"], ""),
+        (["redis-server", "--port", "0", "--unixsocket", "/tmp/socket"], ""),
+        (["/data/redis.conf", "--port", "7778"], "port 7777\nrequirepass 'secret'\n"),
+    ],
+)
+def test_health_check_knows_port_and_password(engine: dict[str, str], options: list[str], file: str) -> None:
+    container = run(["docker", "create", "--rm", "hexad-genuine:test", *options], engine).strip()
+    try:
+        if file:
+            _put(engine, container, file)
+        run(["docker", "start", container], engine)
+        wait_until(lambda: run(["docker", "exec", container, "healthcheck"], engine) == "", READY_S, "healthy")
+    finally:
+        run(["docker", "rm", "-f", container], engine)
+
+
+def _put(engine: dict[str, str], container: str, text: str) -> None:
+    """Writes /data/redis.conf into a container that has not been started."""
+    path = Path("/tmp") / f"hexad-{container[:12]}.conf"
+    path.write_text(text)
+    path.chmod(0o644)
+    try:
+        run(["docker", "cp", str(path), f"{container}:/data/redis.conf"], engine)
+    finally:
+        path.unlink()
+
+
+def test_other_commands_run_as_they_are(engine: dict[str, str]) -> None:
+    assert "redis-cli" in run(["docker", "run", "--rm", "hexad:test", "redis-cli", "--version"], engine)
+    assert run(["docker", "run", "--rm", "hexad:test", "id", "-un"], engine) == "hexad\n"
+    with pytest.raises(AssertionError, match="Bad directive"):
+        run(["docker", "run", "--rm", "hexad-genuine:test", "--no-such-option", "1"], engine)
+
+
+def test_our_image_serves_and_stops(engine: dict[str, str]) -> None:
+    container = run(["docker", "run", "-d", "hexad:test", "--requirepass", "secret"], engine).strip()
+    try:
+        wait_until(lambda: run(["docker", "exec", container, "healthcheck"], engine) == "", READY_S, "healthy")
+        words = ["-e", "REDISCLI_AUTH=secret", container, "redis-cli", "set", "k", "v"]
+        assert run(["docker", "exec", *words], engine) == "OK\n"
+        run(["docker", "stop", "-t", "10", container], engine)
+        assert run(["docker", "inspect", "-f", "{{.State.ExitCode}}", container], engine) == "0\n"
+    finally:
+        run(["docker", "rm", "-f", "-v", container], engine)
