@@ -1,4 +1,4 @@
-"""The shell around the cluster machine: links as peers of the reactor, dialling as Trio tasks, effects performed in order.
+"""The shell around the cluster machine: links are peers of the reactor, dialling is a Trio task, effects are performed.
 
 It decides nothing. Each effect has one method; a failure of a link is an event for the machine and nothing else.
 """
@@ -77,8 +77,12 @@ class Bus:
         self._timer: Any = None
         self._queue: deque[Event] = deque()
         self._performing = False
-        # Unix time that never jumps: the wall clock once, the monotonic one from then on.
-        self._offset_ms = server.platform.now_ms() - server.timers.monotonic_ms()
+        self._offset_ms = 0.0  # from the monotonic clock to Unix time
+
+    def begin(self) -> None:
+        """Start the clock, Unix time that never jumps: the wall clock once, the monotonic one from then on."""
+        self._offset_ms = self.server.platform.now_ms() - self.server.timers.monotonic_ms()
+        self.handle(Wakeup())
 
     def now_ms(self) -> int:
         return int(self.server.timers.monotonic_ms() + self._offset_ms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gossip import report
 from gossip.events import (
     AddSlots,
@@ -278,8 +280,7 @@ def delslotsrange(client: Client, argv: Argv) -> Reply:
 
 def _ranges(argv: Argv) -> tuple[int, ...]:
     if len(argv) % 2:
-        raise CommandError(f"ERR wrong number of arguments for '{_text(argv[0])}|{_text(argv[1])}' command".lower()
-                           .replace("err ", "ERR ", 1))
+        raise CommandError(f"ERR wrong number of arguments for 'cluster|{_text(argv[1]).lower()}' command")
     found: list[int] = []
     for at in range(2, len(argv), 2):
         first, last = _slot(argv[at]), _slot(argv[at + 1])
@@ -302,7 +303,14 @@ def setslot(client: Client, argv: Argv) -> Reply:
     action = argv[3].upper()
     if action == b"STABLE" and len(argv) == 4:
         return order(client, SetSlotStable(slot))
-    kind = {b"MIGRATING": SetSlotMigrating, b"IMPORTING": SetSlotImporting, b"NODE": SetSlotNode}.get(action)
+    kind = _SETSLOT.get(action)
     if kind is None or len(argv) != 5:
         raise CommandError("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
     return order(client, kind(slot, _text(argv[4])))
+
+
+_SETSLOT: dict[bytes, Callable[[int, str], Event]] = {
+    b"MIGRATING": SetSlotMigrating,
+    b"IMPORTING": SetSlotImporting,
+    b"NODE": SetSlotNode,
+}

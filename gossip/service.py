@@ -6,12 +6,13 @@ from typing import Any
 
 from gossip import nodesconf
 from gossip.bus import Bus
-from gossip.events import DataLoaded, SettingsChanged, Wakeup
+from gossip.events import DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
 from gossip.state import ClusterState
 from node.net.resp import Argv, Failure, Reply
+from node.platform import Listener
 from node.server import Client, Server
 from node.slots import slot_of
 from node.table import ASKING, WRITE, Command
@@ -94,7 +95,7 @@ class ClusterService:
             state = nodesconf.parse(text)
         except nodesconf.NodesConfError as error:
             raise CannotStart(
-                f"Unrecoverable error: corrupted cluster config file \"{self.config_path}\": {error}. "
+                f'Unrecoverable error: corrupted cluster config file "{self.config_path}": {error}. '
                 "Restore it from a backup, or move it away to let this node join again with an id of its own."
             ) from error
         self.server.log.notice(f"Node configuration loaded, I'm {state.myself.id}")
@@ -114,10 +115,14 @@ class ClusterService:
         self.read_settings()
         self.bus.handle(SettingsChanged())
 
+    async def accept(self, listener: Listener) -> None:
+        """Take the links that other nodes dial, for ever."""
+        await self.bus.accept(listener)
+
     def begin(self) -> None:
         """The node is loaded and listens: take part."""
         occupied = self.server.keyspace.databases[0].occupied
-        self.bus.handle(Wakeup())
+        self.bus.begin()
         self.bus.handle(DataLoaded(tuple(slot for slot, here in enumerate(occupied) if here)))
 
     # --- what the node asks ---------------------------------------------------------------------------------------
@@ -125,11 +130,11 @@ class ClusterService:
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
         spec = command.spec
-        if command.first_key:  # one key at a fixed place: the usual case
-            slot = slot_of(argv[command.first_key])
+        if command.only_key:  # one key at a fixed place: the usual case
+            slot = slot_of(argv[command.only_key])
             if self.serving[slot] and self.state.ok:
                 return None
-            keys = [argv[command.first_key]]
+            keys = [argv[command.only_key]]
             slots = [slot]
         else:
             positions = command.key_positions(argv)
@@ -168,5 +173,3 @@ class ClusterService:
             return NEVER_SYNCED_MS
         since_ms = follower.session.last_io_ms if follower.session is not None else follower.down_since_ms
         return int(self.server.timers.monotonic_ms() - since_ms)
-
-

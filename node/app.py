@@ -17,24 +17,42 @@ from node.log import Log
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.server import Server
-from node.table import CommandTable
+from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (connection, replication, server, strings)
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
     """A node that nobody can reach yet."""
-    server = Server(platform, config, CommandTable(FAMILIES.specs.values()), log)
+    server = Server(platform, config, CommandTable(specs(config)), log)
     server.replication = Replication(server, lambda *args: server.start_task(*args), dispatch.obey)
     server.reactor.before_send = server.before_send
+    if config["cluster-enabled"]:
+        _join_cluster(server)
     dispatch.install(server)
     return server
+
+
+def _join_cluster(server: Server) -> None:
+    """Give the node its part in a cluster; a bare node does not even load what that needs. Raises CannotStart."""
+    from gossip.service import ClusterService
+
+    server.cluster = ClusterService(server)
+
+
+def specs(config: Config) -> list[Spec]:
+    """The commands of a node. CLUSTER is among them in every mode: without a cluster it says so."""
+    from gossip.commands import CLUSTER
+
+    return [*FAMILIES.specs.values(), *CLUSTER.specs.values()]
 
 
 @asynccontextmanager
 async def running(server: Server) -> AsyncIterator[None]:
     """Run a node that has been built, until the block ends. Raises CannotListen."""
     listeners = listening.open_all(server)
+    cluster = server.cluster
+    bus = listening.open_tcp(server, cluster.bus_port) if cluster is not None else []
     try:
         async with trio.open_nursery() as nursery:
             for listener in listeners:
@@ -42,11 +60,14 @@ async def running(server: Server) -> AsyncIterator[None]:
             server.start_task = nursery.start_soon
             nursery.start_soon(keep_time, server)
             nursery.start_soon(server.reactor.run)
+            if cluster is not None:
+                for listener in bus:
+                    nursery.start_soon(cluster.accept, listener)
+                cluster.begin()
             yield
             nursery.cancel_scope.cancel()
     finally:
-        for listener in listeners:
-            listener.close()
+        listening.close_all(listeners + bus)
         server.reactor.close()
 
 

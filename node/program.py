@@ -59,7 +59,7 @@ async def serve(server: Server) -> int:
             soon(lambda: shutdown.ask_by_signal(number))
 
         with server.platform.on_signals(signalled, SIGTERM, SIGINT):
-            log.notice(f"Running mode=standalone, port={server.config['port']}.")
+            log.notice(f"Running mode={'cluster' if server.cluster else 'standalone'}, port={server.config['port']}.")
             log.notice(f"PID: {server.platform.pid}")
             log.notice("Server initialized")
             log.notice("Ready to accept connections tcp")

@@ -15,7 +15,7 @@ from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
 from node.net.session import Session
-from node.platform import Platform
+from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.stats import Stats
 from node.table import Command, CommandTable
@@ -36,6 +36,15 @@ class Cluster(Protocol):
 
     @property
     def my_id(self) -> str: ...
+
+    @property
+    def bus_port(self) -> int: ...
+
+    async def accept(self, listener: Listener) -> None:
+        """Take the links that other nodes dial, for ever."""
+
+    def begin(self) -> None:
+        """The data is loaded and the node listens: take part."""
 
 
 class Guard(Protocol):
@@ -84,6 +93,10 @@ class Server:
     def read_clock(self) -> None:
         """Take the time for the commands to come."""
         self.keyspace.set_time(self.platform.now_ms(), self.started_ms)
+
+    def path(self, name: str) -> str:
+        """Where a file of this node is: relative names stand in its `dir`."""
+        return self.platform.join_path(self.config["dir"] or ".", name)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class Follower:
         self.transfer_bytes = -1  # of the snapshot; -1 while its length is not known
         self.transfer_read_bytes = 0
         self.transfer_io_ms = 0.0
+        self.has_data = False  # what we hold is a copy of this primary's, however old
         self.resumable = True  # our offset and ids are worth a PSYNC
         self._apply = apply
         self._new_history = new_history
@@ -182,6 +183,7 @@ class Follower:
         raise Refused(f"Unexpected reply to PSYNC from master: {answer.decode('utf-8', 'replace')}")
 
     def _continue(self, replid: str) -> None:
+        self.has_data = True
         self.host.log.notice("Successful partial resynchronization with master.")
         if replid != self.history.replid:
             self.history.continue_as(replid, self.host.journal.offset)
@@ -206,6 +208,7 @@ class Follower:
         else:
             await self._take_counted(dialogue, int(header[1:]))
         self._put_in_place()
+        self.has_data = True
         self.history.renew(replid)
         self.host.journal.offset = offset
         self.host.journal.stream_db = -1
