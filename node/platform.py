@@ -260,6 +260,12 @@ class Platform:
         with open(path, "rb") as file:
             return file.read()
 
+    def find_files(self, pattern: str) -> list[str]:
+        """The paths that a name with wildcards stands for."""
+        from glob import glob
+
+        return glob(pattern)
+
     def open_read(self, path: str) -> IO[bytes]:
         return open(path, "rb")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import trio
 
 from node import app, listening
-from node.config import config as configuration
+from node.config import Config, ConfigError, ConfigFileError, parse_command_line
 from node.log import Log
 from node.platform import SIGINT, SIGTERM, Platform
 from node.server import REDIS_VERSION, Server
@@ -22,7 +22,11 @@ RESERVED_DESCRIPTORS = 32
 def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     """Run a node as its own process until it is told to end; the exit code."""
     platform = platform or Platform()
-    config = configuration.from_words(argv)
+    try:
+        config = read_configuration(argv, platform)
+    except ConfigFileError as error:
+        platform.write_error(error.report())
+        return 1
     platform.close_inherited_descriptors()
     platform.ignore_signals()
     platform.tame_collector()
@@ -38,6 +42,24 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     except listening.CannotListen as error:
         log.warning(str(error))
         return 1
+
+
+def read_configuration(argv: Sequence[str], platform: Platform) -> Config:
+    """What the file, standard input and the options of the command line ask for.  Raises ConfigFileError."""
+
+    def check_directory(path: str) -> None:
+        if not platform.is_directory(path):
+            raise ConfigError("Not a directory" if platform.exists(path) else "No such file or directory")
+
+    line = parse_command_line(list(argv))
+    return Config.load(
+        platform.absolute_path(line.path) if line.path is not None else None,
+        stdin=platform.read_input().decode(errors="surrogateescape") if line.reads_stdin else None,
+        options=line.options,
+        read_file=lambda path: platform.read_file(path).decode(errors="surrogateescape"),
+        find_files=platform.find_files,
+        checks={"dir": check_directory},
+    )
 
 
 async def serve(server: Server) -> int:

@@ -1,56 +1,315 @@
-"""Stand-in until the real configuration lands: every directive with its default, typed; `--name value` pairs."""
+"""Config: the value of every directive, and the only ways to change it.
 
-from collections.abc import Iterable
-from importlib import resources
-from typing import Any
+`load` reads file, standard input and command line, in this order, the last word winning; `set` is CONFIG SET, all
+or none; `get` is CONFIG GET; `rewrite` is CONFIG REWRITE.  The hot code reads typed values as attributes.
+"""
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
-class Config(dict[str, Any]):
-    """Directive -> typed value."""
+from node.config.coming import COMING, COMING_LINES, MODULES_REFUSED, refusal
+from node.config.directives import ALIASES, DIRECTIVES, FORGOTTEN, Directive, find_directive
+from node.config.errors import ConfigError, ConfigFileError, ConfigSetError
+from node.config.lines import FindFiles, Line, ReadFile, follow_includes, matching_paths, read_lines, read_text
+from node.config.rewrite import rewrite_text
+from node.config.settings import Settings
+from node.config.values import CLIENT_CLASSES, OutputLimit, Value, parse, parse_text, show, write
+from node.config.yaml import is_yaml, read_yaml
+from node.glob import compile_glob
 
+HZ_MIN, HZ_MAX = 1, 500
+REPL_BACKLOG_BYTES_MIN = 16 * 1024
 
-def default() -> Config:
-    """Every directive as it is without a configuration file."""
-    config = Config()
-    for line in resources.files("node.config").joinpath("directives.tsv").read_text().splitlines()[1:]:
-        name, _, kind, text = line.split("\t")[:4]
-        config[name] = typed(name, kind, [text])
-    return config
-
-
-def typed(name: str, kind: str, words: list[str]) -> Any:
-    """The value that `words` mean for a directive of that kind."""
-    text = " ".join(words)
-    if kind == "bool":
-        return text == "yes"
-    if name == "client-output-buffer-limit":
-        flat = text.replace("slave", "replica").split()
-        return {flat[at]: (int(flat[at + 1]), int(flat[at + 2]), int(flat[at + 3])) for at in range(0, len(flat), 4)}
-    if name == "bind":
-        return text.split()
-    if name == "save":
-        numbers = [int(word) for word in text.split()]
-        return list(zip(numbers[::2], numbers[1::2], strict=True))
-    if kind.split()[0] in ("int", "uint", "size", "ulong", "long", "longlong", "ulonglong", "off", "time"):
-        return int(text or "0", 8 if "octal" in kind else 10)
-    return text
+Apply = Callable[[Value], None]
 
 
-def from_words(words: Iterable[str]) -> Config:
-    """Defaults, and what a command line says."""
-    config = default()
-    kinds = {}
-    for line in resources.files("node.config").joinpath("directives.tsv").read_text().splitlines()[1:]:
-        name, alias, kind = line.split("\t")[:3]
-        kinds[name] = (name, kind)
-        kinds[alias] = (name, kind)
-    name, values = "", list[str]()
-    for word in [*words, "--"]:
-        if word.startswith("--"):
-            if name:
-                proper, kind = kinds[name]
-                config[proper] = typed(proper, kind, values)
-            name, values = word[2:], []
+def _defaults() -> dict[str, Value]:
+    no_limits = dict.fromkeys(CLIENT_CLASSES, OutputLimit(0, 0, 0))
+    return {
+        name: parse_text(directive, directive.default, no_limits)
+        if directive.default or directive.kind == "string"
+        else None
+        if directive.kind == "replicaof"
+        else ""
+        for name, directive in DIRECTIVES.items()
+    }
+
+
+DEFAULTS: Mapping[str, Value] = _defaults()
+
+_ATTRIBUTES = {name: directive.attribute for name, directive in chain(DIRECTIVES.items(), ALIASES.items())}
+
+
+class Config(Settings):
+    """The configuration of one node; a new one holds Redis's defaults."""
+
+    def __init__(self) -> None:
+        self._appliers: dict[str, list[Apply]] = {}
+        for name, value in DEFAULTS.items():
+            self.put(name, value)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | None = None,
+        *,
+        stdin: str | None = None,
+        options: str | None = None,
+        read_file: ReadFile,
+        find_files: FindFiles,
+        checks: Mapping[str, Apply] | None = None,
+    ) -> "Config":
+        """The configuration from the file, the text of standard input and the lines of the command line.
+
+        `read_file(path)` raises OSError, `find_files(pattern)` lists what a name with wildcards stands for.
+        `checks[name](value)` is called as soon as a line sets `name` and may raise ConfigError (a `dir` that is not
+        there).  Raises ConfigFileError.
+        """
+        config = cls()
+        lines = _main_lines(path, stdin, options, read_file, find_files)
+        _Loader(config, checks or {}).load(follow_includes(lines, read_file, find_files))
+        return config
+
+    def __getitem__(self, name: str) -> Value:
+        """The typed value of a directive by its name or old name, in small letters.  Raises KeyError."""
+        return self.__dict__[_ATTRIBUTES[name]]
+
+    def put(self, name: str, value: Value) -> None:
+        """Give a directive a typed value without any check, as REPLICAOF does for `replicaof`."""
+        self.__dict__[DIRECTIVES[name].attribute] = value
+
+    def text(self, name: str) -> str:
+        """The value as CONFIG GET prints it.  Raises KeyError."""
+        directive = find_directive(name)
+        if directive is None:
+            raise KeyError(name)
+        return show(directive, self[directive.name])
+
+    def on_change(self, name: str, apply: Apply) -> None:
+        """Have `apply(value)` called when CONFIG SET changed the value.
+
+        It may raise ConfigError; then all is as before, and what was applied is applied again with the old values.
+        """
+        self._appliers.setdefault(DIRECTIVES[name].name, []).append(apply)
+
+    def get(self, patterns: Iterable[str]) -> dict[str, str]:
+        """Name -> text of the directives that match any of the patterns, old names too.
+
+        A pattern without `*`, `?` and `[` is a name, shown as it was written, and finds hidden directives as well.
+        """
+        found: dict[str, str] = {}
+        seen: set[str] = set()
+        for pattern in patterns:
+            for name in _matching_names(pattern):
+                if name.lower() not in seen:
+                    seen.add(name.lower())
+                    found[name] = self.text(name)
+        return found
+
+    def set(self, pairs: Iterable[tuple[str, str]], *, is_local: bool = False, is_loading: bool = False) -> None:
+        """Set all pairs of name and text, or none.  Raises ConfigSetError with the whole error reply.
+
+        `is_local` tells that the client is on this host, `is_loading` that the data set is being loaded.
+        """
+        changes = self._check_names(list(pairs), is_local, is_loading)
+        before = {directive.name: self[directive.name] for _, directive, _ in changes}
+        for name, directive, text in changes:
+            try:
+                self.put(directive.name, self._new_value(directive, text))
+            except ConfigError as error:
+                self._put_all(before)
+                raise _set_failed(name, error.reason) from None
+        self._apply({directive.name: name for name, directive, _ in changes}, before)
+
+    def rewrite(self, old_text: str) -> str:
+        """The text of the configuration file as CONFIG REWRITE makes it from the old one."""
+        return rewrite_text(old_text, self._wanted_lines())
+
+    def default_user_rules(self) -> list[str]:
+        """The rules of the only user, as a `user default` line names them."""
+        return ["on", *self._default_user_secret(), "~*", "&*", "+@all"]
+
+    def _default_user_secret(self) -> list[str]:
+        if not self.requirepass:
+            return ["nopass", "sanitize-payload"]
+        from hashlib import sha256
+
+        return ["sanitize-payload", "#" + sha256(self.requirepass.encode(errors="surrogateescape")).hexdigest()]
+
+    def _check_names(
+        self, pairs: list[tuple[str, str]], is_local: bool, is_loading: bool
+    ) -> list[tuple[str, Directive, str]]:
+        """The pairs with their directives.  Raises ConfigSetError if one of them may not be set at all."""
+        seen: dict[str, None] = {}
+        changes = []
+        allows_protected = self.enable_protected_configs
+        for name, text in pairs:
+            directive = find_directive(name)
+            if directive is None:
+                raise ConfigSetError(f"ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+            if directive.is_immutable:
+                raise _set_failed(name, "can't set immutable config")
+            if "protected" in directive.flags and not (
+                allows_protected == "yes" or (allows_protected == "local" and is_local)
+            ):
+                raise _set_failed(name, "can't set protected config")
+            if is_loading and "not-while-loading" in directive.flags:
+                raise ConfigSetError("LOADING Redis is loading the dataset in memory")
+            if name.lower() in seen:
+                raise _set_failed(name, "duplicate parameter")
+            seen[name.lower()] = None
+            changes.append((name.lower(), directive, text))
+        return changes
+
+    def _new_value(self, directive: Directive, text: str) -> Value:
+        value = _settle(directive.name, parse_text(directive, text, self[directive.name]))
+        if directive.name in COMING and value != DEFAULTS[directive.name]:
+            raise ConfigError(refusal(directive.name))
+        if directive.name == "repl-backlog-size":
+            value = max(value, REPL_BACKLOG_BYTES_MIN)
+        return value
+
+    def _apply(self, given_names: dict[str, str], before: dict[str, Value]) -> None:
+        applied: list[str] = []
+        for name, old in before.items():
+            if self[name] == old:
+                continue
+            applied.append(name)
+            try:
+                for apply in self._appliers.get(name, ()):
+                    apply(self[name])
+            except ConfigError as error:
+                self._put_all(before)
+                self._apply_again(applied)
+                raise _set_failed(given_names[name], error.reason) from None
+
+    def _apply_again(self, names: list[str]) -> None:
+        """Bring back what was applied; the old values worked before, so a refusal now has nowhere to go."""
+        for name in names:
+            for apply in self._appliers.get(name, ()):
+                try:
+                    apply(self[name])
+                except ConfigError:
+                    continue
+
+    def _put_all(self, values: Mapping[str, Value]) -> None:
+        for name, value in values.items():
+            self.put(name, value)
+
+    def _wanted_lines(self) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
+        for name, directive in DIRECTIVES.items():
+            is_told_elsewhere = name == "replicaof" and self.cluster_enabled  # by the cluster's own file
+            yield name, [] if is_told_elsewhere else write(directive, self[name], DEFAULTS[name])
+        rules = " ".join(self.default_user_rules())
+        yield "user", [] if self.aclfile else [(f"user default {rules}", True)]
+        yield "loadmodule", []
+
+
+class _Loader:
+    """Takes the lines of a start one by one; checks at the end what depends on all of them."""
+
+    def __init__(self, config: Config, checks: Mapping[str, Apply]) -> None:
+        self.config, self.checks = config, checks
+        self.origins: dict[str, Line] = {}
+        self.user_lines: list[Line] = []
+
+    def load(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            try:
+                self.take(line)
+            except ConfigError as error:
+                raise ConfigFileError(error.reason, line.number, line.text) from None
+        self.finish()
+
+    def take(self, line: Line) -> None:
+        name, *words = line.words
+        directive = find_directive(name)
+        if directive is None:
+            return self.take_other(line, name.lower(), words)
+        if directive.is_multi_arg and len(words) == 1:  # one quoted word may hold them all
+            words = words[0].split(" ") if words[0] else []
+        value = parse(directive, words, self.config[directive.name])
+        if directive.name == "save" and words and "save" in self.origins:
+            value = self.config.save + value
+        if directive.name in self.checks:
+            self.checks[directive.name](value)
+        self.config.put(directive.name, _settle(directive.name, value))
+        self.origins[directive.name] = line
+
+    def take_other(self, line: Line, name: str, words: list[str]) -> None:
+        if name in FORGOTTEN and len(words) == 1:
+            return
+        if name == "rename-command" and len(words) == 2:
+            raise ConfigError(refusal(name))
+        if name == "user" and words:
+            if len(words) < 2 and words != ["default"]:
+                raise ConfigError(refusal(name))
+            self.user_lines.append(line)
+        elif name == "loadmodule" and words:
+            raise ConfigError(MODULES_REFUSED)
+        elif "." in name:
+            reason = "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting"
+            raise ConfigError(reason if words else "Module config specified without value")
+        elif name == "sentinel":
+            if words:
+                raise ConfigError("sentinel directive while not in sentinel mode")
         else:
-            values += word.split()
-    return config
+            raise ConfigError("Bad directive or wrong number of arguments")
+
+    def finish(self) -> None:
+        for name in COMING:
+            if self.config[name] != DEFAULTS[name]:
+                line = self.origins[name]
+                raise ConfigFileError(refusal(name), line.number, line.text)
+        for line in self.user_lines:
+            if not self.is_default_user(line.words[1:]):
+                raise ConfigFileError(refusal("user"), line.number, line.text)
+        if self.config.cluster_enabled and self.config.replicaof:
+            raise ConfigFileError("replicaof directive not allowed in cluster mode")
+
+    def is_default_user(self, words: list[str]) -> bool:
+        """Whether a `user` line says no more than CONFIG REWRITE writes for the only user."""
+        same = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all"}
+        rules = {same.get(word, word) for word in words[1:]} | {"sanitize-payload"}
+        return words[0] == "default" and rules == set(self.config.default_user_rules())
+
+
+def _main_lines(
+    path: str | None, stdin: str | None, options: str | None, read_file: ReadFile, find_files: FindFiles
+) -> Iterator[Line]:
+    """The lines of the main file, then of standard input, then of the command line, numbered through."""
+    paths = matching_paths(path, find_files) if path is not None else []
+    texts = [read_text(each, read_file) for each in paths]
+    tail = (stdin or "") + ("\n" + options if options is not None else "")
+    if path is not None and is_yaml(path):
+        rows = sum(text.count("\n") + 1 for text in texts)
+        return chain(chain.from_iterable(map(read_yaml, texts)), read_lines(tail, rows + 1))
+    return read_lines("".join(texts) + tail)
+
+
+def _matching_names(pattern: str) -> Iterator[str]:
+    if not any(char in pattern for char in "*?["):
+        if find_directive(pattern) is not None:
+            yield pattern
+        return
+    matches = compile_glob(pattern.encode(errors="surrogateescape"), nocase=True)
+    for directive in DIRECTIVES.values():
+        name = directive.name
+        if directive.is_hidden:
+            continue
+        if matches(name.encode()):
+            yield name
+        if directive.alias and matches(directive.alias.encode()):
+            yield directive.alias
+
+
+def _settle(name: str, value: Value) -> Value:
+    """What becomes of a value that Redis takes but does not keep as it is."""
+    return min(max(value, HZ_MIN), HZ_MAX) if name == "hz" else value
+
+
+def _set_failed(name: str, reason: str) -> ConfigSetError:
+    return ConfigSetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+
+
+assert set(COMING) <= set(DIRECTIVES) and not set(COMING_LINES) & set(DIRECTIVES)

@@ -1,0 +1,74 @@
+"""What Hexad does not do with a directive, so that nothing is ignored in silence.
+
+COMING: the feature is still to come, so anything but the default is refused, at the start and by CONFIG SET.
+A directive that only shapes such a feature (the certificate of a TLS port that cannot be opened) is kept: it has
+no effect in Redis either while the feature is off.
+WITHOUT_MEANING: accepted and shown, but there is nothing here that it could steer.
+"""
+
+from node.config.directives import DIRECTIVES
+
+COMING = {
+    "aclfile": "users of their own",
+    "appendonly": "the append-only file",
+    "latency-monitor-threshold": "the latency monitor",
+    "maxmemory": "eviction",
+    "maxmemory-clients": "eviction of clients",
+    "maxmemory-policy": "eviction",
+    "notify-keyspace-events": "keyspace notifications",
+    "slowlog-log-slower-than": "the slow log",
+    "slowlog-max-len": "the slow log",
+    "supervised": "a supervisor's protocol",
+    "tls-cluster": "TLS",
+    "tls-port": "TLS",
+    "tls-replication": "TLS",
+}
+
+COMING_LINES = {
+    "rename-command": "renamed commands",
+    "user": "users of their own",
+}
+
+MODULES_REFUSED = "Hexad loads no modules: they are written for another program's memory"
+
+_NO_THREADS = "one loop serves all clients"
+_NO_FORK = "nothing is forked, and the process is not bound to processors"
+_PYTHON_MEMORY = "memory is Python's, not jemalloc's"
+
+WITHOUT_MEANING = {
+    "active-defrag-cycle-max": _PYTHON_MEMORY,
+    "active-defrag-cycle-min": _PYTHON_MEMORY,
+    "active-defrag-ignore-bytes": _PYTHON_MEMORY,
+    "active-defrag-max-scan-fields": _PYTHON_MEMORY,
+    "active-defrag-threshold-lower": _PYTHON_MEMORY,
+    "active-defrag-threshold-upper": _PYTHON_MEMORY,
+    "activedefrag": f"{_PYTHON_MEMORY}: `yes` is refused as by a Redis without it",
+    "activerehashing": "dictionaries are Python's and grow by themselves",
+    "aof_rewrite_cpulist": _NO_FORK,
+    "bgsave_cpulist": _NO_FORK,
+    "bio_cpulist": _NO_FORK,
+    "crash-log-enabled": "a crash prints Python's traceback",
+    "crash-memcheck-enabled": "a crash prints Python's traceback",
+    "disable-thp": "huge pages hurt a process that forks, and this one does not",
+    "dynamic-hz": "nothing is done at a fixed rate that would have to follow the number of clients",
+    "enable-module-command": "modules cannot be loaded",
+    "ignore-warnings": "the warnings that it silences are never given",
+    "io-threads": _NO_THREADS,
+    "io-threads-do-reads": _NO_THREADS,
+    "jemalloc-bg-thread": _PYTHON_MEMORY,
+    "oom-score-adj": "there are no child processes to prefer",
+    "oom-score-adj-values": "there are no child processes to prefer",
+    "proc-title-template": "the process keeps its command line",
+    "sanitize-dump-payload": "every payload is checked in full",
+    "server_cpulist": _NO_FORK,
+    "set-proc-title": "the process keeps its command line",
+    "use-exit-on-panic": "there is no panic to end the process",
+    "watchdog-period": "there is no software watchdog",
+}
+
+
+def refusal(name: str) -> str:
+    """Why the directive or line of that name cannot have what it asks for."""
+    feature = COMING.get(name) or COMING_LINES[name]
+    only = f": only its default '{DIRECTIVES[name].default}' is taken" if name in DIRECTIVES else ""
+    return f"'{name}' asks for {feature}, which this version of Hexad does not have yet{only}"
