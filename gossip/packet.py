@@ -231,9 +231,9 @@ class Packet:
 
 
 def encode(packet: Packet) -> bytes:
-    """Return the message's bytes.  HAS_EXTENSIONS is set in the flags exactly when extensions are sent."""
+    """Return the message's bytes.  HAS_EXTENSIONS is set in the flags at least when extensions are sent."""
     body = packet.body
-    count, extensions, mflags = 0, 0, packet.mflags & ~HAS_EXTENSIONS
+    count, extensions, mflags = 0, 0, packet.mflags
     if type(body) is Gossip:
         count = len(body.entries)
         payload = b"".join(map(_encode_entry, body.entries))

@@ -132,6 +132,7 @@ def four() -> Iterator[tuple[list[RedisServer], LiveNode]]:
         grown(servers, ours)
         primary_id = id_of(servers[0])
         ask(servers[2], "CLUSTER", "REPLICATE", primary_id)
+        ours.pump(lambda: b"state=online" in ask(servers[0], "INFO", "replication"), 8, "it replicates")
         ask(servers[0], "SET", "{06S}", "x")  # a key in slot 0: an offset to speak of
         ours.pump(
             lambda: (
@@ -148,7 +149,7 @@ def four() -> Iterator[tuple[list[RedisServer], LiveNode]]:
 def test_nodes_and_slots_and_shards_look_like_theirs(four: tuple[list[RedisServer], LiveNode]) -> None:
     servers, ours = four
     core = ours.machine.core
-    ours.pump(lambda: ours.machine.state.myself.config_epoch and _epochs_agree(servers, ours), 10, "epochs")
+    ours.pump(lambda: _nodes_agree(servers, ours), 10, "all epochs are known to all")
     assert masked(report.nodes(core)) == masked(ask(servers[1], "CLUSTER", "NODES").decode())
     mine = report.slots(core)
     assert [[*entry[:2], *[[*n[:3], []] for n in entry[2:]]] for entry in mine] == ask(servers[1], "CLUSTER", "SLOTS")
@@ -156,7 +157,7 @@ def test_nodes_and_slots_and_shards_look_like_theirs(four: tuple[list[RedisServe
     assert sorted(_shard(shard) for shard in map(_flat, report.shards(core))) == theirs
 
 
-def _epochs_agree(servers: list[RedisServer], ours: LiveNode) -> bool:
+def _nodes_agree(servers: list[RedisServer], ours: LiveNode) -> bool:
     return masked(report.nodes(ours.machine.core)) == masked(ask(servers[1], "CLUSTER", "NODES").decode())
 
 
