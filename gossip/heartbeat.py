@@ -13,8 +13,10 @@ from gossip.core import NEVER, Core
 from gossip.events import CloseLink, Dial
 from gossip.packet import (
     HANDSHAKE,
+    HAS_EXTENSIONS,
     MEET,
     MEETING,
+    NO_EXTENSIONS,
     NOADDR,
     PAUSED,
     PFAIL,
@@ -47,12 +49,12 @@ def send_ping(core: Core, node: Node, kind: int = PING) -> None:
         return
     if kind == PING:
         node.ping_sent_ms = core.now_ms
-    core.send((node.link,), core.packet(kind, gossip_body(core), _mflags(core)))
+    core.send((node.link,), core.packet(kind, gossip_body(core, node), _mflags(core)))
 
 
-def answer(core: Core, link: int, kind: int = PONG) -> None:
+def answer(core: Core, link: int, receiver: Node | None, kind: int = PONG) -> None:
     """Send a pong (or, in a manual failover, a ping) back over the link that a message came on."""
-    core.send((link,), core.packet(kind, gossip_body(core), _mflags(core)))
+    core.send((link,), core.packet(kind, gossip_body(core, receiver), _mflags(core)))
 
 
 def pong_to_all(core: Core) -> None:
@@ -73,12 +75,15 @@ def _pong_to(core: Core, nodes: Iterable[Node]) -> None:
 
 
 def _mflags(core: Core) -> int:
-    """A primary that has stopped its clients for a manual failover says so."""
-    return PAUSED if core.manual.end_ms and core.myself.is_primary else 0
+    """We understand extensions; a primary that has stopped its clients for a manual failover says so."""
+    return HAS_EXTENSIONS | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
 
 
-def gossip_body(core: Core) -> Gossip:
-    """Return entries of some random healthy nodes and of all that we suspect, and our extensions."""
+def gossip_body(core: Core, receiver: Node | None) -> Gossip:
+    """Return entries of some random healthy nodes and of all that we suspect, and our extensions.
+
+    receiver -- who will read it, if we know.
+    """
     state, myself, rng = core.state, core.state.myself, core.rng
     nodes = list(state.nodes.values())
     fresh = len(nodes) - 2  # neither ourselves nor the receiver
@@ -96,7 +101,7 @@ def gossip_body(core: Core) -> Gossip:
         chosen.append(node)
         fresh -= 1
     chosen += [n for n in nodes if n.flags & PFAIL and not n.flags & (HANDSHAKE | NOADDR) and n is not myself]
-    return Gossip(tuple(map(_entry, chosen)), _extensions(core))
+    return Gossip(tuple(map(_entry, chosen)), _extensions(core, receiver))
 
 
 def _entry(node: Node) -> GossipEntry:
@@ -112,8 +117,12 @@ def _entry(node: Node) -> GossipEntry:
     )
 
 
-def _extensions(core: Core) -> Extensions:
+def _extensions(core: Core, receiver: Node | None) -> Extensions:
+    """A hostname goes to everybody, the rest to those who showed that they know extensions: a Redis 7.0
+    without a hostname logs a warning for each one that it does not know."""
     settings = core.settings
+    if receiver is None or not receiver.shows_extensions:
+        return Extensions(settings.announce_hostname) if settings.announce_hostname else NO_EXTENSIONS
     forgotten = tuple(
         (node_id, (until_ms - core.now_ms + 999) // 1000)
         for node_id, until_ms in core.state.blacklist.items()

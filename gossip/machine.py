@@ -64,6 +64,7 @@ from gossip.packet import (
     AUTH_ACK,
     AUTH_REQUEST,
     FAIL,
+    HAS_EXTENSIONS,
     MEET,
     MFSTART,
     MYSELF,
@@ -212,6 +213,8 @@ def _bad_packet(core: Core, link: int, error: PacketError) -> None:
 def _hear_sender(core: Core, sender: Node, link: int, packet: Packet) -> None:
     """Whatever a known node sends shows that it lives, its epochs, and its offset."""
     sender.data_received_ms = core.now_ms
+    if packet.mflags & HAS_EXTENSIONS:
+        sender.shows_extensions = True
     if link < 0:
         membership.hear_inbound(core, sender, link)
     if sender.link is None and sender.dial_at_ms > core.now_ms:
@@ -233,7 +236,7 @@ def _heartbeat_received(core: Core, sender: Node | None, event: PacketReceived, 
             membership.learn_my_address(core, event.local_ip)
         if sender is None and packet.kind == MEET and packet.sender != core.myself.id:
             membership.hear_meet_of_stranger(core, packet, event.peer_ip)
-        heartbeat.answer(core, event.link)
+        heartbeat.answer(core, event.link, sender)
     node = core.links.get(event.link)
     if node is not None:
         if node.in_handshake:

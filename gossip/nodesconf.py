@@ -17,6 +17,7 @@ written last, so a file without it was cut short and is refused: half a table of
 from __future__ import annotations
 
 from gossip.packet import (
+    EPOCH_MAX,
     FAILED,
     HANDSHAKE,
     MYSELF,
@@ -41,7 +42,7 @@ FLAG_NAMES = (
     (NOFAILOVER, "nofailover"),
 )
 FLAG_OF = {name: flag for flag, name in FLAG_NAMES}
-EPOCH_MAX = 2**64 - 1
+TIME_MAX = 2**63 - 1
 
 
 class NodesConfError(Exception):
@@ -162,8 +163,8 @@ class _Reader:
         node = Node(node_id, self._flags(flags))
         self.nodes[node_id] = node
         self._address(node, address)
-        node.ping_sent_ms = self._number(ping, EPOCH_MAX, "ping time")
-        node.pong_received_ms = self._number(pong, EPOCH_MAX, "pong time")
+        node.ping_sent_ms = self._number(ping, TIME_MAX, "ping time")
+        node.pong_received_ms = self._number(pong, TIME_MAX, "pong time")
         node.config_epoch = self._number(epoch, EPOCH_MAX, "config epoch")
         if link not in ("connected", "disconnected"):
             raise self.fail(f"link state is neither connected nor disconnected: '{link[:60]}'")

@@ -67,6 +67,8 @@ UPDATE_BODY = Struct("!Q40s2048s")
 PUBLISH_HEAD = Struct("!II")
 MODULE_HEAD = Struct("!8sIB")
 HEADER_BYTES = HEADER.size
+EPOCH_MAX = 2**63 - 1
+"""Largest epoch that is believed: one more for each election can never run over the 64 bits of the wire."""
 PREFIX_BYTES = 14  # signature, length, version, port, kind: enough to know how long a message may be
 
 GOSSIP_LENGTH_MAX = HEADER_BYTES + 65535 * ENTRY.size + (1 << 20)
@@ -231,9 +233,9 @@ class Packet:
 
 
 def encode(packet: Packet) -> bytes:
-    """Return the message's bytes.  HAS_EXTENSIONS is set in the flags exactly when extensions are sent."""
+    """Return the message's bytes.  HAS_EXTENSIONS is set in the flags at least when extensions are sent."""
     body = packet.body
-    count, extensions, mflags = 0, 0, packet.mflags & ~HAS_EXTENSIONS
+    count, extensions, mflags = 0, 0, packet.mflags
     if type(body) is Gossip:
         count = len(body.entries)
         payload = b"".join(map(_encode_entry, body.entries))
@@ -339,6 +341,8 @@ def decode(data: bytes) -> Packet:
         raise PacketError(f"Received a packet of unknown bus version {version}")
     if kind > PUBLISH_SHARD:
         raise PacketError(f"Received unknown packet type: {kind}")
+    if current_epoch > EPOCH_MAX or config_epoch > EPOCH_MAX:
+        raise PacketError(f"Received a {KIND_NAMES[kind]} packet with an impossible epoch")
     body = BODIES[kind](data, kind, count, extensions if mflags & HAS_EXTENSIONS else 0)
     return Packet(
         kind,
@@ -452,6 +456,8 @@ def _decode_publish(data: bytes, kind: int, _count: int, _extensions: int) -> Bo
 def _decode_update(data: bytes, kind: int, _count: int, _extensions: int) -> Body:
     _expect_length(data, kind, HEADER_BYTES + UPDATE_BODY.size)
     config_epoch, node_id, slots = UPDATE_BODY.unpack_from(data, HEADER_BYTES)
+    if config_epoch > EPOCH_MAX:
+        raise PacketError("Received an update packet with an impossible epoch")
     return Update(config_epoch, _text(node_id), slots)
 
 

@@ -45,7 +45,7 @@ from gossip.packet import (
 )
 
 A, B = "a1" * 20, "b2" * 20
-u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
+u16, u32, u64, epochs = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64, 63))
 ids = st.text("0123456789abcdef", min_size=40, max_size=40)
 ips = st.sampled_from(["", "127.0.0.1", "::1", "fe80:1111:2222:3333:4444:5555:6666:7777"])
 names = st.text(string.ascii_lowercase + ".-", max_size=30)
@@ -67,7 +67,7 @@ def body_for(kind: int) -> st.SearchStrategy[Body]:
     if kind in (PUBLISH, PUBLISH_SHARD):
         return st.builds(Publish, st.binary(max_size=9), st.binary(max_size=40))
     if kind == UPDATE:
-        return st.builds(Update, u64, ids, bitmaps)
+        return st.builds(Update, epochs, ids, bitmaps)
     if kind == MODULE:
         return st.builds(Module, st.binary(min_size=8, max_size=8), st.integers(0, 255), st.binary(max_size=40))
     return st.none()
@@ -75,8 +75,8 @@ def body_for(kind: int) -> st.SearchStrategy[Body]:
 
 def packet_of(kind: int) -> st.SearchStrategy[Packet]:
     return st.builds(
-        Packet, st.just(kind), ids, u16, u16, u16, u64, u64, u64, bitmaps, st.just("") | ids, ips, u16, st.booleans(),
-        st.integers(0, 3), body_for(kind),
+        Packet, st.just(kind), ids, u16, u16, u16, epochs, epochs, u64, bitmaps, st.just("") | ids, ips, u16,
+        st.booleans(), st.integers(0, 3), body_for(kind),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossip.packet import MYSELF, PRIMARY, REPLICA, bitmap_from
@@ -27,6 +27,7 @@ steps = st.lists(
 )
 
 
+@settings(max_examples=25)  # each check walks all slots
 @given(steps)
 def test_every_view_agrees_after_every_step(script: list[tuple[str, int, set[int]]]) -> None:
     state = cluster(5)

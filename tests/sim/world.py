@@ -24,6 +24,7 @@ from gossip.events import (
     Effect,
     EmptyData,
     Event,
+    Failover,
     LinkDown,
     LinkUp,
     Log,
@@ -78,6 +79,7 @@ class Host:
         self.paused_until_ms = 0
         self.heard_primary_ms = 0
         self.crash_rate = 0.0
+        self.by_vote = True
         self.keys: dict[int, int] = {}
 
     def __repr__(self) -> str:
@@ -121,6 +123,7 @@ class Host:
         """Give the machine an event and perform the effects in order; a crash may come after any of them."""
         if self.machine is None:
             return
+        self.by_vote = not (type(event) is Failover and event.mode == "TAKEOVER")
         for effect in self.machine.handle(event, self.world.now_ms):
             self.perform(effect)
             if self.crash_rate and self.world.rng.random() < self.crash_rate:
@@ -355,6 +358,8 @@ class World:
         assert known == target, f"{voter} votes twice in epoch {epoch}: {self.ids[known]}, {self.ids[target]}"
 
     def saw_winner(self, host: Host) -> None:
+        if not host.by_vote:
+            return  # an operator's takeover asks nobody; the collision rule has to sort out its epoch
         epoch = host.up.state.myself.config_epoch
         known = self.winners.setdefault(epoch, host.name)
         assert known == host.name, f"epoch {epoch} was won by {known} and {host}"
