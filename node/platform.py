@@ -331,6 +331,9 @@ class Platform:
             raise
         return file
 
+    def join_path(self, directory: str, name: str) -> str:
+        return os.path.join(directory, name)
+
     def absolute_path(self, path: str) -> str:
         return os.path.abspath(path)
 
