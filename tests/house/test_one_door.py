@@ -43,6 +43,7 @@ SHELLS = {
     "node/app.py": "the nursery of a node: runs the parts",
     "node/net/reactor.py": "the one task that serves all clients in batches",
     "node/net/client.py": "an async RESP client, for what is told in sequence",
+    "node/net/dialogue.py": "the lines of a handshake, before the reactor takes the socket over",
     "node/program.py": "catches what a loop that could not start leaves behind",
     "node/replication/follower.py": "the life of a replica's link: dial, handshake, sync, back-off",
     "node/replication/transfer.py": "a snapshot on its way to replicas, in slices",
