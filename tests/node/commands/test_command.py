@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from node import app
-from node.app import FAMILY_MODULES
+from node.app import FAMILY_MODULES, every_spec
 from node.commands.command import key_range
-from node.app import every_spec
 from node.config import Config
 from node.log import Log
 from node.net.resp import OK
@@ -25,6 +24,14 @@ CHANGED_IN_7_2 = {
     "command|getkeysandflags": {ARITY},
     "client|setname": {TIPS},  # proxies may send it to all nodes, 7.2 says
     "config|rewrite": {TIPS},  # likewise
+    "config|resetstat": {TIPS},  # likewise
+    "cluster|shards": {FLAGS},  # answered while loading since 7.2
+    "cluster|slots": {FLAGS},
+    "debug": {FLAGS},  # its "protected" is shown since 7.2
+    "msetnx": {TIPS},
+    "randomkey": {TIPS},
+    "scan": {TIPS},
+    "wait": {FLAGS, ACL},  # blocking, and open to scripts, since 7.2
 }
 """Where 7.2 differs from the 7.0 beside which the tests run."""
 
