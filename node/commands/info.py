@@ -6,7 +6,6 @@ another part knows best it tells itself: `saver.info()`, `replication.info()` an
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any
 
 from node.commands.family import command
 from node.listening import described
