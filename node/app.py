@@ -12,6 +12,8 @@ from typing import Any
 
 import trio
 
+from gossip.commands import CLUSTER
+from gossip.service import ClusterService
 from node import dispatch, listening
 from node.commands import (
     client,
@@ -38,7 +40,7 @@ from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.server import Server
 from node.shutdown import Shutdown
-from node.table import CommandTable
+from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
     client, command, config_commands, connection, databases, debug, expire, info, keys, persistence,
@@ -50,14 +52,16 @@ ACCEPT_AGAIN_S = 0.1
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
-    """A node that nobody can reach yet."""
-    server = Server(platform, config, CommandTable(FAMILIES.specs.values()), log)
+    """A node that nobody can reach yet. Raises CannotStart where it cannot take part in its cluster."""
+    server = Server(platform, config, CommandTable(every_spec()), log)
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
     server.shutdown = Shutdown(server)
     server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
+    if config["cluster-enabled"]:
+        server.cluster = ClusterService(server)
     dispatch.install(server)
     follow_settings(server)
     if config["replicaof"] is not None:
@@ -65,6 +69,11 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     config.on_change("loglevel", log.set_level)
     server.startup_bytes = platform.resident_bytes()
     return server
+
+
+def every_spec() -> list[Spec]:
+    """The commands of a node. CLUSTER is among them in every mode: without a cluster it says so."""
+    return [*FAMILIES.specs.values(), *CLUSTER.specs.values()]
 
 
 def follow_settings(server: Server) -> None:
@@ -153,6 +162,8 @@ async def running(server: Server) -> AsyncIterator[None]:
     """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen."""
     about_to_load(server)
     listeners = listening.open_all(server)
+    cluster = server.cluster
+    bus = [] if cluster is None else listening.open_tcp(server, cluster.bus_port)
     try:
         async with trio.open_nursery() as nursery:
             server.spawn = lambda task, *args: nursery.start_soon(watched, server, task, *args)
@@ -161,9 +172,14 @@ async def running(server: Server) -> AsyncIterator[None]:
                 entrance.add(listeners)
                 server.spawn(keep_time, server)
                 server.spawn(server.reactor.run)
+                if cluster is not None:
+                    for listener in bus:
+                        server.spawn(cluster.accept, listener)
+                    cluster.begin()
                 yield
             finally:
                 entrance.close()
+                listening.close_all(bus)
             nursery.cancel_scope.cancel()
     finally:
         server.reactor.close()
@@ -186,6 +202,8 @@ async def load(server: Server) -> None:
         server.replication.data_set_loaded(loader.replication, loader.keys_expired)
     server.saver.start()
     server.replication.begin()
+    if server.cluster is not None:
+        server.cluster.data_loaded()
 
 
 def run(server: Server, serve: Callable[[Server], Awaitable[None]]) -> None:

@@ -246,9 +246,11 @@ class Platform:
         raise failure
 
     async def wait_readable(self, sock: Socket) -> None:
+        """Return once a read of `sock` would not block; trio.ClosedResourceError if it is closed meanwhile."""
         await trio.lowlevel.wait_readable(sock.fileno())
 
     async def wait_writable(self, sock: Socket) -> None:
+        """Return once a write to `sock` would not block; trio.ClosedResourceError if it is closed meanwhile."""
         await trio.lowlevel.wait_writable(sock.fileno())
 
     def addresses_of(self, sock: Socket) -> tuple[str, str]:
@@ -328,6 +330,9 @@ class Platform:
             file.close()
             raise
         return file
+
+    def join_path(self, directory: str, name: str) -> str:
+        return os.path.join(directory, name)
 
     def absolute_path(self, path: str) -> str:
         return os.path.abspath(path)

@@ -7,6 +7,7 @@ a supervisor) is set here and nowhere else.
 
 from collections.abc import Callable, Sequence
 
+from gossip.service import CannotStart
 from node import app, crash, listening
 from node.config import CommandLine, Config, ConfigError, ConfigFileError, parse_command_line
 from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
@@ -129,7 +130,11 @@ class Program:
             platform.detach_from_terminal()
         platform.close_inherited_descriptors()
         self.log_beginning()
-        server = app.build(platform, self.config, log)
+        try:
+            server = app.build(platform, self.config, log)
+        except CannotStart as error:
+            log.warning(str(error))
+            return 1
         server.config_file = self.config_file
         server.executable = platform.program
         server.supervised = self.supervisor.name or "no"

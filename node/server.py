@@ -18,7 +18,7 @@ from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
 from node.net.session import Session
-from node.platform import Platform
+from node.platform import Listener, Platform
 from node.replication.replication import Replication
 from node.stats import Counts, Rates, Stats
 from node.table import Command, CommandTable
@@ -40,6 +40,19 @@ class Cluster(Protocol):
 
     @property
     def my_id(self) -> str: ...
+
+    @property
+    def bus_port(self) -> int:
+        """Where the bus listens."""
+
+    async def accept(self, listener: Listener) -> None:
+        """Take the links that other nodes dial, for ever."""
+
+    def begin(self) -> None:
+        """The node listens: take part."""
+
+    def data_loaded(self) -> None:
+        """The node's data is there: look whose slots it is in."""
 
     @property
     def connection_count(self) -> int:

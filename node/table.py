@@ -216,7 +216,8 @@ class Command:
     """A command of one node, with its counts (INFO commandstats): times in nanoseconds."""
 
     __slots__ = (
-        "arity", "calls", "failed", "flags", "full_name", "name", "rejected", "run", "spec", "subcommands", "time_ns",
+        "arity", "calls", "failed", "flags", "full_name", "name", "only_key", "rejected", "run", "spec", "subcommands",
+        "time_ns",
     )  # fmt: skip
 
     def __init__(self, spec: Spec) -> None:
@@ -226,6 +227,8 @@ class Command:
         self.run = spec.run
         self.arity = spec.arity
         self.flags = spec.flags
+        self.only_key = _only_key(spec)
+        """The index of its key, for a command that has one key at a fixed place; else 0."""
         self.subcommands: dict[bytes, Command] = {}  # by lower-case name
         self.reset_counts()
 
@@ -249,6 +252,14 @@ class Command:
                 return None
             found += positions
         return found
+
+
+def _only_key(spec: Spec) -> int:
+    if len(spec.keys) != 1 or spec.find_keys is not None:
+        return 0
+    (key,) = spec.keys
+    fixed = key.begin == "index" and key.find == "range" and key.numbers[0] == 0 and "NOT_KEY" not in key.flags
+    return key.start if fixed else 0
 
 
 class CommandTable:

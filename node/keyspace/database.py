@@ -83,7 +83,7 @@ class Database:
         slot = self.slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
         if slot is not None:
             value = slot.values.get(key)
-            if value is not None and (key not in slot.deadlines or self._alive(slot, key)):
+            if value is not None and (not self.deadline_count or key not in slot.deadlines or self._alive(slot, key)):
                 self.hits += 1
                 self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
                 return value
@@ -116,7 +116,7 @@ class Database:
         if slot is None:
             return None
         value = slot.values.get(key)
-        if value is not None and slot.deadlines and key in slot.deadlines and not self._alive(slot, key):
+        if value is not None and self.deadline_count and key in slot.deadlines and not self._alive(slot, key):
             return None
         return value
 
@@ -161,7 +161,7 @@ class Database:
         slot = self.slots[number]
         if slot is None:
             slot = self._new_slot(number)
-        elif slot.deadlines and key in slot.deadlines:
+        elif self.deadline_count and key in slot.deadlines:
             slot = self._clear_deadline(number, slot, key)
         if self.preservers:
             self._preserve(number, slot, key)
@@ -237,6 +237,11 @@ class Database:
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Let a key that is there expire at `deadline_ms`."""
+        self._give_deadline(key, deadline_ms)
+        if not self.keyspace.removes_expired and not self.keyspace.obeying:
+            self.keyspace.own_deadlines.add((self.index, key))
+
+    def _give_deadline(self, key: bytes, deadline_ms: int) -> None:
         number = slot_of(key)
         slot = self.slots[number]
         assert slot is not None and key in slot.values
@@ -246,8 +251,6 @@ class Database:
             self.deadline_count += 1
             self.expiring[number] = 1
         slot.deadlines[key] = deadline_ms
-        if not self.keyspace.removes_expired and not self.keyspace.obeying:
-            self.keyspace.own_deadlines.add((self.index, key))
         if deadline_ms < self.keyspace.next_deadline_ms:
             self.keyspace.deadline_came_near(deadline_ms)
 
@@ -315,7 +318,7 @@ class Database:
                 if count >= ORDERED_KEYS_MIN or slot.order is not None:
                     self._add_to_order(slot, key)
             if deadline is not None:
-                self.set_deadline(key, deadline)
+                self._give_deadline(key, deadline)
         self._grow(added)
         if self.keyspace.awaited:
             for key, _, _ in entries:

@@ -82,6 +82,8 @@ class Keyspace:
     def swap(self, first: int, second: int) -> None:
         """SWAPDB: clients of one database see the other's keys."""
         self.databases[first].swap_contents(self.databases[second])
+        if self.now_ms < self.next_deadline_ms:
+            self.deadline_came_near(self.now_ms)  # a round that is under way has seen half of each
         self.waiters.databases_swapped(self, first, second)
 
     @property

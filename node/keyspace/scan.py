@@ -47,7 +47,7 @@ def scan(db: Database, cursor: int, count: int) -> tuple[int, list[bytes]]:
         if place:
             return place << SLOT_BITS | number, keys
         number += 1
-    return (number if number < SLOTS else 0), keys
+    return max(0, db.occupied.find(1, number)), keys
 
 
 def slot_sizes(db: Database) -> SlotWeights:

@@ -15,15 +15,14 @@ rules that make this exact:
 
 1. Keys at positions below `below` are still to come, except those in the slot's `done`; all above have been read, or
    are younger than the snapshot.
-2. New keys are added at the end, so above.
+2. New keys are added at the end, so above. (An order once made stays as long as its slot.)
 3. A removal moves the last key into the hole. If that one comes from above, it must not be met again: it is done.
    (`preserve` does not know whether a removal follows, but the last key, standing above, is done in any case.)
-4. When a removal might do away with the order, those above join `done`, and the slot waits for its turn as a small one.
 """
 
 from collections.abc import Collection
 
-from node.keyspace.database import ORDERED_KEYS_MIN, Database, Slot, Value
+from node.keyspace.database import Database, Slot, Value
 from node.keyspace.keyspace import Keyspace
 from node.slots import SLOTS
 
@@ -109,20 +108,14 @@ class DatabaseSnapshot:
         return True
 
     def _stands_below(self, slot: Slot, key: bytes) -> bool:
-        """The slot is being read: keep the rules 3 and 4; False if `key` has been read, or is younger than we."""
+        """The slot is being read: keep rule 3, and tell whether `key` is still to come."""
         order = slot.order
         assert order is not None
         keys = order.keys
         self._below = min(self._below, len(keys))
-        place = order.places.get(key, self._below)
-        above = len(keys) > self._below
-        if len(keys) <= ORDERED_KEYS_MIN // 2:
-            self._done.setdefault(self._at, set()).update(keys[self._below :])
-            self._below = -1
-            return True
-        if place >= self._below:
+        if order.places.get(key, self._below) >= self._below:
             return False
-        if above:
+        if len(keys) > self._below:
             self._done.setdefault(self._at, set()).add(keys[-1])
         return True
 

@@ -19,6 +19,7 @@ parser that resumes at any byte and words each error as Redis does.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from node.datatypes.numbers import format_double, parse_int
@@ -70,13 +71,11 @@ class Push(list[Any]):
     __slots__ = ()
 
 
+@dataclass(frozen=True, slots=True)
 class Truth:
     """A RESP3 boolean: an integer in RESP2."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: bool) -> None:
-        self.value = value
+    value: bool
 
 
 class NullArray:

@@ -196,25 +196,23 @@ def about_to_load(host: PersistenceHost) -> None:
 
 
 async def load_at_start(host: PersistenceHost) -> StreamLoader | None:
-    """Load the node's RDB file; None if there is none. Raises LoadError.
+    """Load the node's RDB file; None if there is none.
 
-    Clients may be connected: they get -LOADING until this is over, and INFO tells the progress.
+    Clients may be connected: they get -LOADING until this is over, and INFO tells the progress. Raises LoadError, and
+    then -LOADING stays: what has been loaded so far is nobody's to read or to save.
     """
-    try:
-        opened = _open(host)
-        if opened is None:
-            return None
+    opened = _open(host)
+    if opened is not None:
         file, load = opened
         host.loading = load.progress
         host.conditions_changed()
         with file:
             await load.run(file)
-    finally:
-        host.loading = None
-        host.conditions_changed()
-    load.report()
-    host.platform.settle_memory()
-    return load.loader
+        load.report()
+        host.platform.settle_memory()
+    host.loading = None
+    host.conditions_changed()
+    return None if opened is None else load.loader
 
 
 def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:

@@ -187,14 +187,14 @@ class Saver:
 
     def _finished(self, run: BackgroundSave) -> None:
         self.background = None
-        self.last_background_s = round((self.host.timers.monotonic_ms() - run.started_ms) / 1000)
+        self.last_background_s = int(self.host.timers.monotonic_ms() - run.started_ms) // 1000
         self.host.log.notice("DB saved on disk")
         self.host.log.notice("Background saving terminated with success")
         self._succeeded(run.dirty)
 
     def _failed(self, run: BackgroundSave, error: OSError) -> None:
         self.background = None
-        self.last_background_s = round((self.host.timers.monotonic_ms() - run.started_ms) / 1000)
+        self.last_background_s = int(self.host.timers.monotonic_ms() - run.started_ms) // 1000
         self._log_failure(error)
         self.host.log.warning("Background saving error")
         self._set_ok(False)

@@ -43,10 +43,13 @@ SHELLS = {
     "node/app.py": "the nursery of a node: runs the parts",
     "node/net/reactor.py": "the one task that serves all clients in batches",
     "node/net/client.py": "an async RESP client, for what is told in sequence",
-    "node/replication/link.py": "the life of a replica's link: dial, handshake, sync, back-off",
-    "gossip/links.py": "dials, times and redials the bus links",
-    "gossip/migrate.py": "a slot's handover, told in sequence",
+    "node/net/dialogue.py": "the lines of a handshake, before the reactor takes the socket over",
+    "node/program.py": "catches what a loop that could not start leaves behind",
+    "node/replication/follower.py": "the life of a replica's link: dial, handshake, sync, back-off",
+    "node/replication/transfer.py": "a snapshot on its way to replicas, in slices",
+    "gossip/bus.py": "dials the bus links and takes those that others dial",
     "hexad/up.py": "the nursery of a local topology",
+    "hexad/local.py": "starts, asks and stops the nodes of a local topology, each wait with a bound",
     "hexad/processes.py": "waits for processes",
 }
 

@@ -56,6 +56,7 @@ class LocalNode:
     def __init__(self, seed: int = 1, now_ms: int = START_MS, **options: Any) -> None:
         self.platform = StillPlatform(seed, now_ms)
         config = Config()
+        config.set([("save", "")])  # no files: FLUSHALL writes one where there are save points
         for name, value in options.items():
             config.put(name.replace("_", "-"), value)
         self.server = build(self.platform, config, Log(self.platform, lambda _text: None))

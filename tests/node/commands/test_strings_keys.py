@@ -278,7 +278,9 @@ def test_cluster_mode() -> None:
     with RedisServer(cluster_enabled="yes") as server, server.wire() as theirs:
         theirs("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: b"cluster_state:ok" in theirs("CLUSTER", "INFO"), 10, "the cluster is up")
-        client = LocalNode(cluster_enabled=True).client()
+        node = LocalNode()
+        node.server.config.put("cluster-enabled", True)  # after the start: nobody joins, nothing is redirected
+        client = node.client()
         for line in CLUSTER_LINES:
             expected, got = theirs.raw(*line), client.raw(*line)
             assert got == expected or line == ("SCAN", 0), line
@@ -318,3 +320,54 @@ def test_a_running_server_expires_by_itself() -> None:
         wait_until(lambda: wire("DBSIZE") == 1, 5, "all but one are gone")
         assert wire("FLUSHALL", "ASYNC") == "OK"
         assert wire("DBSIZE") == 0
+
+
+WRONG_TYPE_LINES: list[tuple[Any, ...]] = [
+    ("GET", "list"),
+    ("SET", "list", "v", "GET"),
+    ("SET", "list", "v", "NX"),
+    ("SET", "list", "v", "NX", "GET"),
+    ("SETNX", "list", "v"),
+    ("GETSET", "list", "v"),
+    ("GETDEL", "list"),
+    ("GETEX", "list"),
+    ("GETEX", "list", "EX", "x"),
+    ("MGET", "list", "s"),
+    ("MSETNX", "new", "v", "list", "v"),
+    ("INCR", "list"),
+    ("DECRBY", "list", 1),
+    ("INCRBY", "list", "x"),
+    ("INCRBYFLOAT", "list", 1),
+    ("INCRBYFLOAT", "list", "x"),
+    ("APPEND", "list", "v"),
+    ("STRLEN", "list"),
+    ("SETRANGE", "list", 0, ""),
+    ("SETRANGE", "list", 2**31, "x"),
+    ("SETRANGE", "list", -1, "x"),
+    ("GETRANGE", "list", 0, 1),
+    ("GETRANGE", "list", "x", 1),
+    ("LCS", "list", "s"),
+    ("LCS", "s", "list", "nosuch"),
+    ("EXPIRE", "list", 1000),
+    ("PERSIST", "list"),
+    ("RENAME", "list", "list2"),
+    ("RENAME", "list2", "list"),
+    ("SET", "list", "v"),
+    ("TYPE", "list"),
+]
+
+
+class Container:
+    """Something that is no string."""
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_strings_commands_refuse_other_types(theirs: Wire, ours: LocalClient) -> None:
+    theirs("RPUSH", "list", "a")
+    theirs("SET", "s", "v")
+    ours.session.db.set(b"list", Container())
+    ours.raw("SET", "s", "v")
+    for line in WRONG_TYPE_LINES:
+        assert ours.raw(*line) == theirs.raw(*line), line

@@ -197,3 +197,31 @@ def test_set_active_expire_0() -> None:
     node.server.background.expiry.enabled = True
     node.pass_ms(2000)
     assert node.keyspace.size == 0
+
+
+def test_a_swap_during_a_round_hides_no_deadline() -> None:
+    clock = Clock(300_000)
+    keyspace = Keyspace(2, Journal())
+    expiry = Expiry(keyspace, clock)
+    for db in keyspace.databases:
+        for number in range(30):
+            db.set(b"%d" % number, b"v")
+            db.set_deadline(b"%d" % number, 1000 + 10 * db.index)
+    expiry.hz = 500
+    wake_ms = expiry.round(0)
+    assert wake_ms == 1000
+    swaps = 0
+    while keyspace.size:
+        keyspace.now_ms = wake_ms
+        wake_ms = expiry.round(wake_ms)
+        if swaps < 3:
+            keyspace.swap(0, 1)
+            swaps += 1
+        assert wake_ms < 3000
+
+
+def test_what_is_loaded_is_not_a_replicas_own() -> None:
+    keyspace = Keyspace(1, Journal())
+    keyspace.removes_expired = False
+    keyspace.databases[0].load([(b"k", b"v", 5000)])
+    assert not keyspace.own_deadlines and keyspace.databases[0].deadline(b"k") == 5000

@@ -88,7 +88,6 @@ class Changes(RuleBasedStateMachine):
     def fill(self, data: st.DataObject) -> None:
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(database, "ORDERED_KEYS_MIN", 8)
-        self.patch.setattr("node.keyspace.snapshot.ORDERED_KEYS_MIN", 8)
         self.keyspace = new_keyspace()
         self.readings: list[Reading] = []
         for key in data.draw(st.lists(st.sampled_from(KEYS), unique=True)):
@@ -183,7 +182,6 @@ TestChanges.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 @pytest.mark.parametrize("seed", range(4))
 def test_one_slot_that_grows_and_shrinks_while_it_is_read(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "ORDERED_KEYS_MIN", 8)
-    monkeypatch.setattr("node.keyspace.snapshot.ORDERED_KEYS_MIN", 8)
     if seed % 2:  # as if every value were so long that it has to be read alone
         monkeypatch.setattr("node.keyspace.snapshot.UNCUT_COST", 0)
     luck = random.Random(seed)

@@ -9,7 +9,6 @@ import pytest
 
 from node.datatypes.digest import add_database
 from node.persistence.loader import LoadError, Loading, StreamLoader, load_at_start, load_now
-from node.persistence.reload import reload
 from node.persistence.source import RdbSource
 from node.rdb.codec import RdbError
 from node.rdb.writer import RdbWriter
@@ -55,7 +54,7 @@ def load(node: Node, data: bytes, piece_bytes: int = 1 << 20, drop_expired_ms: i
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 4096, 1 << 20])
-def test_what_was_written_comes_back(node: Node, tmp_path: Path, piece_bytes: int) -> None:
+async def test_what_was_written_comes_back(node: Node, tmp_path: Path, piece_bytes: int) -> None:
     fill(node)
     again = Node(tmp_path)
     loader = load(again, rdb_of(node) + b"rest", piece_bytes)
@@ -65,7 +64,7 @@ def test_what_was_written_comes_back(node: Node, tmp_path: Path, piece_bytes: in
     again.close()
 
 
-def test_a_file_cut_at_any_byte_is_refused(node: Node, tmp_path: Path) -> None:
+async def test_a_file_cut_at_any_byte_is_refused(node: Node, tmp_path: Path) -> None:
     for number in range(3):
         node(b"SET", b"k%d" % number, b"v" * 30 * number)
     node.server.keyspace.databases[0].set_deadline(b"k1", FAR_MS)
@@ -77,7 +76,7 @@ def test_a_file_cut_at_any_byte_is_refused(node: Node, tmp_path: Path) -> None:
         again.close()
 
 
-def test_a_damaged_byte_is_noticed(node: Node, tmp_path: Path) -> None:
+async def test_a_damaged_byte_is_noticed(node: Node, tmp_path: Path) -> None:
     fill(node)
     data = rdb_of(node)
     for at in range(0, len(data), 997):
@@ -87,7 +86,7 @@ def test_a_damaged_byte_is_noticed(node: Node, tmp_path: Path) -> None:
         again.close()
 
 
-def test_expired_keys_are_left_out_on_a_primary_and_kept_on_a_replica(node: Node, tmp_path: Path) -> None:
+async def test_expired_keys_are_left_out_on_a_primary_and_kept_on_a_replica(node: Node, tmp_path: Path) -> None:
     writer = RdbWriter()
     writer.header()
     writer.select_db(0, 3, 2)
@@ -102,7 +101,7 @@ def test_expired_keys_are_left_out_on_a_primary_and_kept_on_a_replica(node: Node
     replica.close()
 
 
-def test_what_a_file_may_not_hold(node: Node) -> None:
+async def test_what_a_file_may_not_hold(node: Node) -> None:
     writer = RdbWriter()
     writer.header()
     writer.select_db(16, 1, 0)
@@ -116,7 +115,7 @@ def test_what_a_file_may_not_hold(node: Node) -> None:
         load(node, writer.take() + b"\xff" + bytes(8))
 
 
-def test_where_the_writer_stood_in_replication(node: Node, tmp_path: Path) -> None:
+async def test_where_the_writer_stood_in_replication(node: Node, tmp_path: Path) -> None:
     source = RdbSource(node.server, replication=(3, "a" * 40, 777), functions=[b"#!lua name=f\n"])
     loader = load(Node(tmp_path), source.next_chunk(1 << 40) or b"")
     assert loader.replication == (3, b"a" * 40, 777)
@@ -166,7 +165,7 @@ async def test_a_file_of_redis(redis_server: Callable[..., RedisServer]) -> None
     node.close()
 
 
-def test_aux_fields_that_make_no_sense(node: Node) -> None:
+async def test_aux_fields_that_make_no_sense(node: Node) -> None:
     writer = RdbWriter()
     writer.header([(b"ctime", b"soon"), (b"used-mem", b"9" * 5000), (b"repl-stream-db", b"x"), (b"repl-id", b"y")])
     writer.footer()
@@ -202,7 +201,7 @@ async def test_a_broken_file_says_where_and_what_to_do(node: Node, tmp_path: Pat
     with pytest.raises(LoadError, match=r"Fatal error loading the DB .*/dump.rdb: .*redis-check-rdb") as caught:
         await load_at_start(node.server)
     assert reason in str(caught.value)
-    assert node.server.loading is None
+    assert node(b"GET", b"a").startswith(b"-LOADING"), "a part of the data set is nobody's to read"
 
 
 async def test_a_file_that_cannot_be_read(node: Node, tmp_path: Path) -> None:
@@ -211,17 +210,15 @@ async def test_a_file_that_cannot_be_read(node: Node, tmp_path: Path) -> None:
         await load_at_start(node.server)
 
 
-async def test_reload(node: Node) -> None:
+async def test_load_now_over_what_is_there(node: Node) -> None:
     fill(node)
     before = content(node.server)
-    assert reload(node.server, node.saver)
-    assert content(node.server) == before
-    assert node.saver.changes == 0
+    assert node.saver.save()
     node(b"SET", b"new", b"1")
     node(b"SET", b"key:1", b"changed")
-    assert not reload(node.server, node.saver, save=False, flush=False)
-    assert "duplicated key" in node.log
-    assert reload(node.server, node.saver, save=False, flush=False, merge=True)
+    with pytest.raises(LoadError, match="duplicated key in DB 0"):
+        load_now(node.server)
+    assert load_now(node.server, merge=True) is not None
     before[0][b"new"] = (b"1", None)
     assert content(node.server) == before
 

@@ -1,0 +1,264 @@
+"""The shell around the cluster machine: links are peers of the reactor, dialling is a Trio task, effects are performed.
+
+It decides nothing. Each effect has one method; a failure of a link is an event for the machine and nothing else.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from gossip import nodesconf
+from gossip.events import (
+    BecomePrimary,
+    CloseLink,
+    ClusterStateChanged,
+    DeliverMessage,
+    Dial,
+    DialFailed,
+    DropSlotKeys,
+    Effect,
+    EmptyData,
+    Event,
+    LinkDown,
+    LinkUp,
+    Log,
+    PacketReceived,
+    PauseWrites,
+    ReplicateFrom,
+    Reply,
+    SaveConfig,
+    Send,
+    UnpauseWrites,
+    WakeAt,
+    Wakeup,
+)
+from gossip.machine import ClusterMachine
+from gossip.packet import Packet, PacketReader, encode
+from node.net.peer import CLOSE_NOW, Peer
+from node.platform import Listener, Socket
+from node.server import Server
+
+
+class BusLink(Peer):
+    """One connection to another node's bus, dialled (number above 0) or accepted (below 0)."""
+
+    __slots__ = ("bus", "created_ms", "local_ip", "number", "peer_ip", "reader")
+
+    def __init__(self, bus: "Bus", number: int, peer_ip: str, local_ip: str) -> None:
+        super().__init__()
+        self.bus = bus
+        self.number = number
+        self.peer_ip = peer_ip
+        self.local_ip = local_ip
+        self.created_ms = bus.server.platform.now_ms()
+        self.reader = PacketReader()
+
+    def receive(self, data: bytes) -> None:
+        for packet in self.reader.feed(data):
+            if isinstance(packet, Packet) and packet.kind == self.bus.deaf_to:
+                continue
+            self.bus.handle(PacketReceived(self.number, packet, self.peer_ip, self.local_ip))
+
+    def lost(self, reason: str) -> None:
+        self.bus.link_lost(self)
+
+
+class Bus:
+    """Drives one `ClusterMachine`. `events` come from links, timers and clients by `handle`."""
+
+    def __init__(self, server: Server, machine: ClusterMachine, config_path: str) -> None:
+        self.server = server
+        self.machine = machine
+        self.links: dict[int, BusLink] = {}
+        self.links_over_limit = 0  # how many were closed for what they could not take
+        self.deaf_to = -1  # a type of packet that is dropped as if it had not come: DEBUG DROP-CLUSTER-PACKET-FILTER
+        self._config_path = config_path
+        self._accepted = 0
+        self._dials: dict[int, trio.CancelScope] = {}
+        self._timer: Any = None
+        self._queue: deque[Event] = deque()
+        self._performing = False
+        self._offset_ms = 0.0  # from the monotonic clock to Unix time
+
+    def begin(self) -> None:
+        """Start the clock, Unix time that never jumps: the wall clock once, the monotonic one from then on."""
+        self._offset_ms = self.server.platform.now_ms() - self.server.timers.monotonic_ms()
+        self.handle(Wakeup())
+
+    def now_ms(self) -> int:
+        return int(self.server.timers.monotonic_ms() + self._offset_ms)
+
+    # --- events in, effects out -----------------------------------------------------------------------------------
+
+    def handle(self, event: Event) -> str:
+        """Take one event; the reply of a client's order. Raises ClusterError if that is refused."""
+        if self._performing:  # an effect caused it: after the others
+            self._queue.append(event)
+            return "OK"
+        reply = self._perform(self.machine.handle(event, self.now_ms()))
+        while self._queue:
+            self._perform(self.machine.handle(self._queue.popleft(), self.now_ms()))
+        return reply
+
+    def _perform(self, effects: list[Effect]) -> str:
+        reply = "OK"
+        self._performing = True
+        try:
+            for effect in effects:
+                if isinstance(effect, Reply):
+                    reply = effect.text
+                else:
+                    PERFORM[type(effect)](self, effect)
+        finally:
+            self._performing = False
+        return reply
+
+    def _save(self, effect: SaveConfig) -> None:
+        """Write nodes.conf before anything else of the list happens; a node that cannot must not go on voting."""
+        text = nodesconf.render(self.machine.state)
+        try:
+            self.server.platform.replace_file(self._config_path, text.encode(), durable=effect.fsync)
+        except OSError as error:
+            self.server.log.warning(f"Fatal: can't update cluster config file: {error}")
+            raise
+
+    def _send(self, effect: Send) -> None:
+        data = encode(effect.packet)
+        limit = self.server.config["cluster-link-sendbuf-limit"]
+        for number in effect.links:
+            link = self.links.get(number)
+            if link is None:
+                continue
+            link.out += data
+            link.touch()
+            if limit and len(link.out) > limit:
+                self.links_over_limit += 1
+                self.server.log.warning(
+                    f"Freeing outbound cluster link to node {link.peer_ip}, exceeding memory limit. "
+                    f"It has {len(link.out)} bytes in its send buffer."
+                )
+                link.close(CLOSE_NOW)
+
+    def _wake_at(self, effect: WakeAt) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.server.timers.at(effect.at_ms - self._offset_ms, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.handle(Wakeup())
+
+    def _log(self, effect: Log) -> None:
+        self.server.log.line(effect.level, effect.text)
+
+    # --- links ----------------------------------------------------------------------------------------------------
+
+    async def accept(self, listener: Listener) -> None:
+        """Take the links that other nodes dial."""
+        while True:
+            await listener.wait()
+            while (accepted := listener.accept()) is not None:
+                sock, addr, laddr = accepted
+                self._accepted -= 1
+                self._add(sock, self._accepted, addr, laddr)
+
+    def _add(self, sock: Socket, number: int, addr: str, laddr: str) -> None:
+        link = BusLink(self, number, _ip(addr), _ip(laddr))
+        self.links[number] = link
+        self.server.reactor.add(sock, link)
+
+    def _dial(self, effect: Dial) -> None:
+        scope = self._dials[effect.link] = trio.CancelScope()
+        self.server.spawn(self._connect, effect, scope)
+
+    async def _connect(self, effect: Dial, scope: trio.CancelScope) -> None:
+        """Open one link. The machine gives up by CloseLink; until then the kernel's own patience holds."""
+        platform = self.server.platform
+        failure: OSError | None = None
+        with scope:
+            try:
+                sock = await platform.connect_tcp(effect.ip, effect.cport, self.server.config["bind-source-addr"] or "")
+            except OSError as error:
+                failure = error
+        if scope.cancelled_caught:
+            return
+        self._dials.pop(effect.link, None)
+        if failure is not None:
+            self.handle(DialFailed(effect.link, failure.strerror or str(failure)))
+            return
+        try:
+            addr, laddr = platform.addresses_of(sock)
+        except OSError as error:  # it was reset as soon as it stood
+            sock.close()
+            self.handle(DialFailed(effect.link, str(error)))
+            return
+        self._add(sock, effect.link, addr, laddr)
+        self.handle(LinkUp(effect.link))
+
+    def _close_link(self, effect: CloseLink) -> None:
+        scope = self._dials.pop(effect.link, None)
+        if scope is not None:
+            scope.cancel()
+        link = self.links.pop(effect.link, None)
+        if link is not None:
+            link.close(CLOSE_NOW)
+
+    def link_lost(self, link: BusLink) -> None:
+        """The connection is gone; the machine hears of it unless it closed it itself."""
+        if self.links.pop(link.number, None) is not None:
+            self.handle(LinkDown(link.number))
+
+    # --- the node around ------------------------------------------------------------------------------------------
+
+    def _become_primary(self, _effect: BecomePrimary) -> None:
+        self.server.replication.become_primary()
+
+    def _replicate_from(self, effect: ReplicateFrom) -> None:
+        self.server.replication.become_replica(effect.ip, effect.port)
+
+    def _empty_data(self, _effect: EmptyData) -> None:
+        for db in self.server.keyspace.databases:
+            db.flush()
+
+    def _drop_slot_keys(self, effect: DropSlotKeys) -> None:
+        """Keys of slots that went to another primary: our replicas drop them with us."""
+        db = self.server.keyspace.databases[0]
+        for slot in effect.slots:
+            for key in db.drop_slot(slot):
+                self.server.journal.append(0, (b"DEL", key))
+
+    def _pause_writes(self, effect: PauseWrites) -> None:
+        self.server.clients.pause("failover", True, effect.until_ms - self.now_ms())
+
+    def _unpause_writes(self, _effect: UnpauseWrites) -> None:
+        self.server.clients.unpause("failover")
+
+    def _deliver(self, effect: DeliverMessage) -> None:
+        """A message for subscribers of this node."""
+
+    def _state_changed(self, _effect: ClusterStateChanged) -> None:
+        self.server.conditions_changed()
+
+
+def _ip(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+PERFORM: dict[type, Callable[[Bus, Any], None]] = {
+    SaveConfig: Bus._save,
+    Send: Bus._send,
+    Dial: Bus._dial,
+    CloseLink: Bus._close_link,
+    WakeAt: Bus._wake_at,
+    Log: Bus._log,
+    BecomePrimary: Bus._become_primary,
+    ReplicateFrom: Bus._replicate_from,
+    EmptyData: Bus._empty_data,
+    DropSlotKeys: Bus._drop_slot_keys,
+    PauseWrites: Bus._pause_writes,
+    UnpauseWrites: Bus._unpause_writes,
+    DeliverMessage: Bus._deliver,
+    ClusterStateChanged: Bus._state_changed,
+}

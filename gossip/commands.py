@@ -1,0 +1,306 @@
+"""CLUSTER and its subcommands, and ASKING: orders and questions of clients to the cluster machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gossip import report
+from gossip.events import (
+    AddSlots,
+    BumpEpoch,
+    DelSlots,
+    Event,
+    Failover,
+    FlushSlots,
+    Forget,
+    Meet,
+    Replicate,
+    Reset,
+    SaveNow,
+    SetConfigEpoch,
+    SetSlotImporting,
+    SetSlotMigrating,
+    SetSlotNode,
+    SetSlotStable,
+)
+from gossip.service import BUS_PORT_OFFSET, ClusterService
+from node.commands.help import describe
+from node.datatypes.numbers import parse_int
+from node.net.resp import OK, Argv, CommandError, Reply, Status, Verbatim
+from node.server import Client
+from node.slots import SLOTS, slot_of
+from node.table import Registry
+
+CLUSTER = Registry()
+command = CLUSTER.command
+
+ORDER = "no_async_loading admin stale"
+DIFFERS = "nondeterministic_output"
+SYNTAX_ERROR = CommandError("ERR syntax error")
+NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
+
+CLUSTER.container("cluster")
+
+
+def service(client: Client) -> ClusterService:
+    """The cluster of the client's node, or the error of a node without one."""
+    cluster = client.host.cluster
+    if cluster is None:
+        raise CommandError("ERR This instance has cluster support disabled")
+    assert isinstance(cluster, ClusterService)
+    return cluster
+
+
+def order(client: Client, event: Event) -> Reply:
+    """Hand a client's order to the machine."""
+    cluster = service(client)
+    text = cluster.bus.handle(event)
+    client.host.conditions_changed()
+    return OK if text == "OK" else Status(text.encode())
+
+
+def _text(word: bytes) -> str:
+    return word.decode("utf-8", "replace")
+
+
+def _slot(word: bytes) -> int:
+    slot = parse_int(word)
+    if slot is None or not 0 <= slot < SLOTS:
+        raise CommandError("ERR Invalid or out of range slot")
+    return slot
+
+
+@command("asking", 1, "fast", acl="connection")
+def asking(client: Client, _argv: Argv) -> Reply:
+    service(client)
+    client.asking = True
+    return OK
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+@command("cluster|help", 2, "loading stale")
+def help_(client: Client, _argv: Argv) -> Reply:
+    names = client.host.commands.top["cluster"].subcommands
+    return [Status(line.encode()) for line in describe("cluster", [name.decode() for name in names])]
+
+
+@command("cluster|info", 2, "stale", tips=DIFFERS)
+def info(client: Client, _argv: Argv) -> Reply:
+    cluster = service(client)
+    return Verbatim(report.info(cluster.machine.core, cluster.bus.links_over_limit).encode())
+
+
+@command("cluster|nodes", 2, "stale", tips=DIFFERS)
+def nodes(client: Client, _argv: Argv) -> Reply:
+    return Verbatim(report.nodes(service(client).machine.core).encode())
+
+
+@command("cluster|myid", 2, "stale")
+def myid(client: Client, _argv: Argv) -> Reply:
+    return service(client).my_id.encode()
+
+
+@command("cluster|myshardid", 2, "stale", tips=DIFFERS)
+def myshardid(client: Client, _argv: Argv) -> Reply:
+    return service(client).state.myself.shard_id.encode()
+
+
+@command("cluster|slots", 2, "loading stale", tips=DIFFERS)
+def slots(client: Client, _argv: Argv) -> Reply:
+    return report.slots(service(client).machine.core)
+
+
+@command("cluster|shards", 2, "loading stale", tips=DIFFERS)
+def shards(client: Client, _argv: Argv) -> Reply:
+    return report.shards(service(client).machine.core, loading=client.host.loading is not None)
+
+
+@command("cluster|links", 2, "stale", tips=DIFFERS)
+def links(client: Client, _argv: Argv) -> Reply:
+    cluster = service(client)
+
+    def buffers(number: int) -> tuple[int, int]:
+        link = cluster.bus.links.get(number)
+        return (0, 0) if link is None else (len(link.out), len(link.out))
+
+    return report.links(cluster.machine.core, buffers)
+
+
+@command("cluster|replicas", 3, "admin stale", tips=DIFFERS)
+@command("cluster|slaves", 3, "admin stale", tips=DIFFERS)
+def replicas(client: Client, argv: Argv) -> Reply:
+    return report.replicas(service(client).machine.core, _text(argv[2]))
+
+
+@command("cluster|count-failure-reports", 3, "admin stale", tips=DIFFERS)
+def count_failure_reports(client: Client, argv: Argv) -> Reply:
+    cluster = service(client)
+    return report.failure_reports(cluster.machine.core, _text(argv[2]), cluster.bus.now_ms())
+
+
+@command("cluster|keyslot", 3, "stale")
+def keyslot(client: Client, argv: Argv) -> Reply:
+    service(client)
+    return slot_of(argv[2])
+
+
+@command("cluster|countkeysinslot", 3, "stale")
+def countkeysinslot(client: Client, argv: Argv) -> Reply:
+    cluster = service(client)
+    slot = parse_int(argv[2])
+    if slot is None:
+        raise NOT_AN_INTEGER
+    if not 0 <= slot < SLOTS:
+        raise CommandError("ERR Invalid slot")
+    return cluster.keys_in_slot(slot)
+
+
+@command("cluster|getkeysinslot", 4, "stale", tips=DIFFERS)
+def getkeysinslot(client: Client, argv: Argv) -> Reply:
+    service(client)
+    slot, count = parse_int(argv[2]), parse_int(argv[3])
+    if slot is None or count is None:
+        raise NOT_AN_INTEGER
+    if not 0 <= slot < SLOTS or count < 0:
+        raise CommandError("ERR Invalid slot or number of keys")
+    keys = client.host.keyspace.databases[0].slots[slot]
+    return [] if keys is None else [key for key, _ in zip(keys.values, range(count), strict=False)]
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+@command("cluster|meet", -4, ORDER)
+def meet(client: Client, argv: Argv) -> Reply:
+    """CLUSTER MEET ip port [cport]."""
+    service(client)
+    if len(argv) > 5:
+        raise SYNTAX_ERROR
+    port = parse_int(argv[3])
+    if port is None:
+        raise CommandError(f"ERR Invalid base port specified: {_text(argv[3])}")
+    cport = port + BUS_PORT_OFFSET
+    if len(argv) == 5:
+        given = parse_int(argv[4])
+        if given is None:
+            raise CommandError(f"ERR Invalid bus port specified: {_text(argv[4])}")
+        cport = given
+    return order(client, Meet(_text(argv[2]), port, cport))
+
+
+@command("cluster|forget", 3, ORDER)
+def forget(client: Client, argv: Argv) -> Reply:
+    return order(client, Forget(_text(argv[2])))
+
+
+@command("cluster|replicate", 3, ORDER)
+def replicate(client: Client, argv: Argv) -> Reply:
+    return order(client, Replicate(_text(argv[2])))
+
+
+@command("cluster|failover", -2, ORDER)
+def failover(client: Client, argv: Argv) -> Reply:
+    """CLUSTER FAILOVER [FORCE | TAKEOVER]."""
+    service(client)
+    if len(argv) > 3:
+        raise SYNTAX_ERROR
+    mode = argv[2].upper() if len(argv) == 3 else b""
+    if mode not in (b"", b"FORCE", b"TAKEOVER"):
+        raise SYNTAX_ERROR
+    return order(client, Failover(mode.decode()))
+
+
+@command("cluster|reset", -2, "admin stale noscript")
+def reset(client: Client, argv: Argv) -> Reply:
+    """CLUSTER RESET [HARD | SOFT]."""
+    service(client)
+    mode = argv[2].upper() if len(argv) == 3 else b"SOFT"
+    if len(argv) > 3 or mode not in (b"HARD", b"SOFT"):
+        raise SYNTAX_ERROR
+    return order(client, Reset(mode == b"HARD"))
+
+
+@command("cluster|set-config-epoch", 3, ORDER)
+def set_config_epoch(client: Client, argv: Argv) -> Reply:
+    service(client)
+    epoch = parse_int(argv[2])
+    if epoch is None:
+        raise NOT_AN_INTEGER
+    return order(client, SetConfigEpoch(epoch))
+
+
+@command("cluster|bumpepoch", 2, ORDER, tips=DIFFERS)
+def bumpepoch(client: Client, _argv: Argv) -> Reply:
+    return order(client, BumpEpoch())
+
+
+@command("cluster|saveconfig", 2, ORDER)
+def saveconfig(client: Client, _argv: Argv) -> Reply:
+    return order(client, SaveNow())
+
+
+# --- slots ------------------------------------------------------------------------------------------------------------
+
+
+@command("cluster|addslots", -3, ORDER)
+def addslots(client: Client, argv: Argv) -> Reply:
+    service(client)
+    return order(client, AddSlots(tuple(map(_slot, argv[2:]))))
+
+
+@command("cluster|delslots", -3, ORDER)
+def delslots(client: Client, argv: Argv) -> Reply:
+    service(client)
+    return order(client, DelSlots(tuple(map(_slot, argv[2:]))))
+
+
+@command("cluster|addslotsrange", -4, ORDER)
+def addslotsrange(client: Client, argv: Argv) -> Reply:
+    service(client)
+    return order(client, AddSlots(_ranges(argv)))
+
+
+@command("cluster|delslotsrange", -4, ORDER)
+def delslotsrange(client: Client, argv: Argv) -> Reply:
+    service(client)
+    return order(client, DelSlots(_ranges(argv)))
+
+
+def _ranges(argv: Argv) -> tuple[int, ...]:
+    if len(argv) % 2:
+        raise CommandError(f"ERR wrong number of arguments for 'cluster|{_text(argv[1]).lower()}' command")
+    found: list[int] = []
+    for at in range(2, len(argv), 2):
+        first, last = _slot(argv[at]), _slot(argv[at + 1])
+        if first > last:
+            raise CommandError(f"ERR start slot number {first} is greater than end slot number {last}")
+        found += range(first, last + 1)
+    return tuple(found)
+
+
+@command("cluster|flushslots", 2, ORDER)
+def flushslots(client: Client, _argv: Argv) -> Reply:
+    return order(client, FlushSlots())
+
+
+@command("cluster|setslot", -4, ORDER)
+def setslot(client: Client, argv: Argv) -> Reply:
+    """CLUSTER SETSLOT slot (MIGRATING id | IMPORTING id | NODE id | STABLE)."""
+    service(client)
+    slot = _slot(argv[2])
+    action = argv[3].upper()
+    if action == b"STABLE" and len(argv) == 4:
+        return order(client, SetSlotStable(slot))
+    kind = _SETSLOT.get(action)
+    if kind is None or len(argv) != 5:
+        raise CommandError("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP")
+    return order(client, kind(slot, _text(argv[4])))
+
+
+_SETSLOT: dict[bytes, Callable[[int, str], Event]] = {
+    b"MIGRATING": SetSlotMigrating,
+    b"IMPORTING": SetSlotImporting,
+    b"NODE": SetSlotNode,
+}

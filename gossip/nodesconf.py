@@ -1,0 +1,260 @@
+"""nodes.conf: the cluster's state as the text that outlives a restart.
+
+One node a line, then one line of variables:
+
+    <id> <ip>:<port>@<cport>[,hostname[,name=value...]] <flags> <primary id or -> <ping ms> <pong ms> <epoch>
+         <connected|disconnected> [slot] [first-last] [[slot->-id]] [[slot-<-id]]
+    vars currentEpoch <n> lastVoteEpoch <n>
+
+Redis 7.2 writes `tls-port` or `tcp-port`, `nodename` and `shard-id` behind the hostname; 7.0 stops at the
+hostname.  We write the form of 7.2 and read both.  A replica's line carries its primary's epoch; nodes in
+handshake are left out.
+
+Only `NodesConfError` is raised for anything a file may contain; it names the line.  The `vars` line is
+written last, so a file without it was cut short and is refused: half a table of slots is worse than none.
+"""
+
+from __future__ import annotations
+
+from gossip.packet import (
+    FAILED,
+    HANDSHAKE,
+    MYSELF,
+    NOADDR,
+    NOFAILOVER,
+    PFAIL,
+    PRIMARY,
+    REPLICA,
+    ranges_in,
+)
+from gossip.state import ClusterState, Node, is_name, is_node_id
+from node.slots import SLOTS
+
+FLAG_NAMES = (
+    (MYSELF, "myself"),
+    (PRIMARY, "master"),
+    (REPLICA, "slave"),
+    (PFAIL, "fail?"),
+    (FAILED, "fail"),
+    (HANDSHAKE, "handshake"),
+    (NOADDR, "noaddr"),
+    (NOFAILOVER, "nofailover"),
+)
+FLAG_OF = {name: flag for flag, name in FLAG_NAMES}
+NUMBER_MAX = 2**63 - 1
+
+
+class NodesConfError(Exception):
+    """The text is no nodes.conf.  `line` counts from 1; 0 when the text as a whole is meant."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"nodes.conf line {line}: {reason}" if line else f"nodes.conf: {reason}")
+        self.line = line
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------
+
+
+def flag_text(flags: int) -> str:
+    """Return the flags as CLUSTER NODES and the file have them."""
+    return ",".join(name for flag, name in FLAG_NAMES if flags & flag) or "noflags"
+
+
+def slot_text(slots: int) -> str:
+    """Return a bitmap as ` 0-5 7`, each range behind a space."""
+    return "".join(f" {first}-{last}" if last > first else f" {first}" for first, last in ranges_in(slots))
+
+
+def describe(node: Node, state: ClusterState, *, aux: bool, tls: bool = False) -> str:
+    """Return a node's line without a newline.
+
+    aux -- add the fields of 7.2's file; CLUSTER NODES has none of them.
+    tls -- `node.port` is the TLS port, so that the other one is `tcp-port`; with CLUSTER NODES the ports
+        are the caller's choice.
+    """
+    address = f"{node.ip}:{node.port}@{node.cport}"
+    if aux:
+        address += f",{node.hostname},{'tcp' if tls else 'tls'}-port={node.pport}"
+        address += f",nodename={node.nodename}" if node.nodename else ""
+        address += f",shard-id={node.shard_id}" if node.shard_id else ""
+    elif node.hostname:
+        address += f",{node.hostname}"
+    primary_id = node.primary.id if node.primary is not None else "-"
+    linked = node is state.myself or node.link_up
+    line = (
+        f"{node.id} {address} {flag_text(node.flags)} {primary_id} {node.ping_sent_ms} {node.pong_received_ms} "
+        f"{node.source.config_epoch} {'connected' if linked else 'disconnected'}{slot_text(node.slots)}"
+    )
+    if node is state.myself:
+        line += "".join(f" [{slot}->-{target.id}]" for slot, target in sorted(state.migrating.items()))
+        line += "".join(f" [{slot}-<-{origin.id}]" for slot, origin in sorted(state.importing.items()))
+    return line
+
+
+def render(state: ClusterState, *, tls: bool = False) -> str:
+    """Return the whole file."""
+    lines = [describe(node, state, aux=True, tls=tls) for node in state.nodes.values() if not node.in_handshake]
+    lines.append(f"vars currentEpoch {state.current_epoch} lastVoteEpoch {state.ballot.epoch}")
+    return "\n".join(lines) + "\n"
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> ClusterState:
+    """Return the state that the text tells.  Raises NodesConfError."""
+    return _Reader(text).read()
+
+
+class _Reader:
+    """One reading of one file.  Lines may name nodes that come later, so relations are tied at the end."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = text.split("\n")
+        self.number = 0
+        self.nodes: dict[str, Node] = {}
+        self.primaries: list[tuple[Node, str]] = []
+        self.slots: list[tuple[int, Node, list[str]]] = []
+        self.variables: dict[str, int] | None = None
+        self.ended = text.endswith("\n")
+
+    def fail(self, reason: str) -> NodesConfError:
+        return NodesConfError(self.number, reason)
+
+    def read(self) -> ClusterState:
+        for number, line in enumerate(self.lines, 1):
+            self.number = number
+            words = line.split(" ")
+            if line == "":
+                continue
+            if self.variables is not None:
+                raise self.fail("nothing may follow the vars line")
+            if words[0] == "vars":
+                self.variables = self._variables(words[1:])
+            else:
+                self._node(words)
+        self.number = 0
+        if self.variables is None or not self.ended:
+            raise self.fail("the vars line is missing or unfinished: the file was cut short")
+        return self._state(self.variables)
+
+    def _variables(self, words: list[str]) -> dict[str, int]:
+        if len(words) % 2:
+            raise self.fail("vars must come in pairs of name and number")
+        known = {"currentEpoch": 0, "lastVoteEpoch": 0}
+        for name, value in zip(words[::2], words[1::2], strict=True):
+            known[name] = self._number(value, NUMBER_MAX, name)
+        return known
+
+    def _number(self, text: str, largest: int, what: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= largest):
+            raise self.fail(f"{what} is not a number from 0 to {largest}: '{text[:60]}'")
+        return int(text)
+
+    def _node(self, words: list[str]) -> None:
+        if len(words) < 8:
+            raise self.fail(f"a node needs 8 fields, here are {len(words)}")
+        node_id, address, flags, primary_id, ping, pong, epoch, link, *slots = words
+        if not is_node_id(node_id):
+            raise self.fail(f"not a node id: '{node_id[:60]}'")
+        if node_id in self.nodes:
+            raise self.fail(f"node {node_id} comes twice")
+        node = Node(node_id, self._flags(flags))
+        self.nodes[node_id] = node
+        self._address(node, address)
+        node.ping_sent_ms = self._number(ping, NUMBER_MAX, "ping time")
+        node.pong_received_ms = self._number(pong, NUMBER_MAX, "pong time")
+        node.config_epoch = self._number(epoch, NUMBER_MAX, "config epoch")
+        if link not in ("connected", "disconnected"):
+            raise self.fail(f"link state is neither connected nor disconnected: '{link[:60]}'")
+        if primary_id != "-":
+            if not is_node_id(primary_id) or primary_id == node_id:
+                raise self.fail(f"not the id of a primary: '{primary_id[:60]}'")
+            if not node.is_replica:
+                raise self.fail("a node that is no slave has a primary")
+            self.primaries.append((node, primary_id))
+        self.slots.append((self.number, node, slots))
+
+    def _flags(self, text: str) -> int:
+        flags = 0
+        for name in text.split(","):
+            if name != "noflags" and name not in FLAG_OF:
+                raise self.fail(f"Unknown flag in redis cluster config file: '{name[:60]}'")
+            flags |= FLAG_OF.get(name, 0)
+        if flags & PRIMARY and flags & REPLICA:
+            raise self.fail("a node cannot be master and slave")
+        return flags
+
+    def _address(self, node: Node, text: str) -> None:
+        """Read ``ip:port@cport[,hostname[,name=value...]]``; the ip may hold colons."""
+        address, *rest = text.split(",")
+        ip, colon, ports = address.rpartition(":")
+        port, at, cport = ports.partition("@")
+        if not colon or len(ip) > 45 or not ip.isascii() or not ip.isprintable():
+            raise self.fail(f"not an address: '{address[:60]}'")
+        node.ip = ip
+        node.port = self._number(port, 65535, "port")
+        node.cport = self._number(cport, 65535, "bus port") if at else min(node.port + 10000, 65535)
+        if rest:
+            if not is_name(rest[0]):
+                raise self.fail(f"not a hostname: '{rest[0][:60]}'")
+            node.hostname = rest[0]
+        for pair in rest[1:]:
+            self._aux(node, *pair.partition("=")[::2])
+
+    def _aux(self, node: Node, name: str, value: str) -> None:
+        if name in ("tls-port", "tcp-port"):
+            node.pport = self._number(value, 65535, name)
+        elif name == "nodename" and is_name(value):
+            node.nodename = value
+        elif name == "shard-id" and is_node_id(value):
+            node.shard_id = value
+        else:
+            raise self.fail(f"unknown or wrong field '{name[:60]}={value[:60]}'")
+
+    def _state(self, variables: dict[str, int]) -> ClusterState:
+        mine = [node for node in self.nodes.values() if node.flags & MYSELF]
+        if len(mine) != 1:
+            raise self.fail(f"{len(mine)} nodes are flagged myself, one must be")
+        state = ClusterState(mine[0])
+        state.nodes = self.nodes
+        state.current_epoch = variables["currentEpoch"]
+        state.ballot.epoch = variables["lastVoteEpoch"]
+        for node, primary_id in self.primaries:
+            if primary_id not in self.nodes:
+                # It was in handshake when the file was written.  Its first ping will bring its address.
+                self.nodes[primary_id] = Node(primary_id, PRIMARY | NOADDR)
+            state.attach(node, self.nodes[primary_id])
+        for number, node, words in self.slots:
+            self.number = number
+            for word in words:
+                self._slot(state, node, word)
+        # The current epoch is at least every other, whatever the file says.
+        state.current_epoch = state.max_epoch()
+        return state
+
+    def _slot(self, state: ClusterState, node: Node, word: str) -> None:
+        if word.startswith("["):
+            self._open_slot(state, node, word)
+            return
+        first, dash, last = word.partition("-")
+        start = self._number(first, SLOTS - 1, "slot")
+        end = self._number(last, SLOTS - 1, "slot") if dash else start
+        bits = (1 << (end + 1)) - (1 << start) if end >= start else 0
+        if not bits:
+            raise self.fail(f"a range of slots ends before it begins: '{word}'")
+        if bits & state.owned:
+            raise self.fail(f"slots of '{word}' belong to a node before")
+        state.give(bits, node)
+
+    def _open_slot(self, state: ClusterState, node: Node, word: str) -> None:
+        """Read ``[slot->-id]`` (migrating) or ``[slot-<-id]`` (importing)."""
+        number, arrow, node_id = word[1:-1].partition("->-" if "->-" in word else "-<-")
+        slot = self._number(number, SLOTS - 1, "slot")
+        other = self.nodes.get(node_id)
+        if not arrow or not word.endswith("]") or other is None or node is not state.myself:
+            raise self.fail(f"not an open slot of ours with a known node: '{word[:60]}'")
+        if arrow == "->-":
+            state.set_migrating(slot, other)
+        else:
+            state.set_importing(slot, other)

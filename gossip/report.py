@@ -1,0 +1,187 @@
+"""What CLUSTER's asking subcommands answer, as texts and as values.
+
+Values are built of bytes, int, None, list and dict (a dict is a map in RESP3 and a flat array in RESP2), in the
+order in which Redis gives them.  Nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gossip.core import Core, known_node
+from gossip.events import ClusterError
+from gossip.nodesconf import describe
+from gossip.packet import KIND_NAMES, ranges_in
+from gossip.state import Node
+from gossip.suspicion import REPORT_LIFE
+
+Value = Any
+"""bytes, int, None, or a list or dict of such."""
+
+
+def preferred_endpoint(core: Core, node: Node) -> str | None:
+    """Return how clients are told to reach a node: by `cluster-preferred-endpoint-type`.
+
+    None is an unknown endpoint ("where you reached me"); `?` a hostname that was asked for and is not known.
+    """
+    kind = core.settings.preferred_endpoint_type
+    if kind == "hostname":
+        return node.hostname or "?"
+    return node.ip if kind == "ip" else None
+
+
+def _bulk(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
+
+
+# ---- texts -----------------------------------------------------------------------------------------------------
+
+
+def nodes(core: Core) -> str:
+    """CLUSTER NODES."""
+    return "".join(describe(node, core.state, aux=False) + "\n" for node in core.state.nodes.values())
+
+
+def replicas(core: Core, node_id: str) -> list[bytes]:
+    """CLUSTER REPLICAS: the replicas' lines as in CLUSTER NODES.  Raises ClusterError."""
+    node = known_node(core, node_id)
+    if node.is_replica:
+        raise ClusterError("ERR The specified node is not a master")
+    return [describe(replica, core.state, aux=False).encode() for replica in node.replicas]
+
+
+def info(core: Core, links_over_limit: int = 0) -> str:
+    """CLUSTER INFO.
+
+    links_over_limit -- how many links were closed because of cluster-link-sendbuf-limit.
+    """
+    state = core.state
+    failed = sum(node.slot_count for node in state.nodes.values() if node.is_failed)
+    suspect = sum(node.slot_count for node in state.nodes.values() if node.is_suspect)
+    assigned = state.owned.bit_count()
+    lines = [
+        f"cluster_state:{'ok' if state.ok else 'fail'}",
+        f"cluster_slots_assigned:{assigned}",
+        f"cluster_slots_ok:{assigned - failed - suspect}",
+        f"cluster_slots_pfail:{suspect}",
+        f"cluster_slots_fail:{failed}",
+        f"cluster_known_nodes:{len(state.nodes)}",
+        f"cluster_size:{state.size}",
+        f"cluster_current_epoch:{state.current_epoch}",
+        f"cluster_my_epoch:{core.myself.source.config_epoch}",
+        *_message_counts("sent", core.sent),
+        *_message_counts("received", core.received),
+        f"total_cluster_links_buffer_limit_exceeded:{links_over_limit}",
+    ]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _message_counts(way: str, counts: list[int]) -> Iterator[str]:
+    for name, count in zip(KIND_NAMES, counts, strict=True):
+        if count:
+            yield f"cluster_stats_messages_{name}_{way}:{count}"
+    yield f"cluster_stats_messages_{way}:{sum(counts)}"
+
+
+# ---- values ----------------------------------------------------------------------------------------------------
+
+
+def slots(core: Core) -> Value:
+    """CLUSTER SLOTS: first, last, primary, replicas that have data, for each range in order."""
+    found = [
+        (first, last, node) for node in core.state.nodes.values() if node.slots for first, last in ranges_in(node.slots)
+    ]
+    found.sort(key=lambda entry: entry[0])
+    return [
+        [first, last, _slots_node(core, node)]
+        + [_slots_node(core, replica) for replica in node.replicas if _is_available(core, replica)]
+        for first, last, node in found
+    ]
+
+
+def _is_available(core: Core, replica: Node) -> bool:
+    return not replica.is_failed and _offset(core, replica) != 0
+
+
+def _offset(core: Core, node: Node) -> int:
+    return core.facts.offset() if node is core.myself else node.offset
+
+
+def _slots_node(core: Core, node: Node) -> Value:
+    """Endpoint, port, id, and what else is known of its addresses."""
+    kind = core.settings.preferred_endpoint_type
+    more: dict[bytes, Value] = {}
+    if kind != "ip":
+        more[b"ip"] = node.ip.encode()
+    if kind != "hostname" and node.hostname:
+        more[b"hostname"] = node.hostname.encode()
+    return [_bulk(preferred_endpoint(core, node)), node.port, node.id.encode(), more]
+
+
+def shards(core: Core, *, loading: bool = False) -> Value:
+    """CLUSTER SHARDS: each shard's slots and nodes, primaries first.
+
+    loading -- this node is loading its data.
+    """
+    members: dict[str, list[Node]] = {}
+    for node in core.state.nodes.values():
+        if not node.in_handshake:
+            members.setdefault(node.source.shard_id or node.source.id, []).append(node)
+    shards_found = []
+    for shard in members.values():
+        shard.sort(key=lambda node: node.is_replica)
+        ranges = [bound for node in shard for pair in ranges_in(node.slots) for bound in pair]
+        shards_found.append({b"slots": ranges, b"nodes": [_shards_node(core, node, loading) for node in shard]})
+    return shards_found
+
+
+def _shards_node(core: Core, node: Node, loading: bool) -> Value:
+    tls = core.settings.tls
+    offset = _offset(core, node)
+    value: dict[bytes, Value] = {b"id": node.id.encode()}
+    for name, port in ((b"port", node.pport if tls else node.port), (b"tls-port", node.port if tls else node.pport)):
+        if port:
+            value[name] = port
+    value |= {b"ip": node.ip.encode(), b"endpoint": (preferred_endpoint(core, node) or "").encode()}
+    if node.hostname:
+        value[b"hostname"] = node.hostname.encode()
+    no_data = node.is_replica and offset == 0
+    health = b"fail" if node.is_failed else b"loading" if no_data or (loading and node is core.myself) else b"online"
+    return value | {
+        b"role": b"replica" if node.is_replica else b"master",
+        b"replication-offset": offset,
+        b"health": health,
+    }
+
+
+def links(core: Core, buffers: Callable[[int], tuple[int, int]]) -> Value:
+    """CLUSTER LINKS.
+
+    buffers -- tells of a link how many bytes its output has room for, and how many wait there.
+    """
+    found = []
+    for node in core.state.others():
+        for direction, link, created_ms in (
+            (b"to", node.link if node.link_up else None, node.link_created_ms),
+            (b"from", node.inbound, node.inbound_created_ms),
+        ):
+            if link is not None:
+                room, waiting = buffers(link)
+                found.append(
+                    {
+                        b"direction": direction,
+                        b"node": node.id.encode(),
+                        b"create-time": created_ms,
+                        b"events": b"rw" if waiting else b"r",
+                        b"send-buffer-allocated": room,
+                        b"send-buffer-used": waiting,
+                    }
+                )
+    return found
+
+
+def failure_reports(core: Core, node_id: str, now_ms: int) -> int:
+    """CLUSTER COUNT-FAILURE-REPORTS.  Raises ClusterError."""
+    oldest_ms = now_ms - REPORT_LIFE * core.timeout_ms
+    return sum(1 for said_ms in known_node(core, node_id).reports.values() if said_ms >= oldest_ms)

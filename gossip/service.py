@@ -1,0 +1,199 @@
+"""A node's part in a cluster, put together: the machine, its bus, and what the node asks of it for each command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gossip import nodesconf
+from gossip.bus import Bus
+from gossip.events import DataLoaded, SettingsChanged
+from gossip.machine import ClusterMachine, new_state
+from gossip.route import Request, redirect
+from gossip.settings import ClusterSettings
+from gossip.state import ClusterState
+from node.net.peer import CLOSE_NOW
+from node.net.resp import Argv, Failure, Reply
+from node.platform import Listener
+from node.server import Client, Server
+from node.slots import slot_of
+from node.table import ASKING, WRITE, Command
+
+BUS_PORT_OFFSET = 10000
+"""The bus listens this far above the client port, unless `cluster-port` says otherwise."""
+NEVER_SYNCED_MS = 1 << 50
+
+_SETTINGS = {
+    "cluster-announce-ip": "announce_ip",
+    "cluster-announce-hostname": "announce_hostname",
+    "cluster-announce-human-nodename": "announce_human_nodename",
+    "cluster-node-timeout": "node_timeout_ms",
+    "cluster-replica-validity-factor": "replica_validity_factor",
+    "cluster-replica-no-failover": "replica_no_failover",
+    "cluster-migration-barrier": "migration_barrier",
+    "cluster-allow-replica-migration": "allow_replica_migration",
+    "cluster-require-full-coverage": "require_full_coverage",
+    "cluster-allow-reads-when-down": "allow_reads_when_down",
+    "cluster-allow-pubsubshard-when-down": "allow_pubsubshard_when_down",
+    "cluster-preferred-endpoint-type": "preferred_endpoint_type",
+    "repl-ping-replica-period": "ping_replica_period_s",
+}
+"""Directives that go into the machine's settings as they are; empty texts stand for "not set"."""
+
+
+class CannotStart(Exception):
+    """The node cannot take part in a cluster: the text is the line for the log."""
+
+
+class ClusterService:
+    """What `node.server.Cluster` promises, and the machine's `Facts`."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.config_path = server.platform.join_path(server.config["dir"], server.config["cluster-config-file"])
+        self._lock = self._lock_config()
+        self.settings = ClusterSettings()
+        self.read_settings()
+        state = self._load()
+        self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
+        self.bus = Bus(server, self.machine, self.config_path)
+        self.serving = self.machine.state.serving
+
+    @property
+    def state(self) -> ClusterState:
+        return self.machine.state
+
+    @property
+    def my_id(self) -> str:
+        return self.machine.state.myself.id
+
+    @property
+    def connection_count(self) -> int:
+        """Bus links that are open: INFO's cluster_connections."""
+        return len(self.bus.links)
+
+    def drop_packets(self, kind: int) -> None:
+        """Be deaf to bus packets of this type; -1: to none."""
+        self.bus.deaf_to = kind
+
+    def cut_links(self, node_id: bytes, *, outgoing: bool, incoming: bool) -> bool:
+        """Cut the bus links with a node; False if it is unknown."""
+        node = self.state.nodes.get(node_id.decode("latin-1"))
+        if node is None:
+            return False
+        for number, wanted in ((node.link, outgoing), (node.inbound, incoming)):
+            link = self.bus.links.get(number) if wanted and number is not None else None
+            if link is not None:
+                link.close(CLOSE_NOW)
+        return True
+
+    @property
+    def bus_port(self) -> int:
+        config = self.server.config
+        return int(config["cluster-port"] or config["port"] + BUS_PORT_OFFSET)
+
+    # --- start ----------------------------------------------------------------------------------------------------
+
+    def _lock_config(self) -> Any:
+        """nodes.conf belongs to one process. Raises CannotStart."""
+        try:
+            return self.server.platform.lock_file(self.config_path)
+        except BlockingIOError as error:
+            raise CannotStart(
+                f"Sorry, the cluster configuration file {self.config_path} is already used by a different Redis "
+                "Cluster node. Please make sure that different nodes use different cluster configuration files."
+            ) from error
+        except OSError as error:
+            raise CannotStart(f"Can't open {self.config_path} in order to acquire a lock: {error.strerror}") from error
+
+    def _load(self) -> ClusterState:
+        """The state that was saved, or a new node's. Raises CannotStart."""
+        text = self.server.platform.read_file(self.config_path).decode("utf-8", "replace")
+        if not text:
+            state = new_state(self.server.platform.random)
+            self.server.log.notice(f"No cluster configuration found, I'm {state.myself.id}")
+            return state
+        try:
+            state = nodesconf.parse(text)
+        except nodesconf.NodesConfError as error:
+            raise CannotStart(
+                f'Unrecoverable error: corrupted cluster config file "{self.config_path}": {error}. '
+                "Restore it from a backup, or move it away to let this node join again with an id of its own."
+            ) from error
+        self.server.log.notice(f"Node configuration loaded, I'm {state.myself.id}")
+        return state
+
+    def read_settings(self) -> None:
+        """Take over what the configuration says now."""
+        config, settings = self.server.config, self.settings
+        settings.port = config["cluster-announce-port"] or config["port"]
+        settings.cport = config["cluster-announce-bus-port"] or self.bus_port
+        for directive, name in _SETTINGS.items():
+            value = config[directive]
+            setattr(settings, name, "" if value is None else value)
+
+    def settings_changed(self, _value: object = None) -> None:
+        """CONFIG SET of something that the cluster looks at."""
+        self.read_settings()
+        self.bus.handle(SettingsChanged())
+
+    async def accept(self, listener: Listener) -> None:
+        """Take the links that other nodes dial, for ever."""
+        await self.bus.accept(listener)
+
+    def begin(self) -> None:
+        """The node listens: take part, though the data may still have to be loaded."""
+        self.bus.begin()
+
+    def data_loaded(self) -> None:
+        """The node's data is there: look whose slots it is in."""
+        occupied = self.server.keyspace.databases[0].occupied
+        self.bus.handle(DataLoaded(tuple(slot for slot, here in enumerate(occupied) if here)))
+
+    # --- what the node asks ---------------------------------------------------------------------------------------
+
+    def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        """None if this node serves the command, else the error that tells where to go."""
+        spec = command.spec
+        if command.only_key:  # one key at a fixed place: the usual case
+            slot = slot_of(argv[command.only_key])
+            if self.serving[slot] and self.state.ok:
+                return None
+            keys = [argv[command.only_key]]
+            slots = [slot]
+        else:
+            positions = command.key_positions(argv)
+            if positions is None:
+                return None  # the command itself words what is wrong with its arguments
+            keys = [argv[at] for at in positions]
+            slots = [slot_of(key) for key in keys]
+        asking, client.asking = client.asking or bool(command.flags & ASKING), False
+        request = Request(
+            keys,
+            slots,
+            writes=bool(command.flags & WRITE),
+            asking=asking,
+            readonly=client.readonly,
+            migrates=spec.name == "migrate",
+        )
+        db = self.server.keyspace.databases[0]
+        refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None)
+        return None if refusal is None else Failure(refusal.encode())
+
+    # --- the machine's facts --------------------------------------------------------------------------------------
+
+    def key_count(self) -> int:
+        return self.server.keyspace.databases[0].size
+
+    def keys_in_slot(self, slot: int) -> int:
+        keys = self.server.keyspace.databases[0].slots[slot]
+        return 0 if keys is None else len(keys.values)
+
+    def offset(self) -> int:
+        return self.server.journal.offset
+
+    def primary_silence_ms(self, now_ms: int) -> int:
+        follower = self.server.replication.follower
+        if follower is None or not follower.has_data:
+            return NEVER_SYNCED_MS
+        since_ms = follower.session.last_io_ms if follower.session is not None else follower.down_since_ms
+        return int(self.server.timers.monotonic_ms() - since_ms)

@@ -1,0 +1,166 @@
+"""Who is down, and is the cluster as a whole up.
+
+PFAIL is our own suspicion: a ping unanswered, and nothing heard, for T.  FAIL is the verdict of a majority of the
+primaries with slots, counted from what their gossip reports within 2T (ours counts if we are such a
+primary); it is announced to all, and undone only by hearing the node over our own link.
+"""
+
+from __future__ import annotations
+
+from gossip.core import Core
+from gossip.events import ClusterStateChanged
+from gossip.heartbeat import send_ping
+from gossip.packet import FAIL, FAILED, HANDSHAKE, NOADDR, PFAIL, Failed
+from gossip.state import ALL_SLOTS, Node
+
+REPORT_LIFE = 2
+"""Reports live so many T."""
+FAIL_UNDO = 2
+"""A primary whose slots nobody took may come back after so many T."""
+REJOIN_MIN_MS, REJOIN_MAX_MS = 500, 5000
+START_MS = 2000
+"""After its start a primary waits so long before it serves: it may have been replaced meanwhile."""
+
+
+# ---- suspicion ------------------------------------------------------------------------------------------------
+
+
+def suspect_the_silent(core: Core) -> None:
+    """Mark PFAIL whoever owes an answer for longer than T and has sent nothing else meanwhile."""
+    newly: list[Node] = []
+    for node in core.state.others():
+        if node.flags & (HANDSHAKE | NOADDR | PFAIL | FAILED) or not node.ping_sent_ms:
+            continue
+        if core.now_ms - max(node.ping_sent_ms, node.data_received_ms) > core.timeout_ms:
+            node.flags |= PFAIL
+            core.judge = True
+            newly.append(node)
+            core.log("debug", f"*** NODE {node.id} possibly failing")
+    for node in newly:
+        if core.myself.is_primary and core.state.size == 1:
+            convict_if_agreed(core, node)
+    if newly and core.myself.votes:
+        _tell_the_voters(core)
+
+
+def _tell_the_voters(core: Core) -> None:
+    """A suspicion is worth a ping to the other voters: otherwise the verdict waits for the next ones drawn."""
+    for node in core.state.voters():
+        if node is not core.myself and not node.is_troubled and node.ping_sent_ms == 0:
+            send_ping(core, node)
+
+
+def report(core: Core, node: Node, reporter: Node, *, down: bool) -> None:
+    """A primary's gossip says that a node is down, or that it is not."""
+    if down:
+        if reporter not in node.reports:
+            core.log("verbose", f"Node {reporter.id} reported node {node.id} as not reachable.")
+        node.reports[reporter] = core.now_ms
+        convict_if_agreed(core, node)
+    elif node.reports.pop(reporter, None) is not None:
+        core.log("verbose", f"Node {reporter.id} reported node {node.id} is back online.")
+
+
+def count_reports(core: Core, node: Node) -> int:
+    """Return how many primaries hold the node for down, forgetting what they said too long ago."""
+    oldest_ms = core.now_ms - REPORT_LIFE * core.timeout_ms
+    node.reports = {reporter: said_ms for reporter, said_ms in node.reports.items() if said_ms >= oldest_ms}
+    return len(node.reports)
+
+
+# ---- the verdict ------------------------------------------------------------------------------------------------
+
+
+def convict_if_agreed(core: Core, node: Node) -> None:
+    """Mark a node FAIL and announce it, if a majority says so.
+
+    Guards: we cannot reach it ourselves; it is not convicted already; enough primaries say the same.
+    """
+    if not node.is_suspect or node.is_failed:
+        return
+    accusers = count_reports(core, node) + core.myself.is_primary
+    if accusers < core.state.quorum:
+        return
+    core.log("notice", f"Marking node {node.id} as failing (quorum reached).")
+    _convict(core, node)
+    core.broadcast(core.packet(FAIL, Failed(node.id)))
+
+
+def hear_verdict(core: Core, sender: Node, node_id: str) -> None:
+    """Another node announced that a quorum holds `node_id` for failed."""
+    node = core.state.nodes.get(node_id)
+    if node is None:
+        core.log("notice", f"Ignoring FAIL message from unknown node {sender.id} about {node_id}")
+    elif node is not core.myself and not node.is_failed:
+        core.log("notice", f"FAIL message received from {sender.id} about {node.id}")
+        _convict(core, node)
+
+
+def _convict(core: Core, node: Node) -> None:
+    node.flags = node.flags & ~PFAIL | FAILED
+    node.fail_ms = core.now_ms
+    core.save()
+    core.judge = True
+    core.due(core.now_ms)  # its replica may begin to be a candidate
+
+
+def hear_pong(core: Core, node: Node) -> None:
+    """The node answered over our own link: suspicion ends, and a verdict may."""
+    node.pong_received_ms = core.now_ms
+    node.ping_sent_ms = 0
+    if node.is_suspect:
+        node.flags &= ~PFAIL
+        core.save()
+        core.judge = True
+    elif node.is_failed:
+        _acquit_if_harmless(core, node)
+
+
+def _acquit_if_harmless(core: Core, node: Node) -> None:
+    """Undo FAIL: at once for who serves nothing; for a primary with slots when nobody took them for long."""
+    if node.is_replica or not node.slots:
+        what = "replica" if node.is_replica else "master without slots"
+        text = f"Clear FAIL state for node {node.id}: {what} is reachable again."
+    elif core.now_ms - node.fail_ms > FAIL_UNDO * core.timeout_ms:
+        text = (
+            f"Clear FAIL state for node {node.id}: is reachable again and nobody is serving its slots after some time."
+        )
+    else:
+        return
+    core.log("notice", text)
+    node.flags &= ~FAILED
+    core.save()
+    core.judge = True
+
+
+# ---- the cluster's state ----------------------------------------------------------------------------------------
+
+
+def judge_cluster(core: Core) -> None:
+    """Decide whether the cluster serves: all slots covered (if required), and we see a majority of the primaries.
+
+    A primary that was cut off, or has just started, waits before it says ok again: it may have been replaced
+    and must hear of that first.
+    """
+    state, now_ms = core.state, core.now_ms
+    core.judge = False
+    waits = core.myself.is_primary and not state.ok
+    if waits and now_ms - core.started_ms < START_MS:
+        core.due(core.started_ms + START_MS)
+        return
+    voters = state.voters()
+    ok = not core.settings.require_full_coverage or (
+        state.owned == ALL_SLOTS and not any(node.is_failed and node.slots for node in state.nodes.values())
+    )
+    if sum(1 for node in voters if not node.is_troubled) < len(voters) // 2 + 1:
+        ok = False
+        core.became_minority_ms = now_ms
+    if ok and waits:
+        back_ms = core.became_minority_ms + min(max(core.timeout_ms, REJOIN_MIN_MS), REJOIN_MAX_MS)
+        if now_ms < back_ms:
+            core.due(back_ms)
+            return
+    if ok != state.ok:
+        state.ok = ok
+        core.log("warning", f"Cluster state changed: {'ok' if ok else 'fail'}")
+        core.emit(ClusterStateChanged(ok))

@@ -1,0 +1,55 @@
+"""What the measurements share: both servers side by side, CPU time of a process, medians of ratios."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+
+from tests.support.servers import HexadServer, RedisServer, Server
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system CPU time of a process."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def both(**options: str | int) -> Iterator[tuple[Server, Server]]:
+    """(ours, theirs), with the same options."""
+    with HexadServer(**options) as ours, RedisServer(**options) as theirs:
+        yield ours, theirs
+
+
+def middle(values: list[float]) -> float:
+    return median(values)
+
+
+def populate(server: Server, keys: int, value_bytes: int = 32) -> None:
+    """Write `keys` keys of 16 bytes with different values."""
+    lines = bytearray()
+    with server.wire(timeout_s=60) as wire:
+        for start in range(0, keys, 10_000):
+            lines.clear()
+            for number in range(start, min(start + 10_000, keys)):
+                value = (b"%032x" % (number * 0x9E3779B97F4A7C15 % (1 << 127)))[:value_bytes]
+                lines += b"*3\r\n$3\r\nSET\r\n$16\r\nkey:%012d\r\n$%d\r\n%b\r\n" % (number, len(value), value)
+            wire.send_raw(bytes(lines))
+            for _ in range(start, min(start + 10_000, keys)):
+                wire.read()
+
+
+def benchmark(port: int, *arguments: str) -> float:
+    """Run redis-benchmark; requests a second of its (last) test."""
+    command = ["redis-benchmark", "-p", str(port), "--csv", *arguments]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
+    return float(lines[-1].split(",")[1].strip('"'))
