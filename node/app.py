@@ -144,17 +144,21 @@ class Entrance:
             raise ConfigError(failure) from None
 
     async def _accept(self, listener: Listener, scope: trio.CancelScope) -> None:
-        server = self._server
         with scope:
-            while True:
+            while not scope.cancel_called:  # a listener may be closed while its task has yet to run
                 await listener.wait()
                 try:
-                    while (accepted := listener.accept()) is not None:
-                        sock, addr, laddr = accepted
-                        server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
+                    if not scope.cancel_called:
+                        self._let_in(listener)
                 except OSError as error:
-                    server.log.warning(f"Accepting client connection: accept: {error.strerror}")
+                    self._server.log.warning(f"Accepting client connection: accept: {error.strerror}")
                     await trio.sleep(ACCEPT_AGAIN_S)
+
+    def _let_in(self, listener: Listener) -> None:
+        """Serve all who wait at an address. Raises OSError where the system has no descriptor left."""
+        while (accepted := listener.accept()) is not None:
+            sock, addr, laddr = accepted
+            self._server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
 
 
 @asynccontextmanager

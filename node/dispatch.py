@@ -148,7 +148,8 @@ class Protection:
         return PROTECTED if server.config["enable-debug-command"] != "yes" else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.config["enable-debug-command"] == "local" and is_local(client):
+        opened = client.host.config["enable-debug-command"]
+        if not command.flags & PROTECTED or opened == "yes" or (opened == "local" and is_local(client)):
             return None
         return Failure(
             b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from node.commands import help
 from node.commands.family import command
 from node.datatypes import digest
+from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import parse_int
-from node.datatypes.strings import encoding
 from node.keyspace.database import Database, Value
 from node.net.resp import (
     OK,
@@ -148,7 +148,7 @@ def object_(client: Client, args: Argv) -> Reply:
     _, data = encode_value(value)
     return Status(
         b"Value at:0x%x refcount:1 encoding:%b serializedlength:%d lru:%d lru_seconds_idle:%d"
-        % (id(value), encoding(value), len(data), lru, idle_s)
+        % (id(value), kind_of(value).encoding(value), len(data), lru, idle_s)
     )
 
 

@@ -1,0 +1,248 @@
+"""The process: how it starts, what it says, how it ends, and with which code; beside redis-server where it has it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node.memory import human
+from tests.support import HexadServer, RedisServer, Wire, wait_until
+from tests.support.ports import free_port
+from tests.support.servers import ROOT
+
+START_S = 1.0
+"""Bound for a start to the first PONG, with slack for machines that do other things; 0.35 s is what it shall take."""
+RESIDENT_BYTES = 48 << 20
+"""Bound for a bare node; 40 MB is what it shall hold."""
+
+
+def run(
+    *words: str, program: tuple[str, ...] = HexadServer.program, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([*program, *words], input=stdin, capture_output=True, text=True, timeout=15, env=environment)
+
+
+def test_lines_of_the_log(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server()
+    server.wait_for_log("Ready to accept connections tcp")
+    assert server.stop() == 0
+    stamp = r"\d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3}"
+    pid = server.pid
+    wanted = [
+        rf"{pid}:C {stamp} \* oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo",
+        rf"{pid}:C {stamp} \* Redis version=7\.2\.6, bits=64, commit=00000000, modified=0, pid={pid}, just started",
+        rf"{pid}:C {stamp} \* Configuration loaded",
+        rf"{pid}:M {stamp} \* monotonic clock: POSIX clock_gettime",
+        rf"{pid}:M {stamp} \* Running mode=standalone, port={server.port}\.",
+        rf"{pid}:M {stamp} \* PID: {pid}",
+        rf"{pid}:M {stamp} \* Server initialized",
+        rf"{pid}:M {stamp} \* Ready to accept connections tcp",
+        rf"{pid}:signal-handler \(\d+\) Received SIGTERM scheduling shutdown\.\.\.",
+        rf"{pid}:M {stamp} \* User requested shutdown\.\.\.",
+        rf"{pid}:M {stamp} # Redis is now ready to exit, bye bye\.\.\.",
+    ]
+    lines = server.log().splitlines()
+    assert len(lines) == len(wanted), server.log()
+    for line, pattern in zip(lines, wanted, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
+def test_the_drawing_shows_who_it_is(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server(always_show_logo="yes")
+    assert f" PID: {server.pid}" in server.log() and f"Port: {server.port}" in server.log()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--nosuch", "1"),
+        ("--port", "x"),
+        ("--dir", "/no/such/directory"),
+        ("--logfile", "/no/such/directory/log"),
+        ("--save", "1 x"),
+    ],
+)
+def test_bad_configurations_end_as_with_a_real_server(words: tuple[str, ...]) -> None:
+    theirs, ours = run(*words, program=RedisServer.program), run(*words)
+    assert ours.returncode == theirs.returncode == 1
+    assert ours.stderr.replace("7.2.6", "N") == theirs.stderr.replace("7.0.15", "N")
+    assert ours.stdout == theirs.stdout == ""
+
+
+def test_an_unreadable_file() -> None:
+    ended = run("/no/such/file.conf")
+    assert ended.returncode == 1
+    assert (ended.stdout + ended.stderr).count("\n") == 1
+    assert "Fatal error, can't open config file '/no/such/file.conf': No such file or directory" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "last_words"),
+    [
+        ({"port": "TAKEN"}, "Failed listening on port TAKEN (tcp), aborting."),
+        ({"bind": "192.0.2.1"}, "Failed listening on port PORT (tcp), aborting."),
+        ({"unixsocket": "/no/such/directory/s"}, "Failed opening Unix socket: bind: No such file or directory"),
+        ({"port": "0"}, "Configured to not listen anywhere, exiting."),
+    ],
+)
+def test_addresses_that_cannot_be_had(
+    hexad_server: Callable[..., HexadServer], options: dict[str, str], last_words: str
+) -> None:
+    taken, port = str(hexad_server().port), str(free_port())
+    words = {"port": port, "bind": "127.0.0.1", **options}
+    flat = [part for name, value in words.items() for part in (f"--{name}", value.replace("TAKEN", taken))]
+    ended = run(*flat)
+    assert ended.returncode == 1 and ended.stderr == ""
+    assert ended.stdout.splitlines()[-1].endswith(" # " + last_words.replace("TAKEN", taken).replace("PORT", port))
+
+
+def test_an_address_that_may_be_missing(hexad_server: Callable[..., HexadServer]) -> None:
+    with hexad_server(bind="127.0.0.1 -192.0.2.1").wire() as wire:
+        assert wire("PING") == "PONG"
+
+
+def test_pid_file(hexad_server: Callable[..., HexadServer], tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    server = hexad_server(pidfile=str(path))
+    wait_until(path.exists, 5, "the pid file")
+    assert path.read_text() == f"{server.pid}\n"
+    server.stop()
+    assert not path.exists() and "Removing the pid file." in server.log()
+    other = hexad_server(pidfile="/no/such/directory/pid")
+    other.wait_for_log("# Failed to write PID file: No such file or directory")
+
+
+def test_log_file_may_be_moved(hexad_server: Callable[..., HexadServer], tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    server = hexad_server(logfile=str(path), enable_debug_command="yes")
+    with server.wire() as wire:
+        path.rename(tmp_path / "old")
+        wire("DEBUG", "LOG", "fresh")
+        assert "DEBUG LOG: fresh" in path.read_text() and "fresh" not in (tmp_path / "old").read_text()
+    assert server.log() == ""
+
+
+def test_daemon(tmp_path: Path) -> None:
+    port = free_port()
+    pidfile = tmp_path / "pid"
+    words = ("--port", str(port), "--daemonize", "yes", "--pidfile", str(pidfile), "--dir", str(tmp_path), "--save", "")
+    assert run(*words).returncode == 0
+    wait_until(lambda: pidfile.exists() and pidfile.read_text(), 10, "the pid file")
+    pid = int(pidfile.read_text())
+    try:
+        with wait_until(lambda: Wire(port), 10, "the daemon listens") as wire:
+            assert wire.info("server")["process_id"] == str(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pidfile.exists(), 10, "the daemon ends")
+
+
+def test_unix_socket(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server(port=0, unixsocket="node.sock", unixsocketperm="700", enable_debug_command="local")
+    with server.wire() as wire:
+        assert wire("DEBUG", "LOG", "local") == "OK"
+        assert wire.info("server")["listener0"] == "name=unix,bind=node.sock"
+    assert (server.directory / "node.sock").stat().st_mode & 0o777 == 0o700
+    server.wait_for_log("Ready to accept connections unix")
+
+
+def test_systemd_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.settimeout(10)
+        environment = {**HexadServer.environment, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        kind = type("Supervised", (HexadServer,), {"environment": environment})
+        with kind(supervised="auto") as server, server.wire() as wire:
+            assert wire.info("server")["process_supervised"] == "systemd"
+            told = [heard.recv(200) for _ in range(3)]
+            assert told == [b"STATUS=Redis is loading...\n", b"STATUS=Ready to accept connections\n", b"READY=1\n"]
+            server.stop()
+            assert heard.recv(200) == b"STOPPING=1\n"
+
+
+def test_nothing_is_inherited_and_the_port_is_free_at_once() -> None:
+    read_end, write_end = os.pipe()
+    os.set_inheritable(write_end, True)
+    port = free_port()
+    words = [*HexadServer.program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment, pass_fds=(write_end,))
+    try:
+        os.close(write_end)
+        with wait_until(lambda: Wire(port), 10, "it listens") as wire:
+            assert os.read(read_end, 1) == b""  # nobody else holds the other end
+            assert wire.info("server")["process_id"] == str(process.pid)
+            process.terminate()
+            assert process.wait(10) == 0
+        with socket.socket() as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(("127.0.0.1", port))
+    finally:
+        process.kill()
+        os.close(read_end)
+
+
+def test_interrupt_ends_as_shutdown(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server(save="3600 1")
+    server.signal(signal.SIGINT)
+    assert server.process is not None and server.process.wait(10) == 0
+    assert "Received SIGINT scheduling shutdown..." in server.log()
+    assert (server.directory / "dump.rdb").exists()
+
+
+def test_a_second_interrupt_ends_at_once(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server(enable_debug_command="yes")
+    with server.wire() as wire:
+        wire.send("DEBUG", "SLEEP", "30")
+        time.sleep(0.2)  # nothing tells that the node has fallen asleep
+        server.signal(signal.SIGINT)
+        server.wait_for_log("Received SIGINT scheduling shutdown")
+        server.signal(signal.SIGINT)
+        assert server.process is not None and server.process.wait(5) == 1
+    assert "You insist... exiting now." in server.log()
+
+
+def test_words_instead_of_a_node() -> None:
+    version = run("--version")
+    assert version.returncode == 0 and version.stdout.startswith("Redis server v=7.2.6 sha=00000000:0 malloc=")
+    assert run("-v").stdout == version.stdout
+    usage = run("--help")
+    assert usage.returncode == run("-h", program=RedisServer.program).returncode == 1
+    assert usage.stderr.startswith("Usage: hexad server [/path/to/redis.conf]")
+    assert run("--test-memory", "1").returncode == 1
+    command = (sys.executable, "-m", "hexad")
+    assert run("--help", program=command).returncode == 0
+    assert run("nonsense", program=command).returncode == 2
+
+
+def test_configuration_from_standard_input() -> None:
+    ended = run("-", stdin="port 0\nloglevel verbose\n")
+    assert ended.returncode == 1 and ended.stdout.endswith("# Configured to not listen anywhere, exiting.\n")
+
+
+def test_start_is_quick_and_small(hexad_server: Callable[..., HexadServer]) -> None:
+    times = []
+    server = hexad_server()
+    for _ in range(3):
+        server.stop()
+        begin = time.monotonic()
+        server.start()
+        times.append(time.monotonic() - begin)
+    assert min(times) < START_S, times
+    with server.wire() as wire:
+        assert int(wire.info("memory")["used_memory_rss"]) < RESIDENT_BYTES
+
+
+def test_human_sizes() -> None:
+    sizes = {0: "0B", 1023: "1023B", 1024: "1.00K", 1536: "1.50K", 5 << 20: "5.00M", 3 << 30: "3.00G", 1 << 50: "1.00P"}
+    assert {size: human(size) for size in sizes} == sizes
