@@ -85,7 +85,7 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         server.command_failed(command, reply)
     command.calls += 1
     command.time_ns += server.clock_ns() - started
-    if keyspace.waiters.ready:
+    if keyspace.waiters.appeared:
         keyspace.waiters.serve()
     return reply
 

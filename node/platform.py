@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import IO, Any, Protocol
 
 import trio
@@ -47,10 +48,8 @@ class Poller:
         self.register = self._epoll.register
         self.modify = self._epoll.modify
         self.unregister = self._epoll.unregister
-
-    def poll(self) -> list[tuple[int, int]]:
+        self.poll: Callable[[], list[tuple[int, int]]] = partial(self._epoll.poll, 0)
         """(descriptor, mask) of every socket that is ready now; never waits."""
-        return self._epoll.poll(0)
 
     async def wait(self) -> None:
         """Return once a socket is ready."""

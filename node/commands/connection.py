@@ -12,7 +12,9 @@ WRONG_PASSWORD = Failure(b"WRONGPASS invalid username-password pair or user is d
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 
-@command("ping", -1, "fast sentinel", acl="connection", tips="request_policy:all_shards response_policy:all_succeeded")
+@command(
+    "ping", -1, "fast sentinel brief", acl="connection", tips="request_policy:all_shards response_policy:all_succeeded"
+)
 def ping(client: Client, argv: Argv) -> Reply:
     if len(argv) == 1:
         return PONG

@@ -38,7 +38,7 @@ def get(client: Client, argv: Argv) -> Reply:
     raise WRONG_TYPE
 
 
-@command("set", -3, "write denyoom", acl="string", keys="@1/range:0:1:0/RW+ACCESS+UPDATE+VARIABLE_FLAGS")
+@command("set", -3, "write denyoom brief", acl="string", keys="@1/range:0:1:0/RW+ACCESS+UPDATE+VARIABLE_FLAGS")
 def set_(client: Client, argv: Argv) -> Reply:
     if len(argv) == 3:
         _, key, value = argv

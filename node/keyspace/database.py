@@ -54,13 +54,15 @@ class Database:
     """One numbered database. `size` is how many keys it holds, `deadline_count` how many of them have a deadline."""
 
     __slots__ = (
-        "_clock_mask", "_clocks", "deadline_count", "expiring", "hits", "index", "keyspace", "misses", "occupied",
+        "_clock_mask", "_clocks", "clock_s", "deadline_count", "expiring", "hits", "index", "keyspace", "misses",
+        "occupied",
         "preservers", "size", "slots", "weights",
     )  # fmt: skip
 
     def __init__(self, index: int, keyspace: "Keyspace") -> None:
         self.index = index
         self.keyspace = keyspace
+        self.clock_s = keyspace.clock_s  # the keyspace's, here since each access needs it
         self.hits = 0
         self.misses = 0
         self._empty()
@@ -85,7 +87,7 @@ class Database:
             value = slot.values.get(key)
             if value is not None and (not self.deadline_count or key not in slot.deadlines or self._alive(slot, key)):
                 self.hits += 1
-                self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+                self._clocks[hash(key) & self._clock_mask] = self.clock_s
                 return value
         self.misses += 1
         if self.keyspace.listening:
@@ -134,15 +136,15 @@ class Database:
 
     def idle_seconds(self, key: bytes) -> int:
         """Seconds since the last access. Clocks are shared by hash, so now and then a key looks younger than it is."""
-        return max(0, self.keyspace.clock_s - self._clocks[hash(key) & self._clock_mask])
+        return max(0, self.clock_s - self._clocks[hash(key) & self._clock_mask])
 
     def touch(self, key: bytes) -> None:
         """Note an access."""
-        self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+        self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
     def set_idle_seconds(self, key: bytes, seconds: int) -> None:
         """RESTORE's IDLETIME."""
-        self._clocks[hash(key) & self._clock_mask] = max(0, self.keyspace.clock_s - seconds)
+        self._clocks[hash(key) & self._clock_mask] = max(0, self.clock_s - seconds)
 
     def _alive(self, slot: Slot, key: bytes) -> bool:
         """False if `key` is past its deadline; a primary then removes it."""
@@ -172,7 +174,7 @@ class Database:
             self._added(number, slot, key)
             if self.keyspace.listening:
                 self.keyspace.notify("n", "new", key, self.index)
-        self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+        self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
     def replace(self, key: bytes, value: Value) -> None:
         """Put `value` under a key that is there; its deadline stays."""
@@ -182,7 +184,7 @@ class Database:
         if self.preservers:
             self._preserve(number, slot, key)
         slot.values[key] = value
-        self._clocks[hash(key) & self._clock_mask] = self.keyspace.clock_s
+        self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
     def open(self, key: bytes) -> Value | None:
         """The value of `key`, about to be changed in place; None if it is not there."""

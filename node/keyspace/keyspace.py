@@ -50,7 +50,11 @@ class Keyspace:
     def set_time(self, now_ms: int, started_ms: int) -> None:
         """The time of the commands to come."""
         self.now_ms = now_ms
-        self.clock_s = (now_ms - started_ms) // 1000
+        clock_s = (now_ms - started_ms) // 1000
+        if clock_s != self.clock_s:
+            self.clock_s = clock_s
+            for db in self.databases:
+                db.clock_s = clock_s
 
     def journal_instead(self, *commands: Sequence[bytes], db: int) -> None:
         """The running command has these effects; what the client sent does not say them well enough.

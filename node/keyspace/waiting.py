@@ -31,7 +31,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self.keys: dict[KeyName, dict[Waiter, None]] = {}
-        self._appeared: dict[KeyName, None] = {}
+        self.appeared: dict[KeyName, None] = {}  # always the same dict: a session looks at it after each command
 
     def add(self, waiter: Waiter) -> None:
         """Register a waiter under each of its keys."""
@@ -51,23 +51,20 @@ class Waiters:
     def key_appeared(self, db: int, key: bytes) -> None:
         """A key was made, or got what a waiter may want."""
         if (db, key) in self.keys:
-            self._appeared[db, key] = None
+            self.appeared[db, key] = None
 
     def databases_swapped(self, keyspace: "Keyspace", *numbers: int) -> None:
         """SWAPDB: keys that are waited for may be there all of a sudden."""
         for db, key in self.keys:
             if db in numbers and keyspace.databases[db].peek(key) is not None:
-                self._appeared[db, key] = None
-
-    @property
-    def ready(self) -> bool:
-        return bool(self._appeared)
+                self.appeared[db, key] = None
 
     def serve(self) -> None:
         """Let waiters try the keys that have appeared, until nothing more has."""
-        while self._appeared:
-            appeared, self._appeared = self._appeared, {}
-            for name in appeared:
+        while self.appeared:
+            names = list(self.appeared)
+            self.appeared.clear()
+            for name in names:
                 for waiter in list(self.keys.get(name, ())):
                     if waiter in self.keys.get(name, ()) and waiter.try_key(name[1]):
                         self.remove(waiter)

@@ -34,13 +34,15 @@ class Transport(Protocol):
 class Peer:
     """One end of a connection."""
 
-    __slots__ = ("__weakref__", "closing", "more", "out", "parked", "transport")
+    __slots__ = ("__weakref__", "closing", "hears_of_sending", "more", "out", "parked", "read_bytes", "transport")
 
     def __init__(self) -> None:
         self.out = bytearray()
         self.closing = OPEN
         self.more = False  # input has been taken but not served to its end: come back after the others
         self.parked: Any = None  # what this peer waits for; its input stays unread meanwhile
+        self.read_bytes = RECEIVE_BYTES  # how many to read at a time
+        self.hears_of_sending = False  # `sent` is to be called
         self.transport: Transport | None = None
 
     def receive(self, data: bytes) -> None:
@@ -51,14 +53,10 @@ class Peer:
         """Serve another slice of the input taken before (only while `more`)."""
 
     def sent(self) -> None:
-        """All of `out` has left; called once each time it did."""
+        """All of `out` has left; called once each time it did, for peers that want to hear of it."""
 
     def lost(self, reason: str) -> None:
         """The connection is gone; called exactly once, `reason` is for the log."""
-
-    def receive_size(self) -> int:
-        """How many bytes to read at the most."""
-        return RECEIVE_BYTES
 
     def output_limit_exceeded(self, _pending_bytes: int) -> bool:
         """True closes the connection at once: the other side does not read what it asked for."""

@@ -12,7 +12,7 @@ entry asks for room. An error of a socket closes that peer, never the node; any 
 
 from collections.abc import Callable
 
-from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES_MAX, Peer
+from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, Peer
 from node.platform import HUNG_UP, READABLE, WRITABLE, Platform, Socket
 
 SLICE_NS = 1_000_000
@@ -25,6 +25,10 @@ UNLIMITED_BYTES = 16 * 1024
 """No output limit looks at less: it fits the buffer that Redis, too, gives every client."""
 
 
+USUAL = READABLE | HUNG_UP
+"""What a socket is watched for unless its peer is parked, slow or at its end."""
+
+
 class Connection:
     """A socket and its peer: the peer's `Transport`."""
 
@@ -35,7 +39,7 @@ class Connection:
         self.socket = socket
         self.peer = peer
         self.fd = socket.fileno()
-        self.mask = READABLE | HUNG_UP
+        self.mask = USUAL
         self.sent_bytes = 0  # how much of the front of `peer.out` has left already
         self.dirty = False
         self.ended = False
@@ -124,11 +128,11 @@ class Reactor:
                     connection.peer.proceed()
                 if not connection.dirty:
                     self._mark(connection)
-        connections = self.connections
+        find = self.connections.get
         for fd, mask in ready:
-            connection_or_none = connections.get(fd)
-            if connection_or_none is not None:
-                self._serve(connection_or_none, mask)
+            found = find(fd)
+            if found is not None:
+                self._serve(found, mask)
             else:
                 self._alarm.clear()
         self.send_all()
@@ -142,10 +146,9 @@ class Reactor:
     def _serve(self, connection: Connection, mask: int) -> None:
         peer = connection.peer
         if not connection.dirty:
-            self._mark(connection)
-        if peer.closing:
-            return
-        if peer.more:
+            connection.dirty = True
+            self.dirty.append(connection)
+        if peer.closing or peer.more:
             return  # what has been taken is served first
         if peer.parked is not None:
             if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
@@ -154,7 +157,7 @@ class Reactor:
         if not mask & ~WRITABLE:
             return
         try:
-            data = connection.socket.recv(min(peer.receive_size(), RECEIVE_BYTES_MAX))
+            data = connection.socket.recv(peer.read_bytes)
         except BlockingIOError:
             return
         except OSError:
@@ -178,7 +181,28 @@ class Reactor:
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.dirty = False
-                self._settle(connection)
+                if connection.mask != USUAL or not self._send_quickly(connection):
+                    self._settle(connection)
+
+    def _send_quickly(self, connection: Connection) -> bool:
+        """The usual case: a short reply that leaves in one piece, and nothing else to see to. False: it is not that."""
+        peer = connection.peer
+        out = peer.out
+        size = len(out)
+        if peer.closing or peer.more or peer.parked is not None or size > UNLIMITED_BYTES or peer.hears_of_sending:
+            return False
+        if size:
+            try:
+                count = connection.socket.send(out)
+            except OSError:
+                return False  # the longer way meets it again
+            self.sent_bytes += count
+            self.writes += 1
+            if count != size:
+                connection.sent_bytes = count
+                return False
+            out.clear()
+        return True
 
     def _settle(self, connection: Connection) -> None:
         peer = connection.peer
@@ -226,7 +250,8 @@ class Reactor:
         if not pending:
             out.clear()
             connection.sent_bytes = 0
-            peer.sent()
+            if peer.hears_of_sending:
+                peer.sent()
         else:
             if connection.sent_bytes > max(_COMPACT_BYTES, pending):
                 del out[: connection.sent_bytes]
@@ -234,6 +259,7 @@ class Reactor:
 
     def _close(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.fd]
+        connection.mask = 0
         self._poller.unregister(connection.fd)
         connection.socket.close()
         connection.peer.transport = None

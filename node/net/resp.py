@@ -103,6 +103,10 @@ class CommandError(Exception):
 # --- replies ----------------------------------------------------------------------------------------------------------
 
 
+BULK_HEADS = [b"$%d\r\n" % length for length in range(1024)]
+"""The first line of a short bulk string by its length."""
+
+
 def encode(value: Reply, out: bytearray, resp3: bool) -> None:
     """Append `value` to `out` in the wire's form."""
     kind = type(value)

@@ -9,9 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from node.keyspace.database import Database
 from node.keyspace.keyspace import Keyspace
-from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES, Peer
+from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES, RECEIVE_BYTES_MAX, Peer
 from node.net.resp import (
     ARGUMENTS_MAX,
+    BULK_HEADS,
     NO_REPLY,
     Argv,
     CommandError,
@@ -22,7 +23,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, CONTAINER, READ, Command
+from node.table import ANY, BRIEF, CONTAINER, READ, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -184,9 +185,6 @@ class Session(Peer, Generic[HostT]):
 
     # --- input ----------------------------------------------------------------------------------------------------
 
-    def receive_size(self) -> int:
-        return max(RECEIVE_BYTES, self.parser.awaited_bytes)
-
     def receive(self, data: bytes) -> None:
         self.received_bytes += len(data)
         self.last_active_ms = self.host.keyspace.now_ms
@@ -212,6 +210,7 @@ class Session(Peer, Generic[HostT]):
                     self._refuse(error)
                     return
                 if not self.commands:
+                    self.read_bytes = min(RECEIVE_BYTES_MAX, max(RECEIVE_BYTES, self.parser.awaited_bytes))
                     return
             self._serve(end_ns)
             if self.served < len(self.commands) and self.parked is None:
@@ -228,66 +227,88 @@ class Session(Peer, Generic[HostT]):
         self.closing = CLOSE_WHEN_SENT
 
     def _serve(self, end_ns: int) -> None:
+        """Run commands until none is left, the turn is over or the session waits.
+
+        Equal commands in a row are counted and timed together: the clock costs as much as a small reply.
+        """
         host = self.host
-        words, keyspace, clock_ns = host.words, host.keyspace, host.clock_ns
-        commands, at, out = self.commands, self.served, self.out
+        find, keyspace, clock_ns = host.words.get, host.keyspace, host.clock_ns
+        commands, at, out, heads = self.commands, self.served, self.out, BULK_HEADS
+        appeared = keyspace.waiters.appeared
         first, count = at, len(commands)
         dirty = keyspace.dirty
-        started = clock_ns()
+        running: Command | None = None  # the command of the row that is being counted...
+        since = at  # ...from here on...
+        started = clock_ns()  # ...and from then on
         while at < count:
             argv = commands[at]
+            command = find(argv[0])
+            if command is not running:
+                if running is not None:
+                    now = clock_ns()
+                    running.calls += at - since
+                    running.time_ns += now - started
+                    started = now
+                running, since = None, at
             at += 1
-            command = words.get(argv[0])
             if (
                 command is None
-                or command.flags & self.gates
+                or (flags := command.flags) & self.gates
                 or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity))
             ):
+                if running is not None:  # the same command, but now there is something in its way
+                    now = clock_ns()
+                    running.calls += at - 1 - since
+                    running.time_ns += now - started
+                    running = None
                 self.served = at
                 reply = host.execute(self, argv)
                 dirty = keyspace.dirty
                 if reply is not PARKED:
                     encode(reply, out, self.resp3)
-                elif self.parked is not None:
+                started, since = clock_ns(), at
+                if started > end_ns or self.closing or self.parked is not None:
                     break
-                ended = clock_ns()
-            else:
-                try:
-                    reply = command.run(self, argv)
-                except CommandError as error:
-                    reply = error.reply
-                if keyspace.dirty != dirty:
-                    dirty = keyspace.dirty
-                    keyspace.commit(self.db.index, argv)
-                    self.write_offset = keyspace.journal.offset
-                kind = type(reply)
-                if kind is bytes:
-                    out += b"$%d\r\n%b\r\n" % (len(reply), reply)
-                elif kind is Encoded:
+                continue
+            if running is None:
+                running = self.last_command = command
+            try:
+                reply = command.run(self, argv)
+            except CommandError as error:
+                reply = error.reply
+            if keyspace.dirty != dirty:
+                dirty = keyspace.dirty
+                keyspace.commit(self.db.index, argv)
+                self.write_offset = keyspace.journal.offset
+            kind = type(reply)
+            if kind is bytes:
+                size = len(reply)
+                if size < 1024:
+                    out += heads[size]
                     out += reply
-                    if reply is PARKED:
-                        self.served = at
-                        if self.parked is not None:
-                            break
-                elif kind is int:
-                    out += b":%d\r\n" % reply
-                elif kind is Failure:
-                    host.command_failed(command, reply)
-                    encode(reply, out, self.resp3)
+                    out += b"\r\n"
                 else:
-                    encode(reply, out, self.resp3)
-                self.last_command = command
-                command.calls += 1
-                ended = clock_ns()
-                command.time_ns += ended - started
-                if keyspace.waiters.ready:
-                    keyspace.waiters.serve()
-                    dirty = keyspace.dirty
-            started = ended
-            if ended > end_ns or self.closing:
+                    out += b"$%d\r\n%b\r\n" % (size, reply)
+            elif kind is Encoded:
+                out += reply
+            elif kind is int:
+                out += b":%d\r\n" % reply
+            else:
+                if kind is Failure:
+                    host.command_failed(command, reply)
+                encode(reply, out, self.resp3)
+            if appeared:
+                keyspace.waiters.serve()
+                dirty = keyspace.dirty
+            if flags & BRIEF and at & 15:
+                continue
+            self.served = at
+            if self.closing or self.parked is not None or clock_ns() > end_ns:
                 break
+        if running is not None:
+            running.calls += at - since
+            running.time_ns += clock_ns() - started
         self.served = at
-        self.write_offset = keyspace.journal.offset
         host.commands_processed += at - first
 
     # --- waiting --------------------------------------------------------------------------------------------------

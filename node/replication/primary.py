@@ -85,6 +85,7 @@ class Primary:
         """The replica behind a session, made at its first REPLCONF or PSYNC."""
         if not isinstance(session.role, Replica):
             session.role = Replica(session, self.stream)
+            session.hears_of_sending = True
         return session.role
 
     def psync(self, session: AnySession, replid: str, offset: int) -> Reply:
