@@ -231,9 +231,11 @@ class Bus:
 
     def _pause_writes(self, effect: PauseWrites) -> None:
         self.server.clients.pause("failover", True, effect.until_ms - self.now_ms())
+        self.server.replication.primary.quiet = True  # the offset that was promised must not move by a ping
 
     def _unpause_writes(self, _effect: UnpauseWrites) -> None:
         self.server.clients.unpause("failover")
+        self.server.replication.primary.quiet = False
 
     def _deliver(self, effect: DeliverMessage) -> None:
         """A message for subscribers of this node."""
