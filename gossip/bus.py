@@ -9,7 +9,6 @@ from typing import Any
 
 import trio
 
-from gossip import nodesconf
 from gossip.events import (
     BecomePrimary,
     CloseLink,
@@ -68,13 +67,13 @@ class BusLink(Peer):
 class Bus:
     """Drives one `ClusterMachine`. `events` come from links, timers and clients by `handle`."""
 
-    def __init__(self, server: Server, machine: ClusterMachine, config_path: str) -> None:
+    def __init__(self, server: Server, machine: ClusterMachine, save_config: Callable[[bool], None]) -> None:
         self.server = server
         self.machine = machine
         self.links: dict[int, BusLink] = {}
         self.links_over_limit = 0  # how many were closed for what they could not take
         self.deaf_to = -1  # a type of packet that is dropped as if it had not come: DEBUG DROP-CLUSTER-PACKET-FILTER
-        self._config_path = config_path
+        self._save_config = save_config
         self._accepted = 0
         self._dials: dict[int, trio.CancelScope] = {}
         self._timer: Any = None
@@ -117,9 +116,8 @@ class Bus:
 
     def _save(self, effect: SaveConfig) -> None:
         """Write nodes.conf before anything else of the list happens; a node that cannot must not go on voting."""
-        text = nodesconf.render(self.machine.state)
         try:
-            self.server.platform.replace_file(self._config_path, text.encode(), durable=effect.fsync)
+            self._save_config(effect.fsync)
         except OSError as error:
             self.server.log.warning(f"Fatal: can't update cluster config file: {error}")
             raise

@@ -50,12 +50,12 @@ class ClusterService:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.config_path = server.platform.join_path(server.config["dir"], server.config["cluster-config-file"])
-        self._lock = self._lock_config()
+        self._lock: Any = self._lock_config()
         self.settings = ClusterSettings()
         self.read_settings()
         state = self._load()
         self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
-        self.bus = Bus(server, self.machine, self.config_path)
+        self.bus = Bus(server, self.machine, self.save)
         self.serving = self.machine.state.serving
 
     @property
@@ -122,6 +122,11 @@ class ClusterService:
         self.server.log.notice(f"Node configuration loaded, I'm {state.myself.id}")
         return state
 
+    def save(self, durable: bool) -> None:
+        """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
+        text = nodesconf.render(self.machine.state).encode()
+        self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+
     def read_settings(self) -> None:
         """Take over what the configuration says now."""
         config, settings = self.server.config, self.settings
@@ -151,29 +156,27 @@ class ClusterService:
 
     # --- what the node asks ---------------------------------------------------------------------------------------
 
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays."""
+        at = command.only_key
+        return at > 0 and bool(self.serving[slot_of(argv[at])]) and self.state.ok
+
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
-        spec = command.spec
-        if command.only_key:  # one key at a fixed place: the usual case
-            slot = slot_of(argv[command.only_key])
-            if self.serving[slot] and self.state.ok:
-                return None
-            keys = [argv[command.only_key]]
-            slots = [slot]
-        else:
-            positions = command.key_positions(argv)
-            if positions is None:
-                return None  # the command itself words what is wrong with its arguments
-            keys = [argv[at] for at in positions]
-            slots = [slot_of(key) for key in keys]
-        asking, client.asking = client.asking or bool(command.flags & ASKING), False
+        asking = client.asking or bool(command.flags & ASKING)
+        if client.asking:
+            client.set_asking(False)
+        positions = command.key_positions(argv)
+        if positions is None:
+            return None  # the command itself words what is wrong with its arguments
+        keys = [argv[at] for at in positions]
         request = Request(
             keys,
-            slots,
+            [slot_of(key) for key in keys],
             writes=bool(command.flags & WRITE),
             asking=asking,
             readonly=client.readonly,
-            migrates=spec.name == "migrate",
+            migrates=command.spec.name == "migrate",
         )
         db = self.server.keyspace.databases[0]
         refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None)

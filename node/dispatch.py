@@ -173,17 +173,20 @@ class Authentication:
 
 
 class Redirection:
-    """Cluster mode: keys that live elsewhere."""
+    """Cluster mode: keys that live elsewhere. Personal, since ASKING holds for the next command, whatever it is."""
 
-    personal = False
+    personal = True
 
     def mask(self, server: Server) -> int:
         return KEYED if server.cluster is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.cluster is None:
-            return None
-        return client.host.cluster.redirect(client, command, argv)
+        cluster = client.host.cluster
+        if cluster is not None and command.flags & KEYED:
+            return cluster.redirect(client, command, argv)
+        if client.asking and command.name != "asking":
+            client.set_asking(False)
+        return None
 
 
 class GoodReplicas:

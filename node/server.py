@@ -38,6 +38,9 @@ class Cluster(Protocol):
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
 
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays. False: ask `redirect`."""
+
     @property
     def my_id(self) -> str: ...
 
@@ -116,6 +119,10 @@ class Server:
         self.gates = 0
         self.reactor.before_batch = self.read_clock
         self.read_clock()
+
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """See `Cluster.is_mine`; nothing is kept from a session by a cluster that there is not."""
+        return self.cluster is not None and self.cluster.is_mine(command, argv)
 
     def read_clock(self) -> None:
         """Take the time for the commands to come."""

@@ -23,7 +23,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, BRIEF, CONTAINER, READ, Command
+from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -43,6 +43,9 @@ class Host(Protocol):
     timers: Timers
 
     def clock_ns(self) -> int: ...
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """Of a command that only the cluster's gate is closed for: does its key live here, as most do?"""
+
     def execute(self, session: Any, argv: Argv) -> Reply: ...
     def command_failed(self, command: Command, failure: Failure) -> None: ...
     def session_lost(self, session: Any) -> None: ...
@@ -170,8 +173,13 @@ class Session(Peer, Generic[HostT]):
         self.no_touch = no_touch
         self.set_gate(READ, no_touch)
 
+    def set_asking(self, asking: bool) -> None:
+        """The client said ASKING: the next command, and only that one, may use a slot that is on its way here."""
+        self.asking = asking
+        self._update_any_gate()
+
     def _update_any_gate(self) -> None:
-        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated)
+        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated or self.asking)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""
@@ -234,7 +242,7 @@ class Session(Peer, Generic[HostT]):
         host = self.host
         find, keyspace, clock_ns = host.words.get, host.keyspace, host.clock_ns
         commands, at, out, heads = self.commands, self.served, self.out, BULK_HEADS
-        appeared = keyspace.waiters.appeared
+        appeared, is_mine = keyspace.waiters.appeared, host.is_mine
         first, count = at, len(commands)
         dirty = keyspace.dirty
         running: Command | None = None  # the command of the row that is being counted...
@@ -253,8 +261,11 @@ class Session(Peer, Generic[HostT]):
             at += 1
             if (
                 command is None
-                or (flags := command.flags) & self.gates
                 or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity))
+                or (
+                    (blocked := (flags := command.flags) & self.gates)
+                    and (blocked != KEYED or not is_mine(command, argv))
+                )
             ):
                 if running is not None:  # the same command, but now there is something in its way
                     now = clock_ns()
