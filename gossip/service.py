@@ -14,7 +14,7 @@ from gossip.state import ClusterState
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
-from node.server import Client, Server
+from node.server import CannotStart, Client, Server
 from node.slots import slot_of
 from node.table import ASKING, WRITE, Command
 
@@ -38,10 +38,6 @@ _SETTINGS = {
     "repl-ping-replica-period": "ping_replica_period_s",
 }
 """Directives that go into the machine's settings as they are; empty texts stand for "not set"."""
-
-
-class CannotStart(Exception):
-    """The node cannot take part in a cluster: the text is the line for the log."""
 
 
 class ClusterService:

@@ -12,8 +12,7 @@ from typing import Any
 
 import trio
 
-from gossip.commands import CLUSTER
-from gossip.service import ClusterService
+from gossip import words
 from node import dispatch, listening
 from node.commands import (
     client,
@@ -53,7 +52,7 @@ ACCEPT_AGAIN_S = 0.1
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
     """A node that nobody can reach yet. Raises CannotStart where it cannot take part in its cluster."""
-    server = Server(platform, config, CommandTable(every_spec()), log)
+    server = Server(platform, config, CommandTable(every_spec(in_cluster=config["cluster-enabled"])), log)
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
@@ -61,6 +60,8 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
+        from gossip.service import ClusterService
+
         server.cluster = ClusterService(server)
     dispatch.install(server)
     follow_settings(server)
@@ -71,8 +72,12 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     return server
 
 
-def every_spec() -> list[Spec]:
-    """The commands of a node. CLUSTER is among them in every mode: without a cluster it says so."""
+def every_spec(*, in_cluster: bool = True) -> list[Spec]:
+    """The commands of a node. One without a cluster refuses CLUSTER and ASKING, and need not load what runs them."""
+    if not in_cluster:
+        return [*FAMILIES.specs.values(), *words.refused()]
+    from gossip.commands import CLUSTER
+
     return [*FAMILIES.specs.values(), *CLUSTER.specs.values()]
 
 

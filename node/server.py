@@ -32,6 +32,10 @@ REDIS_VERSION = "7.2.6"
 """The version whose behaviour this node has: clients and tools look at it."""
 
 
+class CannotStart(Exception):
+    """The node cannot take part in its cluster: the text is the line for the log."""
+
+
 class Cluster(Protocol):
     """What a node in cluster mode asks of `gossip`."""
 
