@@ -323,6 +323,24 @@ def test_paths_exist() -> None:
     assert paths and [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_what_goes_wrong_goes_wrong_in_these_words() -> None:
+    """Of each message in the table of troubles, a part of five letters or more stands in the code."""
+    sources = "".join(path.read_text("utf-8") for top in ("node", "gossip", "hexad", "deploy") for path in files(top))
+    table = README.read_text("utf-8").partition("| what you see |")[2].partition("\n## ")[0]
+    messages = re.findall(r"^\| `([^`]*)`", table, re.MULTILINE)
+    assert len(messages) >= 15
+    for message in messages:
+        parts = re.split(r"[…,]|'[^']*'|\(error\)|\(exit code.*|hexad up|--\w+ \d|\w*\d[\d.:]*|\bpython3\b", message)
+        parts = [part.strip(" :;,") for part in parts]
+        assert any(len(part) >= 5 and part in sources for part in parts), (message, parts)
+
+
+def files(top: str) -> list[Path]:
+    """Python and shell sources below a directory."""
+    found = [path for path in (ROOT / top).rglob("*") if path.is_file() and path.suffix in (".py", ".sh")]
+    return sorted(found)
+
+
 def test_help_of_the_command(environment: dict[str, str]) -> None:
     helped = output_of(["hexad", "--help"], environment)
     assert {"hexad up [options]", "hexad server [/path/to/redis.conf]"} <= set(re.findall(r"hexad \w+ \[\S+\]", helped))
