@@ -28,7 +28,7 @@ def engine() -> dict[str, str]:
     run(["docker", "build", "-q", "-f", "deploy/Dockerfile", "-t", "hexad:test", "."], env)
     build = ["docker", "build", "-q", "--build-arg", "IMAGE=hexad:test", "-t", "hexad-genuine:test"]
     run([*build, "tests/house/genuine"], env)
-    return {**env, "HEXAD_IMAGE": "hexad-genuine:test"}
+    return {**env, "HEXAD_IMAGE": "hexad:test"}
 
 
 @pytest.fixture(params=sorted(COMPOSES))
@@ -157,7 +157,7 @@ def test_standalone(engine: dict[str, str], version: str) -> None:
     ],
 )
 def test_health_check_knows_port_and_password(engine: dict[str, str], options: list[str], file: str) -> None:
-    container = run(["docker", "create", "--rm", "hexad-genuine:test", *options], engine).strip()
+    container = run(["docker", "create", "--rm", "hexad:test", *options], engine).strip()
     try:
         if file:
             _put(engine, container, file)
@@ -182,7 +182,7 @@ def test_other_commands_run_as_they_are(engine: dict[str, str]) -> None:
     assert "redis-cli" in run(["docker", "run", "--rm", "hexad:test", "redis-cli", "--version"], engine)
     assert run(["docker", "run", "--rm", "hexad:test", "id", "-un"], engine) == "hexad\n"
     with pytest.raises(AssertionError, match="Bad directive"):
-        run(["docker", "run", "--rm", "hexad-genuine:test", "--no-such-option", "1"], engine)
+        run(["docker", "run", "--rm", "hexad:test", "--no-such-option", "1"], engine)
 
 
 def test_our_image_serves_and_stops(engine: dict[str, str]) -> None:
