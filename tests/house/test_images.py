@@ -218,3 +218,25 @@ def test_other_commands_run_as_they_are(engine: dict[str, str]) -> None:
     assert run(["docker", "run", "--rm", IMAGE, "id", "-un"], engine) == "hexad\n"
     with pytest.raises(AssertionError, match="Bad directive"):
         run(["docker", "run", "--rm", IMAGE, "--no-such-option", "1"], engine)
+
+
+def test_installing_redis_server_leaves_its_port_free(engine: dict[str, str]) -> None:
+    """`make test` brings Debian's package, which by itself starts its service, as the second half shows."""
+    container = run(["docker", "run", "-d", "--user", "root", IMAGE, "sleep", "300"], engine).strip()
+
+    def inside(command: str) -> str:
+        return run(["docker", "exec", container, "sh", "-c", command], engine)
+
+    try:
+        # As on a machine that runs its services, unlike a container:
+        inside(
+            "rm -f /usr/sbin/policy-rc.d; touch /sbin/init; echo 'echo N 2' >/sbin/runlevel; chmod 755 /sbin/runlevel"
+        )
+        run(["docker", "cp", "deploy/dev/apt.sh", f"{container}:/tmp/apt.sh"], engine)
+        inside("/tmp/apt.sh redis-server")
+        with pytest.raises(AssertionError, match="refused"):
+            inside("redis-cli ping")
+        inside("apt-get install -q -y --reinstall redis-server")
+        wait_until(lambda: inside("redis-cli ping") == "PONG\n", READY_S, "the service runs")
+    finally:
+        run(["docker", "rm", "-f", "-v", container], engine)
