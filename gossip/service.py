@@ -53,6 +53,7 @@ class ClusterService:
         self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
         self.bus = Bus(server, self.machine, self.save)
         self.serving = self.machine.state.serving
+        server.replication.is_primary_there = self.hears_primary
 
     @property
     def state(self) -> ClusterState:
@@ -189,6 +190,15 @@ class ClusterService:
 
     def offset(self) -> int:
         return self.server.journal.offset
+
+    def hears_primary(self) -> bool:
+        """Whether the node at our primary's address is our primary: it has answered over the link that stands.
+
+        A node that lost its directory comes back empty and under a new id, at the same address. Its replica may hold
+        the only copy of the data, and must not drop that for the newcomer's.
+        """
+        primary = self.state.myself.primary
+        return primary is not None and primary.answers
 
     def primary_silence_ms(self, now_ms: int) -> int:
         follower = self.server.replication.follower
