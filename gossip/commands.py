@@ -73,7 +73,7 @@ def _slot(word: bytes) -> int:
 @command("asking", 1, "fast", acl="connection")
 def asking(client: Client, _argv: Argv) -> Reply:
     service(client)
-    client.asking = True
+    client.set_asking(True)
     return OK
 
 

@@ -63,6 +63,11 @@ class ClusterService:
         return self.machine.state
 
     @property
+    def directives(self) -> tuple[str, ...]:
+        """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
+        return ("port", "cluster-announce-port", "cluster-announce-bus-port", *_SETTINGS)
+
+    @property
     def my_id(self) -> str:
         return self.machine.state.myself.id
 
@@ -166,12 +171,11 @@ class ClusterService:
                 return None  # the command itself words what is wrong with its arguments
             keys = [argv[at] for at in positions]
             slots = [slot_of(key) for key in keys]
-        asking, client.asking = client.asking or bool(command.flags & ASKING), False
         request = Request(
             keys,
             slots,
             writes=bool(command.flags & WRITE),
-            asking=asking,
+            asking=client.asking or bool(command.flags & ASKING),
             readonly=client.readonly,
             migrates=spec.name == "migrate",
         )

@@ -24,6 +24,7 @@ from node.commands import (
     expire,
     info,
     keys,
+    migrate,
     persistence,
     replication,
     scan,
@@ -34,6 +35,7 @@ from node.commands import server as server_commands
 from node.commands.family import FAMILIES
 from node.config import Config, ConfigError
 from node.log import Log
+from node.migration import Migration
 from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
@@ -43,8 +45,8 @@ from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
-    client, command, config_commands, connection, databases, debug, expire, info, keys, persistence,
-    replication, scan, server_commands, strings,
+    client, command, config_commands, connection, databases, debug, expire, info, keys, migrate,
+    persistence, replication, scan, server_commands, strings,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1
@@ -57,11 +59,13 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
+    server.migration = Migration(server)
     server.shutdown = Shutdown(server)
     server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         server.cluster = ClusterService(server)
+        follow_cluster_settings(server, server.cluster)
     dispatch.install(server)
     follow_settings(server)
     if config["replicaof"] is not None:
@@ -83,6 +87,12 @@ def follow_settings(server: Server) -> None:
         "replica-serve-stale-data",
     ):  # fmt: skip
         server.config.on_change(name, lambda _value: server.replication.settings_changed())
+
+
+def follow_cluster_settings(server: Server, cluster: ClusterService) -> None:
+    """Let what CONFIG SET changes reach the cluster."""
+    for name in cluster.directives:
+        server.config.on_change(name, cluster.settings_changed)
 
 
 def pause_writes(server: Server, paused: bool) -> None:

@@ -26,6 +26,15 @@ from node.table import (
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
+    if not client.asking:
+        return _execute(client, argv)
+    reply = _execute(client, argv)
+    if client.parked is None or not client.parked.postponed:  # else the command is still to come
+        client.set_asking(argv[0].lower() == b"asking")
+    return reply
+
+
+def _execute(client: Client, argv: Argv) -> Reply:
     server = client.host
     found = find(server, client, argv)
     if isinstance(found, Failure):
@@ -283,6 +292,21 @@ class Paused:
         return client.host.clients.postpone(client)
 
 
+class KeysOnTheirWay:
+    """MIGRATE: nobody changes a key between its copy and its deletion; reads go on."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return WRITE | KEYED if server.migration is not None and server.migration.held else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if not client.host.migration.holds(command, argv):
+            return None
+        client.last_command = command
+        return client.host.migration.postpone(client)
+
+
 GUARDS: tuple[Guard, ...] = (
     Protection(),
     Authentication(),
@@ -292,6 +316,7 @@ GUARDS: tuple[Guard, ...] = (
     ReadOnlyReplica(),
     StaleReplica(),
     Loading(),
+    KeysOnTheirWay(),
     Paused(),
 )
 

@@ -106,6 +106,7 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
+        self.migration: Any = None  # node.migration.Migration: keys on their way to another node
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.spawn: Callable[..., None] = _not_running

@@ -164,13 +164,18 @@ class Session(Peer, Generic[HostT]):
         self.reply_mode = mode
         self._update_any_gate()
 
+    def set_asking(self, asking: bool) -> None:
+        """ASKING: the next command, whichever it is, may use a slot that is being imported."""
+        self.asking = asking
+        self._update_any_gate()
+
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""
         self.no_touch = no_touch
         self.set_gate(READ, no_touch)
 
     def _update_any_gate(self) -> None:
-        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated)
+        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated or self.asking)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""
