@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gossip import nodesconf
@@ -158,7 +159,6 @@ class ClusterService:
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
-        spec = command.spec
         if command.only_key:  # one key at a fixed place: the usual case
             slot = slot_of(argv[command.only_key])
             if self.serving[slot] and self.state.ok:
@@ -171,14 +171,31 @@ class ClusterService:
                 return None  # the command itself words what is wrong with its arguments
             keys = [argv[at] for at in positions]
             slots = [slot_of(key) for key in keys]
-        request = Request(
-            keys,
-            slots,
-            writes=bool(command.flags & WRITE),
-            asking=client.asking or bool(command.flags & ASKING),
-            readonly=client.readonly,
-            migrates=spec.name == "migrate",
+        return self._refusal(
+            Request(
+                keys,
+                slots,
+                writes=bool(command.flags & WRITE),
+                asking=client.asking or bool(command.flags & ASKING),
+                readonly=client.readonly,
+                migrates=command.spec.name == "migrate",
+            )
         )
+
+    def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
+        """None if this node serves the commands of a transaction, whose keys must all have one slot."""
+        keys = [argv[at] for command, argv in commands for at in command.key_positions(argv) or ()]
+        return self._refusal(
+            Request(
+                keys,
+                [slot_of(key) for key in keys],
+                writes=any(command.flags & WRITE for command, _ in commands),
+                asking=client.asking or any(command.flags & ASKING for command, _ in commands),
+                readonly=client.readonly,
+            )
+        )
+
+    def _refusal(self, request: Request) -> Reply | None:
         db = self.server.keyspace.databases[0]
         refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None)
         return None if refusal is None else Failure(refusal.encode())

@@ -29,6 +29,7 @@ from node.commands import (
     replication,
     scan,
     strings,
+    transactions,
 )  # fmt: skip
 from node.commands import config as config_commands
 from node.commands import server as server_commands
@@ -46,7 +47,7 @@ from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
     client, command, config_commands, connection, databases, debug, expire, info, keys, migrate,
-    persistence, replication, scan, server_commands, strings,
+    persistence, replication, scan, server_commands, strings, transactions,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1

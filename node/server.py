@@ -38,6 +38,9 @@ class Cluster(Protocol):
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
 
+    def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
+        """As `redirect`, for the commands of a transaction together."""
+
     @property
     def my_id(self) -> str: ...
 

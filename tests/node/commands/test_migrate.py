@@ -20,7 +20,11 @@ HOST = "127.0.0.1"
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[Server, Server, Server]]:
     """Our node, a real one, and a real one with a password as target of both."""
-    with HexadServer() as ours, RedisServer() as theirs, RedisServer(requirepass="secret") as target:
+    with (
+        HexadServer(repl_diskless_sync_delay=0) as ours,
+        RedisServer() as theirs,
+        RedisServer(requirepass="secret") as target,
+    ):
         yield ours, theirs, target
 
 
