@@ -31,8 +31,8 @@ def execute(client: Client, argv: Argv) -> Reply:
     if not client.asking:
         return _execute(client, argv)
     reply = _execute(client, argv)
-    if client.parked is None or not client.parked.postponed:  # else the command is still to come
-        client.set_asking(argv[0].lower() == b"asking")
+    if client.transaction is None and (client.parked is None or not client.parked.postponed):
+        client.set_asking(argv[0].lower() == b"asking")  # it lasts while commands are queued, or one is still to come
     return reply
 
 

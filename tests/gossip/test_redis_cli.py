@@ -174,6 +174,12 @@ def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
         cli("add-node", at(replica), at(cluster.nodes[0]), "--cluster-slave", "--cluster-master-id", my_id(primary))
         with replica.wire() as wire:
             wait_until(lambda: wire.info("replication")["master_link_status"] == "up", 20, "it follows")
+        everyone = {my_id(node) for node in (primary, replica, *cluster.nodes)}
+        wait_until(
+            lambda: all({entry.id for entry in cluster.seen_by(node)} == everyone for node in cluster.nodes),
+            20,
+            "all know the new ones",
+        )
         cli("rebalance", at(cluster.nodes[0]), "--cluster-use-empty-masters")
         with primary.wire() as wire:
             assert wire("DBSIZE") > 0
