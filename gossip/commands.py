@@ -39,6 +39,9 @@ DIFFERS = "nondeterministic_output"
 SYNTAX_ERROR = CommandError("ERR syntax error")
 NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
 
+SHOWN_CHARS_MAX = 128
+"""How much of a client's word an error repeats."""
+
 CLUSTER.container("cluster")
 
 
@@ -61,6 +64,11 @@ def order(client: Client, event: Event) -> Reply:
 
 def _text(word: bytes) -> str:
     return word.decode("utf-8", "replace")
+
+
+def _too_many(argv: Argv) -> CommandError:
+    name = _text(argv[1])[:SHOWN_CHARS_MAX]
+    return CommandError(f"ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLUSTER HELP.")
 
 
 def _slot(word: bytes) -> int:
@@ -177,7 +185,7 @@ def meet(client: Client, argv: Argv) -> Reply:
     """CLUSTER MEET ip port [cport]."""
     service(client)
     if len(argv) > 5:
-        raise SYNTAX_ERROR
+        raise _too_many(argv)
     port = parse_int(argv[3])
     if port is None:
         raise CommandError(f"ERR Invalid base port specified: {_text(argv[3])}")
@@ -205,7 +213,7 @@ def failover(client: Client, argv: Argv) -> Reply:
     """CLUSTER FAILOVER [FORCE | TAKEOVER]."""
     service(client)
     if len(argv) > 3:
-        raise SYNTAX_ERROR
+        raise _too_many(argv)
     mode = argv[2].upper() if len(argv) == 3 else b""
     if mode not in (b"", b"FORCE", b"TAKEOVER"):
         raise SYNTAX_ERROR
@@ -216,8 +224,10 @@ def failover(client: Client, argv: Argv) -> Reply:
 def reset(client: Client, argv: Argv) -> Reply:
     """CLUSTER RESET [HARD | SOFT]."""
     service(client)
+    if len(argv) > 3:
+        raise _too_many(argv)
     mode = argv[2].upper() if len(argv) == 3 else b"SOFT"
-    if len(argv) > 3 or mode not in (b"HARD", b"SOFT"):
+    if mode not in (b"HARD", b"SOFT"):
         raise SYNTAX_ERROR
     return order(client, Reset(mode == b"HARD"))
 

@@ -117,10 +117,13 @@ def test_orders_and_their_errors_are_redis_s() -> None:
             replies = []
             for line in ERRORS:
                 words = [word.replace("id-a", ids[0]).replace("id-b", ids[1]) for word in line.split()]
-                replies.append((line, masked(at_a(*words), servers, ids)))
+                reply = masked(at_a(*words), servers, ids)
+                if isinstance(reply, ReplyError):  # 7.0 still says what 7.2 does not: that ports are TCP's
+                    reply = ReplyError(reply.text.replace("Invalid TCP ", "Invalid "))
+                replies.append((line, reply))
             told.append(replies)
     differ = [(mine, his) for mine, his in zip(*told, strict=True) if mine != his]
-    assert not differ
+    assert not differ, "\n".join(f"{mine}\n{his}" for mine, his in differ)
 
 
 def shape(value: Any) -> Any:
