@@ -38,6 +38,9 @@ CLUSTER.container("cluster")
 SYNTAX_ERROR = CommandError("ERR syntax error")
 NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
 
+SHOWN_CHARS_MAX = 128
+"""How much of a client's word an error repeats."""
+
 
 def command(name: str) -> Callable[[Run], Run]:
     """Let the decorated function be the command `name`, with what `WORDS` knows of it."""
@@ -61,6 +64,11 @@ def order(client: Client, event: Event) -> Reply:
 
 def _text(word: bytes) -> str:
     return word.decode("utf-8", "replace")
+
+
+def _too_many(argv: Argv) -> CommandError:
+    name = _text(argv[1])[:SHOWN_CHARS_MAX]
+    return CommandError(f"ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLUSTER HELP.")
 
 
 def _slot(word: bytes) -> int:
@@ -173,7 +181,7 @@ def getkeysinslot(client: Client, argv: Argv) -> Reply:
 def meet(client: Client, argv: Argv) -> Reply:
     """CLUSTER MEET ip port [cport]."""
     if len(argv) > 5:
-        raise SYNTAX_ERROR
+        raise _too_many(argv)
     port = parse_int(argv[3])
     if port is None:
         raise CommandError(f"ERR Invalid base port specified: {_text(argv[3])}")
@@ -200,7 +208,7 @@ def replicate(client: Client, argv: Argv) -> Reply:
 def failover(client: Client, argv: Argv) -> Reply:
     """CLUSTER FAILOVER [FORCE | TAKEOVER]."""
     if len(argv) > 3:
-        raise SYNTAX_ERROR
+        raise _too_many(argv)
     mode = argv[2].upper() if len(argv) == 3 else b""
     if mode not in (b"", b"FORCE", b"TAKEOVER"):
         raise SYNTAX_ERROR
@@ -210,8 +218,10 @@ def failover(client: Client, argv: Argv) -> Reply:
 @command("cluster|reset")
 def reset(client: Client, argv: Argv) -> Reply:
     """CLUSTER RESET [HARD | SOFT]."""
+    if len(argv) > 3:
+        raise _too_many(argv)
     mode = argv[2].upper() if len(argv) == 3 else b"SOFT"
-    if len(argv) > 3 or mode not in (b"HARD", b"SOFT"):
+    if mode not in (b"HARD", b"SOFT"):
         raise SYNTAX_ERROR
     return order(client, Reset(mode == b"HARD"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gossip import nodesconf
@@ -58,6 +59,11 @@ class ClusterService:
     @property
     def state(self) -> ClusterState:
         return self.machine.state
+
+    @property
+    def directives(self) -> tuple[str, ...]:
+        """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
+        return ("port", "cluster-announce-port", "cluster-announce-bus-port", *_SETTINGS)
 
     @property
     def my_id(self) -> str:
@@ -160,21 +166,35 @@ class ClusterService:
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
-        asking = client.asking or bool(command.flags & ASKING)
-        if client.asking:
-            client.set_asking(False)
         positions = command.key_positions(argv)
         if positions is None:
             return None  # the command itself words what is wrong with its arguments
         keys = [argv[at] for at in positions]
-        request = Request(
-            keys,
-            [slot_of(key) for key in keys],
-            writes=bool(command.flags & WRITE),
-            asking=asking,
-            readonly=client.readonly,
-            migrates=command.spec.name == "migrate",
+        return self._refusal(
+            Request(
+                keys,
+                [slot_of(key) for key in keys],
+                writes=bool(command.flags & WRITE),
+                asking=client.asking or bool(command.flags & ASKING),
+                readonly=client.readonly,
+                migrates=command.spec.name == "migrate",
+            )
         )
+
+    def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
+        """None if this node serves the commands of a transaction, whose keys must all have one slot."""
+        keys = [argv[at] for command, argv in commands for at in command.key_positions(argv) or ()]
+        return self._refusal(
+            Request(
+                keys,
+                [slot_of(key) for key in keys],
+                writes=any(command.flags & WRITE for command, _ in commands),
+                asking=client.asking or any(command.flags & ASKING for command, _ in commands),
+                readonly=client.readonly,
+            )
+        )
+
+    def _refusal(self, request: Request) -> Reply | None:
         db = self.server.keyspace.databases[0]
         refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None)
         return None if refusal is None else Failure(refusal.encode())

@@ -23,16 +23,19 @@ from node.commands import (
     expire,
     info,
     keys,
+    migrate,
     persistence,
     replication,
     scan,
     strings,
+    transactions,
 )  # fmt: skip
 from node.commands import config as config_commands
 from node.commands import server as server_commands
 from node.commands.family import FAMILIES
 from node.config import Config, ConfigError
 from node.log import Log
+from node.migration import Migration
 from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
@@ -42,8 +45,8 @@ from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
-    client, command, config_commands, connection, databases, debug, expire, info, keys, persistence,
-    replication, scan, server_commands, strings,
+    client, command, config_commands, connection, databases, debug, expire, info, keys, migrate,
+    persistence, replication, scan, server_commands, strings, transactions,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1
@@ -56,13 +59,16 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
+    server.migration = Migration(server)
     server.shutdown = Shutdown(server)
     server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService
 
-        server.cluster = ClusterService(server)
+        server.cluster = cluster = ClusterService(server)
+        for name in cluster.directives:
+            config.on_change(name, cluster.settings_changed)
     dispatch.install(server)
     follow_settings(server)
     if config["replicaof"] is not None:

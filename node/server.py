@@ -45,6 +45,9 @@ class Cluster(Protocol):
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays. False: ask `redirect`."""
 
+    def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
+        """As `redirect`, for the commands of a transaction together."""
+
     @property
     def my_id(self) -> str: ...
 
@@ -113,6 +116,7 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
+        self.migration: Any = None  # node.migration.Migration: keys on their way to another node
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.spawn: Callable[..., None] = _not_running

@@ -257,7 +257,7 @@ def stats_fields(server: Server) -> Fields:
         "pubsubshard_channels": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
-        "migrate_cached_sockets": 0,
+        "migrate_cached_sockets": server.migration.cached_sockets,
         "slave_expires_tracked_keys": 0,
     }
     work: dict[str, object] = {

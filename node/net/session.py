@@ -77,6 +77,18 @@ class Waiting:
         return None
 
 
+class Transaction:
+    """What a client has queued since MULTI."""
+
+    __slots__ = ("bytes", "commands", "running", "spoiled")
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Command, Argv]] = []
+        self.bytes = 0  # of their arguments
+        self.spoiled = False  # something was refused: EXEC will refuse all
+        self.running = False  # EXEC is at it: nobody waits now
+
+
 class Session(Peer, Generic[HostT]):
     """One client of the node `host`."""
 
@@ -111,6 +123,7 @@ class Session(Peer, Generic[HostT]):
         "role",
         "sent_bytes",
         "served",
+        "transaction",
         "unix",
         "user",
         "write_offset",
@@ -130,6 +143,7 @@ class Session(Peer, Generic[HostT]):
         self.authenticated = True
         self.user = b"default"
         self.asking = False
+        self.transaction: Transaction | None = None
         self.readonly = False  # READONLY: a replica of a cluster may serve its reads
         self.reply_mode = REPLY_ON
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
@@ -168,18 +182,24 @@ class Session(Peer, Generic[HostT]):
         self.reply_mode = mode
         self._update_any_gate()
 
+    def set_asking(self, asking: bool) -> None:
+        """ASKING: the next command, whichever it is, may use a slot that is being imported."""
+        self.asking = asking
+        self._update_any_gate()
+
+    def set_transaction(self, transaction: Transaction | None) -> None:
+        """MULTI begins one; EXEC, DISCARD and RESET end it."""
+        self.transaction = transaction
+        self._update_any_gate()
+
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""
         self.no_touch = no_touch
         self.set_gate(READ, no_touch)
 
-    def set_asking(self, asking: bool) -> None:
-        """The client said ASKING: the next command, and only that one, may use a slot that is on its way here."""
-        self.asking = asking
-        self._update_any_gate()
-
     def _update_any_gate(self) -> None:
-        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated or self.asking)
+        unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking or self.transaction is not None
+        self.set_gate(ANY, unusual)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""
@@ -324,12 +344,15 @@ class Session(Peer, Generic[HostT]):
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    def park(self, waiting: Waiting, timeout_ms: float = 0) -> Encoded:
+    def park(self, waiting: Waiting, timeout_ms: float = 0) -> Reply:
         """Wait, for `timeout_ms` at the most unless it is 0; returns what the running command has to return.
 
-        The session's input stays unread meanwhile.
+        The session's input stays unread meanwhile. In a transaction nobody waits: it is as if the time were over.
         """
         assert self.parked is None
+        if self.transaction is not None and self.transaction.running:
+            waiting.cancelled(self)
+            return waiting.timeout_reply()
         self.parked = waiting
         if timeout_ms:
             self.parked_timer = self.host.timers.after(timeout_ms, self.time_is_over)

@@ -163,7 +163,9 @@ class Follower:
         shown by that that he has our history.)"""
         host = self.host
         if not self._is_primary_there():
-            raise Refused(f"The cluster has not heard my master at {self.address[0]}:{self.address[1]}: not taking data")
+            raise Refused(
+                f"The cluster has not heard my master at {self.address[0]}:{self.address[1]}: not taking data"
+            )
         self.state = "sync"
         host.log.notice(f"Full resync from master: {replid}:{offset}")
         intake = self.intake = Intake(host, dialogue)

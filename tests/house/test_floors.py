@@ -38,6 +38,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.dispatch": (2, 6),
     "node.listening": (2, 6),
     "node.shutdown": (2, 6),
+    "node.migration": (2, 6),
     "node.commands": (2, 7),
     "node.crash": (2, 8),
     "gossip": (3, 0),
