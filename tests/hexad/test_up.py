@@ -75,6 +75,7 @@ def test_a_node_that_dies_is_shown_and_returns_as_a_replica(tmp_path: Path) -> N
         assert up.stop() == 0
 
 
+@pytest.mark.long
 def test_a_start_that_was_cut_short_is_completed(tmp_path: Path) -> None:
     port = free_ports(6)
     with Up("--port", port, "--dir", tmp_path) as up:
@@ -86,6 +87,7 @@ def test_a_start_that_was_cut_short_is_completed(tmp_path: Path) -> None:
         assert up.stop() == 0
 
 
+@pytest.mark.long
 def test_a_lost_directory_is_filled_again(tmp_path: Path) -> None:
     """A primary that came back empty at its old address would make its replicas drop the only copy."""
     port = free_ports(6)
