@@ -21,7 +21,7 @@ from tests.support.containers import build_genuine_image, build_image, engine_en
 
 NETWORK = "172.30.79"
 DOWN_S_MAX = 2 * NODE_TIMEOUT_MS / 1000 + 2
-RESTART_S_MAX = 20.0
+RESTART_S_MAX = 30.0
 WHOLE_S_MAX = 30.0
 CONFIRMED_WRITES = 50
 """Before each fault, and after it, in each shard."""
