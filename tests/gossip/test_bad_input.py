@@ -199,7 +199,7 @@ def truncations(directory: Path, step: int) -> None:
 
 
 def test_a_truncated_nodes_conf(tmp_path: Path) -> None:
-    truncations(tmp_path, 67)
+    truncations(tmp_path, 131)
 
 
 @pytest.mark.proof
