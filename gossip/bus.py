@@ -37,7 +37,7 @@ from gossip.machine import ClusterMachine
 from gossip.packet import Packet, PacketReader, encode
 from node.net.peer import CLOSE_NOW, Peer
 from node.platform import Listener, Socket
-from node.server import Server
+from node.server import CannotGoOn, Server
 
 
 class BusLink(Peer):
@@ -120,7 +120,7 @@ class Bus:
             self._save_config(effect.fsync)
         except OSError as error:
             self.server.log.warning(f"Fatal: can't update cluster config file: {error}")
-            raise
+            raise CannotGoOn from error
 
     def _send(self, effect: Send) -> None:
         data = encode(effect.packet)

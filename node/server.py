@@ -36,6 +36,10 @@ class CannotStart(Exception):
     """The node cannot take part in its cluster: the text is the line for the log."""
 
 
+class CannotGoOn(Exception):
+    """The world has failed a node in something that it cannot do without, and its log has said so: it ends."""
+
+
 class Cluster(Protocol):
     """What a node in cluster mode asks of `gossip`."""
 

@@ -167,6 +167,7 @@ def _checked(node: Server) -> str:
 
 
 def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
+    fill(cluster)
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 3000, "repl_diskless_sync_delay": 0}
     with HexadServer(**options) as primary, HexadServer(**options) as replica:
         cli("add-node", at(primary), at(cluster.nodes[0]))
