@@ -74,6 +74,8 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     if config["replicaof"] is not None:
         server.replication.become_replica(*config["replicaof"])
     config.on_change("loglevel", log.set_level)
+    config.on_change("latency-tracking", server.track_latency)
+    server.track_latency(config["latency-tracking"])
     server.startup_bytes = platform.resident_bytes()
     return server
 

@@ -146,8 +146,7 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         client.write_offset = server.journal.offset
     if type(reply) is Failure:
         server.command_failed(command, reply)
-    command.calls += 1
-    command.time_ns += server.clock_ns() - started
+    command.count(1, server.clock_ns() - started)
     if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
     return reply

@@ -218,6 +218,11 @@ class Server:
             for client in self.sessions.values():
                 client.update_gates()
 
+    def track_latency(self, tracking: bool) -> None:
+        """`latency-tracking`: whether INFO latencystats has something to tell."""
+        for command in self.commands.every():
+            command.latencies = {} if tracking else None
+
     def reset_counts(self) -> None:
         """CONFIG RESETSTAT: all counters but those of the commands."""
         self.stats.reset()

@@ -274,8 +274,7 @@ class Session(Peer, Generic[HostT]):
             if command is not running:
                 if running is not None:
                     now = clock_ns()
-                    running.calls += at - since
-                    running.time_ns += now - started
+                    running.count(at - since, now - started)
                     started = now
                 running, since = None, at
             at += 1
@@ -288,9 +287,7 @@ class Session(Peer, Generic[HostT]):
                 )
             ):
                 if running is not None:  # the same command, but now there is something in its way
-                    now = clock_ns()
-                    running.calls += at - 1 - since
-                    running.time_ns += now - started
+                    running.count(at - 1 - since, clock_ns() - started)
                     running = None
                 self.served = at
                 reply = host.execute(self, argv)
@@ -337,8 +334,7 @@ class Session(Peer, Generic[HostT]):
             if self.closing or self.parked is not None or clock_ns() > end_ns:
                 break
         if running is not None:
-            running.calls += at - since
-            running.time_ns += clock_ns() - started
+            running.count(at - since, clock_ns() - started)
         self.served = at
         host.commands_processed += at - first
 

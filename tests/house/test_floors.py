@@ -20,6 +20,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.rdb": (0, 0),
     "node.log": (0, 0),
     "node.timers": (0, 0),
+    "node.latency": (0, 0),
     "node.memory": (0, 0),
     "node.descriptors": (0, 0),
     "node.supervision": (0, 0),
