@@ -1,6 +1,6 @@
 """How long calls took, kept so that percentiles can be told: counts by time, to seven significant bits (1.6 %).
 
-A histogram is a dict from the least time of a bucket in ns to how many calls fell into it: a few dozen entries a command.
+A histogram is a dict from the least time of a bucket in ns to how many calls fell into it: some dozens of entries.
 """
 
 BITS = 7
