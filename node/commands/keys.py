@@ -319,7 +319,7 @@ def _looked_up(client: Client, key: bytes) -> Value | None:
 @_object("encoding")
 def object_encoding(client: Client, argv: Argv) -> Reply:
     value = _looked_up(client, argv[2])
-    return None if value is None else kind_of(value).encoding(value)
+    return None if value is None else kind_of(value).encoding(value, client.host.config)
 
 
 @_object("refcount")

@@ -8,6 +8,8 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from node.datatypes.packed import Packed
+
 Digest: TypeAlias = bytes
 Bytes: TypeAlias = bytes | bytearray
 
@@ -46,6 +48,8 @@ MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyT
 
 def mix_value(digest: Digest, value: object, expires: bool) -> Digest:
     """Return `digest` with `value` mixed in; `expires` tells whether its key has an expiry."""
+    if type(value) is Packed:
+        value = value.unpack()
     digest = MIXERS[type(value)](digest, value)
     return xor(digest, EXPIRE_MARK) if expires else digest
 

@@ -11,8 +11,9 @@ in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides i
 
 from array import array
 from binascii import crc_hqx
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from node.datatypes.packed import Packed
 from node.keyspace.indexed import IndexedKeys
 from node.keyspace.weights import SlotWeights
 from node.net.resp import CommandError
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from node.keyspace.keyspace import Keyspace
 
 Value = Any
-"""`bytes`, `bytearray`, or a container of node.datatypes; never None."""
+"""`bytes`, `bytearray`, a container of node.datatypes, or a `Packed` one; never None."""
+
+Container = TypeVar("Container")
 
 ORDERED_KEYS_MIN = 512
 """A slot with more keys than this keeps them in an order of positions too, for SCAN and random draws; a smaller one is
@@ -129,6 +132,30 @@ class Database:
             raise WRONG_TYPE
         return value
 
+    def read_kind(self, key: bytes, kind: type[Container]) -> Container | None:
+        """As `read`, for one class of containers; raises WRONGTYPE if there is something else."""
+        value = self.read(key)
+        if type(value) is kind or value is None:
+            return value
+        return self._unpacked(key, value, kind)
+
+    def peek_kind(self, key: bytes, kind: type[Container]) -> Container | None:
+        """As `peek`, for one class of containers; raises WRONGTYPE if there is something else."""
+        value = self.peek(key)
+        if type(value) is kind or value is None:
+            return value
+        return self._unpacked(key, value, kind)
+
+    def _unpacked(self, key: bytes, value: Value, kind: type[Container]) -> Container:
+        """The container in the packed `value`, which takes its place: nothing has changed for anybody."""
+        if type(value) is not Packed or value.form.container is not kind:
+            raise WRONG_TYPE
+        slot = self.slots[slot_of(key)]
+        assert slot is not None
+        container: Container = value.unpack()
+        slot.values[key] = container
+        return container
+
     def deadline(self, key: bytes) -> int | None:
         """When `key` expires, in ms since 1970; None if it never does or is not there."""
         slot = self.slots[slot_of(key)]
@@ -196,6 +223,30 @@ class Database:
             if self._preserve(number, slot, key) and type(value) is not bytes:
                 value = slot.values[key] = value.copy()  # the old one is a snapshot's from now on
         return value
+
+    def open_kind(self, key: bytes, kind: type[Container]) -> Container | None:
+        """As `open`, for one class of containers; raises WRONGTYPE if there is something else."""
+        if not self.preservers:
+            return self.peek_kind(key, kind)
+        value = self.peek(key)
+        if type(value) is not kind and value is not None and (type(value) is not Packed or
+                                                              value.form.container is not kind):  # fmt: skip
+            raise WRONG_TYPE
+        value = self.open(key)
+        return value if type(value) is kind or value is None else self._unpacked(key, value, kind)
+
+    def make(self, key: bytes, container: Container) -> Container:
+        """Put a new container under a key that is not there."""
+        self.set(key, container)
+        return container
+
+    def drop_if_empty(self, key: bytes, container: Any) -> bool:
+        """Remove a container that has lost its last element. Called after `changed`, as Redis tells of "del" last."""
+        if len(container):
+            return False
+        self.remove(key)
+        self.tell(key, "del", "g")
+        return True
 
     def remove(self, key: bytes) -> Value | None:
         """Remove `key` and return its value; None if it is not there. Says nothing to anyone: see `delete`."""
@@ -328,13 +379,14 @@ class Database:
 
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def changed(self, key: bytes, event: str, kind: str) -> None:
+    def changed(self, key: bytes, event: str, kind: str, changes: int = 1) -> None:
         """A command changed `key`: what Redis calls the event, and the flag of its class ("$" string, "g" generic).
 
         The one call that reports a change: it counts for save points and the journal, spoils WATCHes, and notifies.
+        `changes` is how many there were, where Redis counts elements.
         """
         keyspace = self.keyspace
-        keyspace.dirty += 1
+        keyspace.dirty += changes
         if keyspace.listening:
             keyspace.notify(kind, event, key, self.index)
             keyspace.touched(self, key)

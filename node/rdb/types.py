@@ -7,12 +7,13 @@ that decodes each of them, and one that encodes. A decoder follows the rules of 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from node.datatypes.packed import Packed
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, decode_length, decode_string, encode_string
 
-Value: TypeAlias = object
-"""What a key holds: an instance of one of the registered classes."""
+Value: TypeAlias = Any
+"""What a key holds: an instance of one of the registered classes, or a Packed one."""
 Entry: TypeAlias = tuple[bytes, Value, int | None]
 """A key, its value, and the Unix time in milliseconds at which it expires (None: never)."""
 
@@ -71,6 +72,10 @@ def _unknown_type(code: int, data: bytes, at: int) -> RdbError:
 
 def encode_value(value: Value, compress: bool = True) -> tuple[int, bytes]:
     """Return the type code and the bytes of `value`. A class that is not registered is our own mistake: TypeError."""
+    if type(value) is Packed:
+        if value.form.write is not None:
+            return value.form.code, value.form.write(value.payload, compress)
+        value = value.unpack()
     encode = ENCODERS.get(type(value))
     if encode is None:
         raise TypeError(f"no RDB form for values of {type(value).__name__}")
