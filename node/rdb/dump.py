@@ -9,7 +9,8 @@ from typing import Any, Final
 from node.datatypes.packed import Packed
 from node.rdb.checksum import crc64
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated
-from node.rdb.types import Value, decode_value, encode_value, version_for
+from node.rdb.types import decode_value, encode_value, version_for
+from node.rdb.valuetype import Value
 
 VERSION: Final = Struct("<H")
 CHECKSUM: Final = Struct("<Q")
