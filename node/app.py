@@ -16,12 +16,14 @@ from gossip.commands import CLUSTER
 from gossip.service import ClusterService
 from node import dispatch, listening
 from node.commands import (
+    bitmaps,
     client,
     command,
     connection,
     databases,
     debug,
     expire,
+    hyperloglog,
     info,
     keys,
     persistence,
@@ -43,8 +45,8 @@ from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
-    client, command, config_commands, connection, databases, debug, expire, info, keys, persistence,
-    replication, scan, server_commands, strings,
+    bitmaps, client, command, config_commands, connection, databases, debug, expire, hyperloglog, info, keys,
+    persistence, replication, scan, server_commands, strings,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1
