@@ -23,12 +23,16 @@ from node.commands import (
     databases,
     debug,
     expire,
+    geo,
     hyperloglog,
     info,
     keys,
     persistence,
     replication,
     scan,
+    sortedset_pops,
+    sortedset_ranges,
+    sortedsets,
     strings,
 )  # fmt: skip
 from node.commands import config as config_commands
@@ -45,8 +49,8 @@ from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
-    bitmaps, client, command, config_commands, connection, databases, debug, expire, hyperloglog, info, keys,
-    persistence, replication, scan, server_commands, strings,
+    bitmaps, client, command, config_commands, connection, databases, debug, expire, geo, hyperloglog, info, keys,
+    persistence, replication, scan, server_commands, sortedset_pops, sortedset_ranges, sortedsets, strings,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1

@@ -8,7 +8,9 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from node.datatypes.numbers import format_double
 from node.datatypes.packed import Packed
+from node.datatypes.sortedsets import SortedSet
 
 Digest: TypeAlias = bytes
 Bytes: TypeAlias = bytes | bytearray
@@ -40,8 +42,17 @@ def mix_string(digest: Digest, value: object) -> Digest:
     return mix(mix(digest, STRING.to_bytes(4)), value)
 
 
+def mix_sorted_set(digest: Digest, value: object) -> Digest:
+    """Return `digest` with a sorted set's type and its pairs, which may come in any order."""
+    assert isinstance(value, SortedSet)
+    digest = mix(digest, ZSET.to_bytes(4))
+    for member, score in value:
+        digest = xor(digest, mix(mix(ZERO, member), format_double(score)))
+    return digest
+
+
 MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyType(
-    {bytes: mix_string, bytearray: mix_string}
+    {bytes: mix_string, bytearray: mix_string, SortedSet: mix_sorted_set}
 )
 """For each class of values, how one is mixed in. Another type of value is another entry."""
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from node.config.settings import Settings
 from node.datatypes import strings
 from node.datatypes.packed import Packed
+from node.datatypes.sortedsets import SortedSet
 
 
 class Kind(NamedTuple):
@@ -29,10 +30,15 @@ def _packed_encoding(value: Packed, settings: Settings) -> bytes:
     return value.form.encoding(value.payload, settings)
 
 
+def _sorted_set_encoding(value: SortedSet, settings: Settings) -> bytes:
+    return b"listpack" if value.packed and len(value) <= settings.zset_max_listpack_entries else b"skiplist"
+
+
 KINDS: Final[Mapping[type, Kind]] = MappingProxyType(
     {
         bytes: Kind(b"string", _string_encoding, _itself),
         bytearray: Kind(b"string", _string_encoding, bytearray),
+        SortedSet: Kind(b"zset", _sorted_set_encoding, SortedSet.copy),
     }
 )
 
