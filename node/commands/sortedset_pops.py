@@ -16,7 +16,9 @@ def take(db: Database, key: bytes, source: SortedSet, end: bytes, count: int) ->
     """Take `count` pairs, or all there are, from one end of the set under `key` (opened), and tell."""
     size = len(source)
     count = min(count, size)
-    if end == MIN:
+    if count == 1:
+        pairs = [source.pop(highest=end == MAX)]
+    elif end == MIN:
         pairs = source.remove_ranks(0, count)
     else:
         pairs = source.remove_ranks(size - count, size)
@@ -52,7 +54,7 @@ def _pop(client: Client, argv: Argv, end: bytes) -> Reply:
     if source is None or not count:
         return []
     pairs = take(client.db, argv[1], source, end, count)
-    return paired(client, pairs) if counted else list(pairs[0])
+    return paired(client, pairs) if counted else pairs[0]
 
 
 @command("zpopmin", -2, "write fast", acl="sortedset", keys="@1/range:0:1:0/RW+ACCESS+DELETE")

@@ -10,13 +10,15 @@ from node.commands.arguments import NOT_A_FLOAT, SYNTAX, integer
 from node.commands.family import command
 from node.commands.scan import ScanOptions, parse_cursor
 from node.datatypes.numbers import INT64_MAX, format_double, parse_float
-from node.datatypes.sortedsets import MOVED, NEW, Pair, SortedSet
+from node.datatypes.sortedsets import MOVED, NEW, SAME, Pair, SortedSet
 from node.net.resp import NULL_ARRAY, Argv, CommandError, Reply
 from node.server import Client
 
 READ_ONE = "@1/range:0:1:0/RO+ACCESS"
 UPDATE_ONE = "@1/range:0:1:0/RW+ACCESS+UPDATE"
 
+DIGITS_SURE = 15
+"""A text of so many digits is a double, whatever they are."""
 WORST_DRAW = INT64_MAX // 2
 """The highest count of ZRANDMEMBER that may come WITHSCORES, either way."""
 
@@ -55,6 +57,11 @@ def put_new(client: Client, key: bytes, pairs: list[Pair], event: str) -> int:
 
 @command("zadd", -4, "write denyoom fast", acl="sortedset", keys="@1/range:0:1:0/RW+UPDATE")
 def zadd(client: Client, argv: Argv) -> Reply:
+    if len(argv) == 4:
+        text = argv[2]
+        score = float(text) if text.isdigit() and len(text) <= DIGITS_SURE else parse_float(text)
+        if score is not None:
+            return _add_one(client, argv[1], argv[3], score)
     at = 2
     flags = set()
     while at < len(argv) and (word := argv[at].upper()) in (b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"):
@@ -67,6 +74,29 @@ def zadd(client: Client, argv: Argv) -> Reply:
         _check_flags(flags, count)
     scores = [parse_score(text) for text in argv[at::2]]
     return add(client, argv[1], zip(argv[at + 1 :: 2], scores, strict=True), flags)
+
+
+def _add_one(client: Client, key: bytes, member: bytes, score: float) -> int:
+    """What most ZADDs are: one pair, no options. As `add`, in short."""
+    db = client.db
+    target = db.open_kind(key, SortedSet)
+    if target is None:
+        target = SortedSet()
+        done = target.put(member, score)
+        db.set(key, target)
+    else:
+        done = target.put(member, score)
+        if done == SAME:
+            return 0
+    if done == NEW and target.packed:
+        config = client.host.config
+        target.bound(config.zset_max_listpack_entries, config.zset_max_listpack_value, member)
+    keyspace = db.keyspace
+    if keyspace.listening:
+        db.changed(key, "zadd", "z")
+    else:
+        keyspace.dirty += 1
+    return 1 if done == NEW else 0
 
 
 def _check_flags(flags: set[bytes], count: int) -> None:

@@ -220,11 +220,17 @@ class SortedSet:
             return taken
         for member, _ in taken:
             self._vacate(member)
-        if len(taken) == 1:
-            self._order.pop(start)
-        else:
-            del self._order[start:stop]
+        del self._order[start:stop]
         return taken
+
+    def pop(self, highest: bool) -> Pair:
+        """Remove the lowest pair, or the highest, and return it: `remove_ranks` for what queues do."""
+        if self._places is None:
+            at = -1 if highest else 0
+            return self._members.pop(at), self._scores.pop(at)
+        score, member = self._order.pop(-1 if highest else 0)
+        self._vacate(member)
+        return member, score
 
     # --- places ---------------------------------------------------------------------------------------------------
 
