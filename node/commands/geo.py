@@ -284,7 +284,8 @@ def _answer(client: Client, search: _Search, found: SortedSet | None) -> Reply:
     hits = [] if found is None else search.hits()
     if search.target is not None:
         pairs = [(hit.member, hit.distance_m / search.unit_m if search.store_distance else hit.score) for hit in hits]
-        return put_new(client, search.target, pairs, "geosearchstore" if search.searches else "georadiusstore")
+        event = "geosearchstore" if search.searches else "georadiusstore"
+        return put_new(client, search.target, pairs, event, each=True)
     return [_told(client, hit, search) for hit in hits] if search.told else [hit.member for hit in hits]
 
 

@@ -23,7 +23,7 @@ def take(db: Database, key: bytes, source: SortedSet, end: bytes, count: int) ->
     else:
         pairs = source.remove_ranks(size - count, size)
         pairs.reverse()
-    db.changed(key, "zpopmin" if end == MIN else "zpopmax", "z")
+    db.changed(key, "zpopmin" if end == MIN else "zpopmax", "z", count)
     db.drop_if_empty(key, source)
     return pairs
 

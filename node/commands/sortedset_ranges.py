@@ -250,7 +250,7 @@ def _remove_range(client: Client, argv: Argv, kind: bytes, event: str) -> Reply:
     start, stop = span.ranks(found)
     if start < stop:
         found.remove_ranks(start, stop)
-        db.changed(key, event, "z")
+        db.changed(key, event, "z", stop - start)
         db.drop_if_empty(key, found)
     return stop - start
 

@@ -38,8 +38,11 @@ def paired(client: Client, pairs: Iterable[Pair]) -> list[Reply]:
     return [part for pair in pairs for part in pair]
 
 
-def put_new(client: Client, key: bytes, pairs: list[Pair], event: str) -> int:
-    """Put a set of these pairs, whatever was under `key`; without any, remove what was there. How many they are."""
+def put_new(client: Client, key: bytes, pairs: list[Pair], event: str, each: bool = False) -> int:
+    """Put a set of these pairs, whatever was under `key`; without any, remove what was there. How many they are.
+
+    `each` of them counts as a change for the save points, as some commands of Redis have it.
+    """
     db = client.db
     if not pairs:
         db.delete(key)
@@ -48,7 +51,7 @@ def put_new(client: Client, key: bytes, pairs: list[Pair], event: str) -> int:
     longest = max([len(member) for member, _ in pairs])
     packed = len(pairs) <= config.zset_max_listpack_entries and longest <= config.zset_max_listpack_value
     db.set(key, SortedSet.of(pairs, packed))
-    db.changed(key, event, "z")
+    db.changed(key, event, "z", len(pairs) if each else 1)
     return len(pairs)
 
 
@@ -140,7 +143,7 @@ def add(client: Client, key: bytes, pairs: Iterable[Pair], flags: set[bytes]) ->
     if added or changed:
         if found is None:
             db.make(key, target)
-        db.changed(key, "zincr" if b"INCR" in flags else "zadd", "z")
+        db.changed(key, "zincr" if b"INCR" in flags else "zadd", "z", added + changed)
     if b"INCR" in flags:
         return result
     return added + changed if b"CH" in flags else added
@@ -169,7 +172,7 @@ def zrem(client: Client, argv: Argv) -> Reply:
         return 0
     removed = sum([target.remove(member) for member in argv[2:]])
     if removed:
-        db.changed(key, "zrem", "z")
+        db.changed(key, "zrem", "z", removed)
         db.drop_if_empty(key, target)
     return removed
 
