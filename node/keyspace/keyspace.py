@@ -42,7 +42,7 @@ class Keyspace:
         self.deadline_came_near: Callable[[int], None] = _nobody_sleeps
         self.discard: Callable[[object], None] = _nobody_reclaims
         """Takes a removed value that need not be freed at once (`node.keyspace.reclaim`)."""
-        self.waiters = Waiters()
+        self.waiters = Waiters(lambda db, key: self.databases[db].peek(key) is not None)
         self.awaited = self.waiters.keys  # (database, key) -> who waits for it
         self.effects: list[tuple[int, Sequence[bytes]]] | None = None
         self.databases = [Database(index, self) for index in range(databases)]
