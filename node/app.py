@@ -27,6 +27,7 @@ from node.commands import (
     hyperloglog,
     info,
     keys,
+    lists,
     persistence,
     replication,
     scan,
@@ -50,7 +51,7 @@ from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
     bitmaps, client, command, config_commands, connection, databases, debug, expire, geo, hyperloglog, info, keys,
-    persistence, replication, scan, server_commands, sortedset_pops, sortedset_ranges, sortedsets, strings,
+    lists, persistence, replication, scan, server_commands, sortedset_pops, sortedset_ranges, sortedsets, strings,
 )  # fmt: skip
 
 ACCEPT_AGAIN_S = 0.1

@@ -8,6 +8,7 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from node.datatypes.lists import List
 from node.datatypes.numbers import format_double
 from node.datatypes.packed import Packed
 from node.datatypes.sortedsets import SortedSet
@@ -51,8 +52,17 @@ def mix_sorted_set(digest: Digest, value: object) -> Digest:
     return digest
 
 
+def mix_list(digest: Digest, value: object) -> Digest:
+    """Return `digest` with a list's type and elements."""
+    assert isinstance(value, List)
+    digest = mix(digest, LIST.to_bytes(4))
+    for element in value:
+        digest = mix(digest, element)
+    return digest
+
+
 MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyType(
-    {bytes: mix_string, bytearray: mix_string, SortedSet: mix_sorted_set}
+    {bytes: mix_string, bytearray: mix_string, List: mix_list, SortedSet: mix_sorted_set}
 )
 """For each class of values, how one is mixed in. Another type of value is another entry."""
 

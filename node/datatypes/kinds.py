@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from node.config.settings import Settings
-from node.datatypes import strings
+from node.datatypes import lists, strings
 from node.datatypes.packed import Packed
 from node.datatypes.sortedsets import SortedSet
 
@@ -38,6 +38,7 @@ KINDS: Final[Mapping[type, Kind]] = MappingProxyType(
     {
         bytes: Kind(b"string", _string_encoding, _itself),
         bytearray: Kind(b"string", _string_encoding, bytearray),
+        lists.List: Kind(b"list", lists.encoding, lists.List.copy),
         SortedSet: Kind(b"zset", _sorted_set_encoding, SortedSet.copy),
     }
 )

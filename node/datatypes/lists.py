@@ -18,12 +18,11 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain
 from typing import Final
 
+from node.config.settings import Settings
 from node.datatypes.numbers import parse_int
 
 CHUNK_MAX: Final = 256
 
-FILL_USUAL: Final = -2
-"""`list-max-listpack-size` by default."""
 NODE_BYTES: Final = (4096, 8192, 16384, 32768, 65536)
 """What -1 to -5 of `list-max-listpack-size` mean."""
 COUNTED_NODE_BYTES: Final = 8192
@@ -36,6 +35,8 @@ LOOK_ALWAYS: Final = 32
 
 LONG: Final = -1
 """Instead of a size: this list is a quicklist."""
+UNKNOWN: Final = -2
+"""Instead of a size: nobody has asked yet."""
 
 
 def packed_bytes(element: bytes) -> int:
@@ -49,7 +50,9 @@ def packed_bytes(element: bytes) -> int:
         return length + 2
     head = 2 if length < 4096 else 5
     total = head + length
-    return total + (1 if total <= 127 else 2 if total < 16383 else 3 if total < 2097151 else 4 if total < 268435455 else 5)
+    return total + (
+        1 if total <= 127 else 2 if total < 16383 else 3 if total < 2097151 else 4 if total < 268435455 else 5
+    )
 
 
 def _packed_int_bytes(number: int) -> int:
@@ -73,16 +76,14 @@ class List:
 
     __slots__ = ("_chunks", "_count", "_frozen", "_look_at", "_size", "_starts")
 
-    def __init__(self, elements: Iterable[bytes] = (), fill: int = FILL_USUAL) -> None:
+    def __init__(self, elements: Iterable[bytes] = ()) -> None:
         every = list(elements)
         self._chunks = [every[at : at + CHUNK_MAX] for at in range(0, len(every), CHUNK_MAX)] or [[]]
         self._count = len(every)
         self._frozen: set[int] | None = None
         self._starts: list[int] | None = None  # of the chunks between head and tail, counted from the head's end
-        self._size = 0  # bytes as a listpack, without its frame; or LONG
+        self._size = UNKNOWN if every else 0  # bytes as a listpack, without its frame; or LONG
         self._look_at = 0  # a long list may be short again when so many elements are left
-        if every:
-            self._judge(fill, 1)
 
     def __len__(self) -> int:
         return self._count
@@ -95,14 +96,15 @@ class List:
 
     # --- its size as Redis sees it --------------------------------------------------------------------------------
 
-    @property
-    def is_long(self) -> bool:
-        """More than one node of a quicklist, as Redis would keep it."""
-        return self._size < 0
+    def is_long(self, fill: int) -> bool:
+        """More than one node of a quicklist, as Redis would keep it; `fill` is `list-max-listpack-size`."""
+        if self._size == UNKNOWN:
+            self._judge(fill, 1)
+        return self._size == LONG
 
     def about_to_take(self, elements: Iterable[bytes], fill: int) -> None:
-        """Elements are going to be added, or to take the place of others; `fill` is `list-max-listpack-size`."""
-        if self._size >= 0:
+        """Elements are going to be added, or to take the place of others."""
+        if not self.is_long(fill):
             lengths = [len(element) for element in elements]
             size = LISTPACK_FRAME_BYTES + self._size + sum(lengths)
             if node_exceeds(fill, size, self._count + len(lengths)):
@@ -111,7 +113,7 @@ class List:
 
     def has_shrunk(self, fill: int) -> None:
         """Elements have been taken away, or replaced by shorter ones."""
-        if self._size < 0 and (self._count <= self._look_at or self._count <= LOOK_ALWAYS):
+        if self._size == LONG and (self._count <= self._look_at or self._count <= LOOK_ALWAYS):
             self._judge(fill, 2)
 
     def _judge(self, fill: int, part: int) -> None:
@@ -301,10 +303,8 @@ class List:
 
     def insert(self, pivot: bytes, element: bytes, behind: bool) -> bool:
         """Put `element` before or behind the first `pivot`; False if there is none."""
-        for number, chunk in enumerate(self._chunks):
-            if pivot in chunk:
-                break
-        else:
+        number = next((number for number, chunk in enumerate(self._chunks) if pivot in chunk), -1)
+        if number < 0:
             return False
         chunk = self._own(number)
         chunk.insert(chunk.index(pivot) + behind, element)
@@ -386,6 +386,6 @@ def _without(chunk: list[bytes], element: bytes, count: int, from_end: bool) -> 
     return [other for place, other in enumerate(chunk) if place not in gone]
 
 
-def encoding(value: List) -> bytes:
+def encoding(value: List, settings: Settings) -> bytes:
     """What OBJECT ENCODING says."""
-    return b"quicklist" if value.is_long else b"listpack"
+    return b"quicklist" if value.is_long(settings.list_max_listpack_size) else b"listpack"

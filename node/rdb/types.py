@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from node.datatypes.packed import Packed
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, decode_length, decode_string, encode_string
+from node.rdb.lists import LISTS
 from node.rdb.sortedsets import SORTED_SETS
 from node.rdb.valuetype import Decode, Encode, Value, ValueType
 
@@ -34,6 +35,7 @@ def _encode_string_value(value: Value, compress: bool) -> tuple[int, bytes]:
 
 VALUE_TYPES: Final[tuple[ValueType, ...]] = (
     ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),
+    LISTS,
     SORTED_SETS,
 )
 
