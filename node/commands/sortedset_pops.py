@@ -1,6 +1,12 @@
-"""Taking members from either end of sorted sets: ZPOPMIN, ZPOPMAX, ZMPOP."""
+"""Taking members from either end of sorted sets: ZPOPMIN, ZPOPMAX, ZMPOP, and their forms that wait.
+
+Those wait as `node.commands.blocking` tells, and are journalled as the pops that they were in the end.
+"""
+
+from functools import partial
 
 from node.commands.arguments import SYNTAX
+from node.commands.blocking import Attempt, block, timeout_ms
 from node.commands.family import command
 from node.commands.sortedsets import paired
 from node.datatypes.numbers import parse_int
@@ -10,6 +16,9 @@ from node.net.resp import NULL_ARRAY, Argv, CommandError, Reply
 from node.server import Client
 
 MIN, MAX = b"MIN", b"MAX"
+
+POP_ONE = "@1/range:0:1:0/RW+ACCESS+DELETE"
+POP_MANY = "@1/range:-2:1:0/RW+ACCESS+DELETE"
 
 
 def take(db: Database, key: bytes, source: SortedSet, end: bytes, count: int) -> list[Pair]:
@@ -28,9 +37,12 @@ def take(db: Database, key: bytes, source: SortedSet, end: bytes, count: int) ->
     return pairs
 
 
-def take_for_reply(client: Client, key: bytes, source: SortedSet, end: bytes, count: int) -> Reply:
-    """ZMPOP's reply, after the pop; it is journalled as the pop of this key."""
+def _take_many(client: Client, end: bytes, count: int, key: bytes) -> Reply | None:
+    """ZMPOP's step for one key: its reply, None if there is no set. It is journalled as the pop of this key."""
     db = client.db
+    source = db.open_kind(key, SortedSet)
+    if source is None:
+        return None
     pairs = take(db, key, source, end, count)
     verb = b"ZPOPMIN" if end == MIN else b"ZPOPMAX"
     db.keyspace.journal_instead((verb, key, b"%d" % len(pairs)), db=db.index)
@@ -57,12 +69,12 @@ def _pop(client: Client, argv: Argv, end: bytes) -> Reply:
     return paired(client, pairs) if counted else pairs[0]
 
 
-@command("zpopmin", -2, "write fast", acl="sortedset", keys="@1/range:0:1:0/RW+ACCESS+DELETE")
+@command("zpopmin", -2, "write fast", acl="sortedset", keys=POP_ONE)
 def zpopmin(client: Client, argv: Argv) -> Reply:
     return _pop(client, argv, MIN)
 
 
-@command("zpopmax", -2, "write fast", acl="sortedset", keys="@1/range:0:1:0/RW+ACCESS+DELETE")
+@command("zpopmax", -2, "write fast", acl="sortedset", keys=POP_ONE)
 def zpopmax(client: Client, argv: Argv) -> Reply:
     return _pop(client, argv, MAX)
 
@@ -91,12 +103,55 @@ class ManyPop:
             if len(options) > 2:
                 raise SYNTAX
 
+    def attempt(self, client: Client) -> Attempt:
+        """How one of the keys is tried."""
+        return partial(_take_many, client, self.end, self.count)
+
+
+def _first(keys: list[bytes], attempt: Attempt) -> Reply | None:
+    """The reply of the first key that has something."""
+    for key in keys:
+        reply = attempt(key)
+        if reply is not None:
+            return reply
+    return None
+
 
 @command("zmpop", -4, "write", acl="sortedset", keys="@1/keynum:0:1:1/RW+ACCESS+DELETE")
 def zmpop(client: Client, argv: Argv) -> Reply:
     wanted = ManyPop(argv, 1)
-    for key in wanted.keys:
-        source = client.db.open_kind(key, SortedSet)
-        if source is not None:
-            return take_for_reply(client, key, source, wanted.end, wanted.count)
-    return NULL_ARRAY
+    return _first(wanted.keys, wanted.attempt(client)) or NULL_ARRAY
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def _first_or_wait(client: Client, keys: list[bytes], wait_ms: int, attempt: Attempt) -> Reply:
+    return _first(keys, attempt) or block(client, keys, b"zset", wait_ms, attempt)
+
+
+@command("bzmpop", -5, "write blocking", acl="sortedset", keys="@2/keynum:0:1:1/RW+ACCESS+DELETE")
+def bzmpop(client: Client, argv: Argv) -> Reply:
+    wanted = ManyPop(argv, 2)
+    return _first_or_wait(client, wanted.keys, timeout_ms(client, argv[1]), wanted.attempt(client))
+
+
+def _take_one(client: Client, end: bytes, key: bytes) -> Reply | None:
+    """BZPOPMIN's step for one key."""
+    db = client.db
+    source = db.open_kind(key, SortedSet)
+    if source is None:
+        return None
+    ((member, score),) = take(db, key, source, end, 1)
+    db.keyspace.journal_instead((b"ZPOPMIN" if end == MIN else b"ZPOPMAX", key), db=db.index)
+    return [key, member, score]
+
+
+@command("bzpopmin", -3, "write fast blocking", acl="sortedset", keys=POP_MANY)
+def bzpopmin(client: Client, argv: Argv) -> Reply:
+    return _first_or_wait(client, argv[1:-1], timeout_ms(client, argv[-1]), partial(_take_one, client, MIN))
+
+
+@command("bzpopmax", -3, "write fast blocking", acl="sortedset", keys=POP_MANY)
+def bzpopmax(client: Client, argv: Argv) -> Reply:
+    return _first_or_wait(client, argv[1:-1], timeout_ms(client, argv[-1]), partial(_take_one, client, MAX))
