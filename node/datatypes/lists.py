@@ -117,13 +117,13 @@ class List:
             self._judge(fill, 2)
 
     def _judge(self, fill: int, part: int) -> None:
-        """Count all bytes, unless they soon turn out to be too many: then say when to look again."""
+        """Count all bytes, unless the first few are too many: then so few elements, were they alike, would be short."""
         size = 0
-        for element in self:
+        for count, element in enumerate(self):
             size += packed_bytes(element)
-            if node_exceeds(fill, size + LISTPACK_FRAME_BYTES, self._count, part):
+            if node_exceeds(fill, size + LISTPACK_FRAME_BYTES, count + 1, part):
                 self._size = LONG
-                self._look_at = self._count // 2
+                self._look_at = count
                 return
         self._size = size
 

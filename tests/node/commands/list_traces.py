@@ -11,7 +11,8 @@ COMMANDS_AN_EXAMPLE = 25
 keys = st.sampled_from([b"a", b"b", b"c", b"{t}1", b"s", b"k\r\n\0\xff"])
 SMALL = [b"1", b"2", b"-3", b"x", b"y", b"", b"hello", b"127", b"128", b"-4097", b"70000"]
 ODD = [b"0", b"-0", b"01", b"+1", b" 1", b"1.5", b"9223372036854775807", b"-9223372036854775808", b"2147483648",
-       b"9223372036854775808", b"-2147483649", b"8388608", b"a\r\n\0\xff", b"x" * 63, b"y" * 64, b"z" * 130, b"abc" * 99]  # fmt: skip
+       b"9223372036854775808", b"-2147483649", b"8388608", b"a\r\n\0\xff", b"x" * 63, b"y" * 64, b"z" * 130,
+       b"abc" * 99]  # fmt: skip
 small = st.sampled_from(SMALL)
 elements = st.sampled_from(SMALL + ODD)
 many = st.lists(elements, min_size=1, max_size=6)
