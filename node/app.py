@@ -24,6 +24,8 @@ from node.commands import (
     debug,
     expire,
     geo,
+    hash_deadlines,
+    hashes,
     hyperloglog,
     info,
     keys,
@@ -31,6 +33,7 @@ from node.commands import (
     persistence,
     replication,
     scan,
+    sets,
     sortedset_pops,
     sortedset_ranges,
     sortedsets,
@@ -50,9 +53,31 @@ from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
-    bitmaps, client, command, config_commands, connection, databases, debug, expire, geo, hyperloglog, info, keys,
-    lists, persistence, replication, scan, server_commands, sortedset_pops, sortedset_ranges, sortedsets, strings,
-)  # fmt: skip
+    bitmaps,
+    client,
+    command,
+    config_commands,
+    connection,
+    databases,
+    debug,
+    expire,
+    geo,
+    hash_deadlines,
+    hashes,
+    hyperloglog,
+    info,
+    keys,
+    lists,
+    persistence,
+    replication,
+    scan,
+    server_commands,
+    sets,
+    sortedset_pops,
+    sortedset_ranges,
+    sortedsets,
+    strings,
+)
 
 ACCEPT_AGAIN_S = 0.1
 """How long nobody is let in after the system had no descriptor left for one more."""

@@ -8,9 +8,11 @@ from hashlib import sha1
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from node.datatypes.hashes import Hash
 from node.datatypes.lists import List
 from node.datatypes.numbers import format_double
 from node.datatypes.packed import Packed
+from node.datatypes.sets import Set
 from node.datatypes.sortedsets import SortedSet
 
 Digest: TypeAlias = bytes
@@ -18,6 +20,7 @@ Bytes: TypeAlias = bytes | bytearray
 
 ZERO: Final[Digest] = bytes(20)
 EXPIRE_MARK: Final = b"!!expire!!"
+FIELD_EXPIRE_MARK: Final = b"!!hexpire!!"
 
 STRING, LIST, SET, ZSET, HASH, MODULE, STREAM = range(7)
 """The numbers of the types, as they are mixed in before a value."""
@@ -61,8 +64,35 @@ def mix_list(digest: Digest, value: object) -> Digest:
     return digest
 
 
+def mix_set(digest: Digest, value: object) -> Digest:
+    """Return `digest` with a set's type and members."""
+    assert isinstance(value, Set)
+    total = int.from_bytes(mix(digest, SET.to_bytes(4)))
+    for member in value:
+        total ^= int.from_bytes(sha1(member, usedforsecurity=False).digest())
+    return total.to_bytes(20)
+
+
+def mix_hash(digest: Digest, value: object) -> Digest:
+    """Return `digest` with a hash's type, fields and values, and which of them expire."""
+    assert isinstance(value, Hash)
+    digest = mix(digest, HASH.to_bytes(4))
+    deadlines = value.deadlines()
+    for field, content in value.items():
+        pair = mix(mix(ZERO, field), content)
+        digest = xor(digest, xor(pair, FIELD_EXPIRE_MARK) if field in deadlines else pair)
+    return digest
+
+
 MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyType(
-    {bytes: mix_string, bytearray: mix_string, List: mix_list, SortedSet: mix_sorted_set}
+    {
+        bytes: mix_string,
+        bytearray: mix_string,
+        List: mix_list,
+        Set: mix_set,
+        SortedSet: mix_sorted_set,
+        Hash: mix_hash,
+    }
 )
 """For each class of values, how one is mixed in. Another type of value is another entry."""
 

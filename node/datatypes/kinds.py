@@ -6,7 +6,9 @@ from typing import Any, Final, NamedTuple
 
 from node.config.settings import Settings
 from node.datatypes import lists, strings
+from node.datatypes.hashes import Hash
 from node.datatypes.packed import Packed
+from node.datatypes.sets import Set
 from node.datatypes.sortedsets import SortedSet
 
 
@@ -40,6 +42,8 @@ KINDS: Final[Mapping[type, Kind]] = MappingProxyType(
         bytearray: Kind(b"string", _string_encoding, bytearray),
         lists.List: Kind(b"list", lists.encoding, lists.List.copy),
         SortedSet: Kind(b"zset", _sorted_set_encoding, SortedSet.copy),
+        Set: Kind(b"set", Set.encoding, Set.copy),
+        Hash: Kind(b"hash", Hash.encoding, Hash.copy),
     }
 )
 

@@ -11,7 +11,9 @@ from typing import Final, TypeAlias
 
 from node.datatypes.packed import Packed
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, decode_length, decode_string, encode_string
+from node.rdb.hashes import HASHES
 from node.rdb.lists import LISTS
+from node.rdb.sets import SETS
 from node.rdb.sortedsets import SORTED_SETS
 from node.rdb.valuetype import Decode, Encode, Value, ValueType
 
@@ -37,6 +39,8 @@ VALUE_TYPES: Final[tuple[ValueType, ...]] = (
     ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),
     LISTS,
     SORTED_SETS,
+    SETS,
+    HASHES,
 )
 
 DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it in VALUE_TYPES for code in it.codes})
