@@ -15,21 +15,31 @@ import trio
 from gossip import words
 from node import dispatch, listening
 from node.commands import (
+    bitmaps,
     client,
     command,
     connection,
     databases,
     debug,
     expire,
+    geo,
+    hash_deadlines,
+    hashes,
+    hyperloglog,
     info,
     keys,
+    lists,
     migrate,
     persistence,
     replication,
     scan,
+    sets,
+    sortedset_pops,
+    sortedset_ranges,
+    sortedsets,
     strings,
     transactions,
-)  # fmt: skip
+)
 from node.commands import config as config_commands
 from node.commands import server as server_commands
 from node.commands.family import FAMILIES
@@ -45,9 +55,33 @@ from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
 FAMILY_MODULES = (
-    client, command, config_commands, connection, databases, debug, expire, info, keys, migrate,
-    persistence, replication, scan, server_commands, strings, transactions,
-)  # fmt: skip
+    bitmaps,
+    client,
+    command,
+    config_commands,
+    connection,
+    databases,
+    debug,
+    expire,
+    geo,
+    hash_deadlines,
+    hashes,
+    hyperloglog,
+    info,
+    keys,
+    lists,
+    migrate,
+    persistence,
+    replication,
+    scan,
+    server_commands,
+    sets,
+    sortedset_pops,
+    sortedset_ranges,
+    sortedsets,
+    strings,
+    transactions,
+)
 
 ACCEPT_AGAIN_S = 0.1
 """How long nobody is let in after the system had no descriptor left for one more."""

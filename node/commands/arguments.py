@@ -31,6 +31,22 @@ def integer32(text: bytes, complaint: CommandError | None = None) -> int:
     return number
 
 
+def positive(text: bytes) -> int:
+    """A 64-bit integer from 0: Redis says the same of what is no integer and of what is below."""
+    number = parse_int(text)
+    if number is None or number < 0:
+        raise CommandError("ERR value is out of range, must be positive")
+    return number
+
+
+def signed_count(text: bytes) -> int:
+    """A count whose sign means something, so that it must have a positive counterpart."""
+    number = integer(text)
+    if number == INT64_MIN:
+        raise CommandError(f"ERR value is out of range, value must between {-INT64_MAX} and {INT64_MAX}")
+    return number
+
+
 def deadline_ms(text: bytes, unit_ms: int, base_ms: int, command: str) -> int:
     """The absolute deadline of SET EX and its like: a positive time, `base_ms` is now or (EXAT, PXAT) 0."""
     time = integer(text)

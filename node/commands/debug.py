@@ -148,7 +148,7 @@ def object_(client: Client, args: Argv) -> Reply:
     _, data = encode_value(value)
     return Status(
         b"Value at:0x%x refcount:1 encoding:%b serializedlength:%d lru:%d lru_seconds_idle:%d"
-        % (id(value), kind_of(value).encoding(value), len(data), lru, idle_s)
+        % (id(value), kind_of(value).encoding(value, client.host.config), len(data), lru, idle_s)
     )
 
 

@@ -28,7 +28,7 @@ ONE_READ = "@1/range:0:1:0/RO+ACCESS"
 
 def _remove_all(client: Client, keys: Argv, lazily: bool) -> int:
     db = client.db
-    discard = db.keyspace.discard
+    discard = db.discard
     count = 0
     for key in keys:
         if db.peek(key) is not None:
@@ -78,7 +78,7 @@ def _take_place(client: Client, db: Database, key: bytes) -> None:
     """Remove what stands where another value is to come."""
     value = db.remove(key)
     if client.host.config.lazyfree_lazy_server_del:
-        db.keyspace.discard(value)
+        db.discard(value)
 
 
 def _rename(client: Client, argv: Argv, replace: bool) -> bool:
@@ -319,7 +319,7 @@ def _looked_up(client: Client, key: bytes) -> Value | None:
 @_object("encoding")
 def object_encoding(client: Client, argv: Argv) -> Reply:
     value = _looked_up(client, argv[2])
-    return None if value is None else kind_of(value).encoding(value)
+    return None if value is None else kind_of(value).encoding(value, client.host.config)
 
 
 @_object("refcount")

@@ -31,32 +31,38 @@ def parse_cursor(text: bytes) -> int:
 
 
 class ScanOptions:
-    """MATCH, COUNT and, for SCAN itself, TYPE."""
+    """MATCH, COUNT; for SCAN itself, TYPE; and for HSCAN, NOVALUES."""
 
-    __slots__ = ("count", "fits", "type_name")
+    __slots__ = ("count", "fits", "type_name", "values")
 
-    def __init__(self, words: Argv, with_type: bool = False) -> None:
+    def __init__(self, words: Argv, *more: bytes) -> None:
         self.count = COUNT_USUAL
         self.fits: Callable[[bytes], bool] | None = None
         self.type_name: bytes | None = None
-        if len(words) % 2:
-            self._read(words[:-1], with_type)  # an error further left is the one to tell
-            raise SYNTAX
-        self._read(words, with_type)
-
-    def _read(self, words: Argv, with_type: bool) -> None:
-        for option, value in zip(words[::2], words[1::2], strict=True):
-            name = option.upper()
-            if name == b"COUNT":
-                self.count = integer(value)
-                if self.count < 1:
-                    raise SYNTAX
-            elif name == b"MATCH":
-                self.fits = None if value == b"*" else compile_glob(value)
-            elif name == b"TYPE" and with_type:
-                self.type_name = value.lower()
-            else:
+        self.values = True
+        at = 0
+        while at < len(words):
+            name = words[at].upper()
+            if name == b"NOVALUES" and name in more:
+                self.values = False
+                at += 1
+                continue
+            if at + 1 == len(words):
                 raise SYNTAX
+            self._read(name, words[at + 1], more)
+            at += 2
+
+    def _read(self, name: bytes, value: bytes, more: tuple[bytes, ...]) -> None:
+        if name == b"COUNT":
+            self.count = integer(value)
+            if self.count < 1:
+                raise SYNTAX
+        elif name == b"MATCH":
+            self.fits = None if value == b"*" else compile_glob(value)
+        elif name == b"TYPE" and name in more:
+            self.type_name = value.lower()
+        else:
+            raise SYNTAX
 
 
 @command(
@@ -68,7 +74,7 @@ class ScanOptions:
 )
 def scan(client: Client, argv: Argv) -> Reply:
     cursor = parse_cursor(argv[1])
-    options = ScanOptions(argv[2:], with_type=True)
+    options = ScanOptions(argv[2:], b"TYPE")
     cursor, keys = walk.scan(client.db, cursor, options.count)
     return [b"%d" % cursor, _chosen(client.db, keys, options)]
 

@@ -201,7 +201,7 @@ def expire_key(client: Client, key: bytes, deadline: int, effect: tuple[bytes, .
     value = db.remove(key)
     lazily = client.host.config.lazyfree_lazy_expire
     if lazily:
-        keyspace.discard(value)
+        db.discard(value)
     keyspace.journal_instead((b"UNLINK" if lazily else b"DEL", key), db=db.index)
     db.changed(key, "del", "g")
 

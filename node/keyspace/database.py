@@ -11,8 +11,12 @@ in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides i
 
 from array import array
 from binascii import crc_hqx
-from typing import TYPE_CHECKING, Any, Protocol
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from node.datatypes.hashes import NEVER_MS as NO_FIELD_EXPIRES_MS
+from node.datatypes.hashes import Hash
+from node.datatypes.packed import Packed
 from node.keyspace.indexed import IndexedKeys
 from node.keyspace.weights import SlotWeights
 from node.net.resp import CommandError
@@ -22,13 +26,18 @@ if TYPE_CHECKING:
     from node.keyspace.keyspace import Keyspace
 
 Value = Any
-"""`bytes`, `bytearray`, or a container of node.datatypes; never None."""
+"""`bytes`, `bytearray`, a container of node.datatypes, or a `Packed` one; never None."""
+
+Container = TypeVar("Container")
 
 ORDERED_KEYS_MIN = 512
 """A slot with more keys than this keeps them in an order of positions too, for SCAN and random draws; a smaller one is
 simply walked whole."""
 
 WRONG_TYPE = CommandError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+STALE_TIMES_MIN = 64
+"""The heap of times at which fields expire is made anew once it holds as many old times as valid ones, and so many."""
 
 _CLOCKS_MIN = 1 << 12
 
@@ -54,8 +63,8 @@ class Database:
     """One numbered database. `size` is how many keys it holds, `deadline_count` how many of them have a deadline."""
 
     __slots__ = (
-        "_clock_mask", "_clocks", "clock_s", "deadline_count", "expiring", "hits", "index", "keyspace", "misses",
-        "occupied",
+        "_clock_mask", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring", "hash_deadlines", "hits",
+        "index", "keyspace", "misses", "occupied",
         "preservers", "size", "slots", "weights",
     )  # fmt: skip
 
@@ -73,6 +82,8 @@ class Database:
         self.expiring = bytearray(SLOTS)  # 1 where a slot holds deadlines
         self.size = 0
         self.deadline_count = 0
+        self.hash_deadlines: dict[bytes, int] = {}  # hashes with fields that expire, and when to look at them
+        self._hash_times: list[tuple[int, bytes]] = []  # the same as a heap, with entries that no longer hold
         self.preservers: list[Preserver] = []
         self.weights: SlotWeights | None = None  # once somebody has drawn a random key
         self._clocks = array("I", bytes(4 * _CLOCKS_MIN))
@@ -129,6 +140,30 @@ class Database:
             raise WRONG_TYPE
         return value
 
+    def read_kind(self, key: bytes, kind: type[Container]) -> Container | None:
+        """As `read`, for one class of containers; raises WRONGTYPE if there is something else."""
+        value = self.read(key)
+        if type(value) is kind or value is None:
+            return value
+        return self._unpacked(key, value, kind)
+
+    def peek_kind(self, key: bytes, kind: type[Container]) -> Container | None:
+        """As `peek`, for one class of containers; raises WRONGTYPE if there is something else."""
+        value = self.peek(key)
+        if type(value) is kind or value is None:
+            return value
+        return self._unpacked(key, value, kind)
+
+    def _unpacked(self, key: bytes, value: Value, kind: type[Container]) -> Container:
+        """The container in the packed `value`, which takes its place: nothing has changed for anybody."""
+        if type(value) is not Packed or value.form.container is not kind:
+            raise WRONG_TYPE
+        slot = self.slots[slot_of(key)]
+        assert slot is not None
+        container: Container = value.unpack()
+        slot.values[key] = container
+        return container
+
     def deadline(self, key: bytes) -> int | None:
         """When `key` expires, in ms since 1970; None if it never does or is not there."""
         slot = self.slots[slot_of(key)]
@@ -169,11 +204,15 @@ class Database:
             self._preserve(number, slot, key)
         if key in slot.values:
             slot.values[key] = value
+            if self.hash_deadlines:
+                self.hash_deadlines.pop(key, None)
         else:
             slot.values[key] = value
             self._added(number, slot, key)
             if self.keyspace.listening:
                 self.keyspace.notify("n", "new", key, self.index)
+        if type(value) is Hash:
+            self.watch_fields(key, value)
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
     def set_all(self, words: list[bytes]) -> None:
@@ -228,6 +267,30 @@ class Database:
                 value = slot.values[key] = value.copy()  # the old one is a snapshot's from now on
         return value
 
+    def open_kind(self, key: bytes, kind: type[Container]) -> Container | None:
+        """As `open`, for one class of containers; raises WRONGTYPE if there is something else."""
+        if not self.preservers:
+            return self.peek_kind(key, kind)
+        value = self.peek(key)
+        if type(value) is not kind and value is not None and (type(value) is not Packed or
+                                                              value.form.container is not kind):  # fmt: skip
+            raise WRONG_TYPE
+        value = self.open(key)
+        return value if type(value) is kind or value is None else self._unpacked(key, value, kind)
+
+    def make(self, key: bytes, container: Container) -> Container:
+        """Put a new container under a key that is not there."""
+        self.set(key, container)
+        return container
+
+    def drop_if_empty(self, key: bytes, container: Any) -> bool:
+        """Remove a container that has lost its last element. Called after `changed`, as Redis tells of "del" last."""
+        if len(container):
+            return False
+        self.remove(key)
+        self.tell(key, "del", "g")
+        return True
+
     def remove(self, key: bytes) -> Value | None:
         """Remove `key` and return its value; None if it is not there. Says nothing to anyone: see `delete`."""
         number = slot_of(key)
@@ -240,6 +303,8 @@ class Database:
             self._drop_deadline(number, slot, key)
         value = slot.values.pop(key)
         self.size -= 1
+        if self.hash_deadlines:
+            self.hash_deadlines.pop(key, None)
         if self.weights is not None:
             self.weights.stale[number] = 1
         if slot.order is not None:
@@ -248,6 +313,11 @@ class Database:
             self.slots[number] = None
             self.occupied[number] = 0
         return value
+
+    def discard(self, value: Value) -> None:
+        """A removed value need not be freed at once. While a snapshot is running it may still be read there."""
+        if not self.preservers:
+            self.keyspace.discard(value)
 
     def delete(self, key: bytes) -> bool:
         """DEL's step for one key: expired ones do not count, and nothing is journalled here."""
@@ -262,7 +332,7 @@ class Database:
         keyspace = self.keyspace
         value = self.remove(key)
         if keyspace.expire_verb == b"UNLINK":
-            keyspace.discard(value)
+            self.discard(value)
         keyspace.expired_keys += 1
         keyspace.journal.append(self.index, (keyspace.expire_verb, key))
         keyspace.notify("x", "expired", key, self.index)
@@ -298,6 +368,54 @@ class Database:
         self._drop_deadline(number, slot, key)
         return True
 
+    def watch_fields(self, key: bytes, value: Hash) -> None:
+        """Deadlines of fields of the hash `value` under `key` may have changed: see to it that they are kept."""
+        soonest_ms = value.soonest_ms
+        if soonest_ms == NO_FIELD_EXPIRES_MS:
+            self.hash_deadlines.pop(key, None)
+            return
+        if self.hash_deadlines.get(key) == soonest_ms:
+            return
+        self.hash_deadlines[key] = soonest_ms
+        heappush(self._hash_times, (soonest_ms, key))
+        if len(self._hash_times) > 2 * len(self.hash_deadlines) + STALE_TIMES_MIN:
+            self._hash_times = [(when_ms, key) for key, when_ms in self.hash_deadlines.items()]
+            heapify(self._hash_times)
+        if soonest_ms < self.keyspace.next_deadline_ms:
+            self.keyspace.deadline_came_near(soonest_ms)
+
+    def next_fields(self) -> tuple[int, bytes] | None:
+        """The next hash to look at for expired fields, and when; `expire_fields` then finds the one after it."""
+        times = self._hash_times
+        while times:
+            when_ms, key = times[0]
+            if self.hash_deadlines.get(key) == when_ms:
+                return when_ms, key
+            heappop(times)
+        return None
+
+    def expire_fields(self, key: bytes, limit: int) -> int:
+        """Remove up to `limit` fields of the hash `key` that are past their deadlines; journal and tell it."""
+        value = self.open_kind(key, Hash)
+        if value is None:
+            self.hash_deadlines.pop(key, None)
+            return 0
+        fields = value.expired(self.keyspace.now_ms, limit)
+        if fields:
+            self.remove_expired_fields(key, value, fields)
+        else:
+            self.watch_fields(key, value)
+        return len(fields)
+
+    def remove_expired_fields(self, key: bytes, value: Hash, fields: list[bytes]) -> None:
+        """Remove these fields, which are past their deadlines, of a hash that was opened; then maybe the hash."""
+        for field in fields:
+            value.remove(field)
+        self.keyspace.journal.append(self.index, (b"HDEL", key, *fields))
+        self.tell(key, "hexpired", "h")
+        if not self.drop_if_empty(key, value):
+            self.watch_fields(key, value)
+
     def flush(self) -> None:
         """Remove everything. Running snapshots keep the old slots; whoever drops them last frees them."""
         self._empty()
@@ -317,13 +435,16 @@ class Database:
             self.weights.stale[number] = 1
         self.size -= len(keys)
         self.deadline_count -= len(slot.deadlines)
+        if self.hash_deadlines:
+            for key in keys:
+                self.hash_deadlines.pop(key, None)
         return keys
 
     def swap_contents(self, other: "Database") -> None:
         """SWAPDB: each takes the other's keys."""
         names = (
             "slots", "occupied", "expiring", "size", "deadline_count", "preservers", "weights",
-            "_clocks", "_clock_mask",
+            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask",
         )  # fmt: skip
         for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -352,20 +473,29 @@ class Database:
                     self._add_to_order(slot, key)
             if deadline is not None:
                 self._give_deadline(key, deadline)
+            if type(value) is Hash or self.hash_deadlines:
+                self._fields_loaded(key, value)
         self._grow(added)
         if self.keyspace.awaited:
             for key, _, _ in entries:
                 self.keyspace.appeared(self, key)
 
+    def _fields_loaded(self, key: bytes, value: Value) -> None:
+        if type(value) is Hash:
+            self.watch_fields(key, value)
+        else:
+            self.hash_deadlines.pop(key, None)
+
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def changed(self, key: bytes, event: str, kind: str) -> None:
+    def changed(self, key: bytes, event: str, kind: str, changes: int = 1) -> None:
         """A command changed `key`: what Redis calls the event, and the flag of its class ("$" string, "g" generic).
 
         The one call that reports a change: it counts for save points and the journal, spoils WATCHes, and notifies.
+        `changes` is how many there were, where Redis counts elements.
         """
         keyspace = self.keyspace
-        keyspace.dirty += 1
+        keyspace.dirty += changes
         if keyspace.listening:
             keyspace.notify(kind, event, key, self.index)
             keyspace.touched(self, key)
@@ -442,5 +572,8 @@ class Database:
                 assert all(slot_of(key) == number for key in slot.values)
                 assert slot.deadlines.keys() <= slot.values.keys()
                 assert slot.order is None or slot.order.places.keys() == slot.values.keys()
+        for key, when_ms in self.hash_deadlines.items():
+            assert type(self.slots[slot_of(key)].values[key]) is Hash, key  # type: ignore[union-attr]
+            assert (when_ms, key) in self._hash_times
         assert self.size == sum(len(slot.values) for slot in self.slots if slot)
         assert self.deadline_count == sum(len(slot.deadlines) for slot in self.slots if slot)

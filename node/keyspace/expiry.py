@@ -12,6 +12,8 @@ A slot with an order is walked by its places, from the high end down, so that on
 Only a primary removes keys by itself. A replica waits for its primary's word, but for keys to which its own clients
 gave a deadline while it was writable (`Keyspace.own_deadlines`): no primary knows of those.
 
+Fields of hashes expire likewise, those of each database after its keys: a heap tells which hash is next.
+
 Sans-IO: wall-clock times in milliseconds are handed in, and a clock in nanoseconds to measure slices by.
 """
 
@@ -29,6 +31,8 @@ ORDERED_STEP = 256
 """How many keys of an ordered slot are looked at before the clock is."""
 EXPIRED_STEP = 32
 """How many keys are removed before the clock is looked at."""
+FIELDS_STEP = 64
+"""How many fields of a hash are removed before the clock is looked at."""
 AVERAGE_WEIGHT = 0.05
 """Weight of the latest slice in the average of stale keys, as in Redis."""
 OBEYING_CHECK_MS = 1000
@@ -132,6 +136,8 @@ class Expiry:
             db = databases[self._db]
             number = db.expiring.find(1, self._number) if db.deadline_count else -1
             if number < 0:
+                if not self._visit_fields(db, now_ms, end_ns):
+                    return False
                 self._db += 1
                 self._number = self._place = 0
                 continue
@@ -187,6 +193,20 @@ class Expiry:
                 return False
             db.expire(key)
             self._expired += 1
+        return True
+
+    def _visit_fields(self, db: Database, now_ms: int, end_ns: int) -> bool:
+        """Remove fields of hashes that are over until the time is over; True if all are gone."""
+        while (found := db.next_fields()) is not None:
+            when_ms, key = found
+            if when_ms > now_ms:
+                self._next_ms = min(self._next_ms, when_ms)
+                return True
+            if self._clock_ns() >= end_ns:
+                return False
+            count = db.expire_fields(key, FIELDS_STEP)
+            self._seen += count
+            self._expired += count
         return True
 
     def _expire_own(self, now_ms: int, end_ns: int) -> None:

@@ -41,8 +41,8 @@ class Keyspace:
         self.next_deadline_ms = NEVER_MS  # the rounds of active expiry need not begin before
         self.deadline_came_near: Callable[[int], None] = _nobody_sleeps
         self.discard: Callable[[object], None] = _nobody_reclaims
-        """Takes a removed value that need not be freed at once (`node.keyspace.reclaim`)."""
-        self.waiters = Waiters()
+        """Takes a removed value that need not be freed at once (`node.keyspace.reclaim`): see `Database.discard`."""
+        self.waiters = Waiters(lambda db, key: self.databases[db].peek(key) is not None)
         self.awaited = self.waiters.keys  # (database, key) -> who waits for it
         self.effects: list[tuple[int, Sequence[bytes]]] | None = None
         self.databases = [Database(index, self) for index in range(databases)]

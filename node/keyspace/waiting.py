@@ -4,9 +4,11 @@ First come, first served, for each key. A blocking command registers a `Waiter` 
 parks. A command that makes a key only notes that (`key_appeared`); once it has been journalled and answered, `serve`
 lets the waiters try, in the order in which the keys appeared and the clients came. A waiter that is served may itself
 make keys (a chain of BLMOVEs): `serve` goes on until nothing more has appeared.
+
+No bound but that of the clients: each has one waiter, with the keys that it named in one request.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -23,15 +25,16 @@ class Waiter(Protocol):
     keys: list[bytes]
 
     def try_key(self, key: bytes) -> bool:
-        """The key is there: take what was waited for, answer, and return True; or False if it is not what is wanted."""
+        """The key may be there: take what was waited for, answer, return True; or False if it is not what is wanted."""
 
 
 class Waiters:
-    """All blocked clients of a node by key."""
+    """All blocked clients of a node by key. `is_there(database, key)` tells whether a key exists."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_there: Callable[[int, bytes], bool]) -> None:
         self.keys: dict[KeyName, dict[Waiter, None]] = {}
         self.appeared: dict[KeyName, None] = {}  # always the same dict: a session looks at it after each command
+        self._is_there = is_there
 
     def add(self, waiter: Waiter) -> None:
         """Register a waiter under each of its keys."""
@@ -65,9 +68,15 @@ class Waiters:
             names = list(self.appeared)
             self.appeared.clear()
             for name in names:
-                for waiter in list(self.keys.get(name, ())):
-                    if waiter in self.keys.get(name, ()) and waiter.try_key(name[1]):
-                        self.remove(waiter)
+                self._serve_key(name)
+
+    def _serve_key(self, name: KeyName) -> None:
+        """Let those who wait for one key try, until one of them has taken the last of it."""
+        for waiter in list(self.keys.get(name, ())):
+            if waiter in self.keys.get(name, ()) and waiter.try_key(name[1]):
+                self.remove(waiter)
+                if not self._is_there(*name):
+                    return
 
     def every(self) -> Iterable[Waiter]:
         """Each waiter once."""

@@ -196,6 +196,19 @@ def encode_command(argv: list[bytes]) -> bytes:
     return b"".join(parts)
 
 
+def bulks(items: list[bytes]) -> Encoded:
+    """A list of bulk strings, encoded at once: worth it for the replies that are long."""
+    pieces = [b"*%d" % len(items)] * (2 * len(items) + 2)
+    lengths = _LENGTHS
+    try:
+        pieces[1:-1:2] = [lengths[len(item)] for item in items]
+    except IndexError:
+        pieces[1:-1:2] = [b"$%d" % len(item) for item in items]
+    pieces[2:-1:2] = items
+    pieces[-1] = b""
+    return Encoded(b"\r\n".join(pieces))
+
+
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 INLINE_BYTES_MAX = 64 * 1024

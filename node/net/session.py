@@ -110,6 +110,7 @@ class Session(Peer, Generic[HostT]):
         "lib_name",
         "lib_ver",
         "limit_since_ms",
+        "may_block",
         "name",
         "no_evict",
         "no_touch",
@@ -159,6 +160,7 @@ class Session(Peer, Generic[HostT]):
         self.created_ms = self.last_active_ms = 0
         self.last_command: Command | None = None
         self.received_bytes = 0
+        self.may_block = True  # else a command that would wait answers as if its time were over
         self.parked_timer: Any = None
         self.limit_since_ms = 0
         self.update_gates()

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 
 from node.keyspace.snapshot import DatabaseSnapshot, Snapshot
 from node.persistence.host import REDIS_VERSION, PersistenceHost
+from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX
 from node.rdb.writer import RdbWriter, aux_fields
 
 CHUNK_BYTES = 256 * 1024
@@ -39,7 +40,11 @@ class RdbSource:
         self._finished = False
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
-        self._writer = RdbWriter(compress=config.rdbcompression, checksum=config.rdbchecksum)
+        self._writer = RdbWriter(
+            version=RDB_VERSION_MAX if any(db.hash_deadlines for db in host.keyspace.databases) else RDB_VERSION,
+            compress=config.rdbcompression,
+            checksum=config.rdbchecksum,
+        )  # the higher one only where fields of hashes expire, which no version before it can hold
         aux = aux_fields(
             redis_version=REDIS_VERSION,
             created_s=host.platform.now_ms() // 1000,

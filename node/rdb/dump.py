@@ -4,11 +4,13 @@ FUNCTION DUMP seals other contents with the same ten bytes.
 """
 
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
+from node.datatypes.packed import Packed
 from node.rdb.checksum import crc64
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated
-from node.rdb.types import Value, decode_value, encode_value, version_for
+from node.rdb.types import decode_value, encode_value, version_for
+from node.rdb.valuetype import Value
 
 VERSION: Final = Struct("<H")
 CHECKSUM: Final = Struct("<Q")
@@ -46,7 +48,7 @@ def dump(value: Value, compress: bool = True) -> bytes:
     return seal(bytes((code,)) + data, version_for(code))
 
 
-def restore(payload: bytes) -> Value:
+def restore(payload: bytes) -> Any:
     """Return the value in `payload`.
 
     Raises SealError (RESTORE answers `ERR DUMP payload version or checksum are wrong`), or another RdbError where the
@@ -54,7 +56,11 @@ def restore(payload: bytes) -> Value:
     """
     body = unseal(payload)
     try:
-        value, _ = decode_value(body[0], body, 1)
+        value, end = decode_value(body[0], body, 1)
+        if type(value) is Packed:
+            value = value.unpack()  # whoever hands in a payload may have made it by hand: each element is looked at
     except (Truncated, IndexError):
         raise RdbError(len(body), "Payload ends inside its value") from None
+    if not isinstance(value, bytes) and not len(value):
+        raise RdbError(end, "Container without elements")
     return value

@@ -278,12 +278,14 @@ class RdbReader:
             value, at = decode_value(code, data, at)
         except RdbError as error:
             raise RdbError(error.offset, f"{error.reason}, key {key[:64]!r}") from None
+        plain_bytes = len(value) if isinstance(value, bytes) else at - start
+        if type(value) is not bytes and not len(value):
+            return at, plain_bytes  # Redis skips containers without elements, which old versions have written
         batch.items.append((key, value, expire_ms))
         if idle_s is not None:
             batch.idle_s[key] = idle_s
         if freq is not None:
             batch.freq[key] = freq
-        plain_bytes = len(value) if isinstance(value, bytes) else at - start
         return at, plain_bytes
 
     def _aux(self, data: bytes, at: int) -> tuple[Item | None, int]:

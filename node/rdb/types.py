@@ -1,41 +1,29 @@
 """The registry of value types: an entry here is all that files, syncs, DUMP and RESTORE need to know of a type.
 
-A type has the Python classes of its values, its RDB type codes (several, where Redis had several forms), one function
-that decodes each of them, and one that encodes. A decoder follows the rules of `node.rdb.codec`.
+Each type's entry is made in its own module. It has the Python classes of the values, the RDB type codes (several, where
+Redis had several forms), one function that decodes each of them, and one that encodes. A decoder follows the rules of
+`node.rdb.codec`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from node.datatypes.packed import Packed
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, decode_length, decode_string, encode_string
+from node.rdb.hashes import HASHES
+from node.rdb.lists import LISTS
+from node.rdb.sets import SETS
+from node.rdb.sortedsets import SORTED_SETS
+from node.rdb.valuetype import Decode, Encode, Value, ValueType
 
-Value: TypeAlias = object
-"""What a key holds: an instance of one of the registered classes."""
 Entry: TypeAlias = tuple[bytes, Value, int | None]
 """A key, its value, and the Unix time in milliseconds at which it expires (None: never)."""
-
-Decode: TypeAlias = Callable[[int, bytes, int], tuple[Value, int]]
-"""(type code, data, position) to (value, position behind it)."""
-Encode: TypeAlias = Callable[[Value, bool], tuple[int, bytes]]
-"""(value, may it be compressed) to (type code, bytes)."""
 
 STRING: Final = 0
 MODULE2: Final = 7
 
 MODULE_NAME_LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-
-@dataclass(frozen=True, slots=True)
-class ValueType:
-    """One type of value, as the module docstring tells."""
-
-    name: str
-    classes: tuple[type, ...]
-    codes: tuple[int, ...]
-    decode: Decode
-    encode: Encode
 
 
 def _decode_string_value(_code: int, data: bytes, at: int) -> tuple[Value, int]:
@@ -47,7 +35,13 @@ def _encode_string_value(value: Value, compress: bool) -> tuple[int, bytes]:
     return STRING, encode_string(value, compress)
 
 
-VALUE_TYPES: Final = (ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),)
+VALUE_TYPES: Final[tuple[ValueType, ...]] = (
+    ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),
+    LISTS,
+    SORTED_SETS,
+    SETS,
+    HASHES,
+)
 
 DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it in VALUE_TYPES for code in it.codes})
 ENCODERS: Final[Mapping[type, Encode]] = MappingProxyType({cls: it.encode for it in VALUE_TYPES for cls in it.classes})
@@ -71,6 +65,10 @@ def _unknown_type(code: int, data: bytes, at: int) -> RdbError:
 
 def encode_value(value: Value, compress: bool = True) -> tuple[int, bytes]:
     """Return the type code and the bytes of `value`. A class that is not registered is our own mistake: TypeError."""
+    if type(value) is Packed:
+        if value.form.write is not None:
+            return value.form.code, value.form.write(value.payload, compress)
+        value = value.unpack()
     encode = ENCODERS.get(type(value))
     if encode is None:
         raise TypeError(f"no RDB form for values of {type(value).__name__}")

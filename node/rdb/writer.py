@@ -19,7 +19,8 @@ from node.rdb.codec import (
     encode_lzf,
     encode_string,
 )
-from node.rdb.types import Entry, Value, encode_value, version_for
+from node.rdb.types import Entry, encode_value, version_for
+from node.rdb.valuetype import Value
 
 FUNCTION2: Final = b"\xf5"
 IDLE: Final = b"\xf8"

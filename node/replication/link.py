@@ -29,6 +29,7 @@ class PrimarySession(Session[Any]):
         self.apply = apply
         self.on_lost = on_lost
         self.kind = b"master"
+        self.may_block = False
         self.acknowledges = True  # a primary that was asked by SYNC knows no offsets
         self.last_io_ms = host.timers.monotonic_ms()
         self._stream = bytearray()  # bytes that are not in the journal yet

@@ -46,6 +46,17 @@ SAYS = {
         "the source was asked for: ann, bob, ann",
     ],
     "rate_limit": ["five calls in one window: yes yes yes no no", "in the next window: yes"],
+    "leaderboard": [
+        "the best two: ann 30 bob 27.5",
+        "dan has place 3 and nobody has None",
+        "around dan: bob dan cid",
+    ],
+    "sliding_rate_limit": ["100: yes, 104: yes, 105: no, 110.5: yes, 111: no, 114.5: yes"],
+    "nearby": [
+        "within 100 km: Catania 7.7, Messina 91.2",
+        "within 200 km: Catania 7.7, Messina 91.2, Palermo 159.4",
+        "within 1000 km: Catania 7.7, Messina 91.2, Palermo 159.4",
+    ],
     "lock": [
         "ann takes it: True",
         "bob, too: False",

@@ -140,7 +140,7 @@ def test_the_contract_notices() -> None:
     def one(path: str, text: str) -> list[str]:
         return breaches([module_of(path, text)])
 
-    assert one("node/keyspace/db.py", "from node.slots import key_slot\nimport node.datatypes.hash\n") == []
+    assert one("node/keyspace/db.py", "from node.slots import key_slot\nimport node.datatypes.hashes\n") == []
     assert one("node/keyspace/db.py", "from node import commands\n")
     assert one("node/keyspace/db.py", "from ..commands.strings import get\n")
     assert one("node/net/session.py", "def f():\n    import gossip.state\n")

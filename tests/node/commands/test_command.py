@@ -19,7 +19,12 @@ NAME, ARITY, FLAGS, FIRST, LAST, STEP, ACL, TIPS, KEYS, SUBCOMMANDS = range(10)
 
 SPECS = {spec.name: spec for spec in every_spec()}
 
+BLOCKING_POPS = (
+    "blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin", "xread", "xreadgroup",
+)  # fmt: skip
+
 CHANGED_IN_7_2 = {
+    **{name: {FLAGS} for name in BLOCKING_POPS},  # open to scripts, where they do not wait, since 7.2
     "command|getkeys": {ARITY},  # -3 since 7.2, -4 before
     "command|getkeysandflags": {ARITY},
     "client|setname": {TIPS},  # proxies may send it to all nodes, 7.2 says
@@ -31,6 +36,8 @@ CHANGED_IN_7_2 = {
     "msetnx": {TIPS},
     "randomkey": {TIPS},
     "scan": {TIPS},
+    "zrank": {ARITY},  # WITHSCORE came with 7.2
+    "zrevrank": {ARITY},
     "wait": {FLAGS, ACL},  # blocking, and open to scripts, since 7.2
 }
 """Where 7.2 differs from the 7.0 beside which the tests run."""

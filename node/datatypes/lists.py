@@ -1,0 +1,391 @@
+"""Lists: elements in order, reached at both ends at once and in the middle by halves.
+
+A list is cut into chunks of up to `CHUNK_MAX` elements, so that an insertion moves little memory and a place in the
+middle is found in an index of the chunks (made when first needed, good until a chunk between the ends changes).
+Invariants, asserted by `check`: no chunk is empty, but the one of an empty list; `len` is the sum of the chunks.
+
+A copy shares its chunks with the original until one of them changes one: then that one takes a copy of the chunk. So
+a running snapshot costs a chunk, not a list, for each change. `_frozen` holds the identities of shared chunks. An
+identity that outlives its chunk here costs a needless copy, nothing worse.
+
+Redis names a list's encoding by its size: "listpack" while all fits into one node, "quicklist" beyond. It goes back
+only once the list has shrunk to half of that. So a short list counts the bytes it would take as a listpack, exactly;
+a long one does not, and looks again when so few elements are left that it may have become short.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain
+from typing import Final
+
+from node.config.settings import Settings
+from node.datatypes.numbers import parse_int
+
+CHUNK_MAX: Final = 256
+
+NODE_BYTES: Final = (4096, 8192, 16384, 32768, 65536)
+"""What -1 to -5 of `list-max-listpack-size` mean."""
+COUNTED_NODE_BYTES: Final = 8192
+"""The most that a node holds where `list-max-listpack-size` bounds the elements."""
+LISTPACK_FRAME_BYTES: Final = 7
+"""Header and end of a listpack."""
+INT_TEXT_BYTES_MAX: Final = 20
+LOOK_ALWAYS: Final = 32
+"""A long list of up to so many elements looks at each removal whether it has become short."""
+
+LONG: Final = -1
+"""Instead of a size: this list is a quicklist."""
+UNKNOWN: Final = -2
+"""Instead of a size: nobody has asked yet."""
+
+
+def packed_bytes(element: bytes) -> int:
+    """Bytes that `element` takes in a listpack."""
+    length = len(element)
+    if length <= INT_TEXT_BYTES_MAX and (element.isdigit() or element[:1] == b"-"):
+        number = parse_int(element)
+        if number is not None:
+            return _packed_int_bytes(number)
+    if length < 64:
+        return length + 2
+    head = 2 if length < 4096 else 5
+    total = head + length
+    return total + (
+        1 if total <= 127 else 2 if total < 16383 else 3 if total < 2097151 else 4 if total < 268435455 else 5
+    )
+
+
+def _packed_int_bytes(number: int) -> int:
+    if 0 <= number < 128:
+        return 2
+    for bits, size in ((12, 3), (15, 4), (23, 5), (31, 6)):
+        if -(1 << bits) <= number < 1 << bits:
+            return size
+    return 10
+
+
+def node_exceeds(fill: int, size: int, count: int, part: int = 1) -> bool:
+    """Tell whether `count` elements of `size` bytes are too much for a listpack, or for a `part`-th of one."""
+    if fill >= 0:
+        return size > COUNTED_NODE_BYTES // part or count > max(fill, 1) // part
+    return size > NODE_BYTES[min(-fill, len(NODE_BYTES)) - 1] // part
+
+
+class List:
+    """A list of bytes. Methods that take an index or a range want it within the list, but for `get`."""
+
+    __slots__ = ("_chunks", "_count", "_frozen", "_look_at", "_size", "_starts")
+
+    def __init__(self, elements: Iterable[bytes] = ()) -> None:
+        every = list(elements)
+        self._chunks = [every[at : at + CHUNK_MAX] for at in range(0, len(every), CHUNK_MAX)] or [[]]
+        self._count = len(every)
+        self._frozen: set[int] | None = None
+        self._starts: list[int] | None = None  # of the chunks between head and tail, counted from the head's end
+        self._size = UNKNOWN if every else 0  # bytes as a listpack, without its frame; or LONG
+        self._look_at = 0  # a long list may be short again when so many elements are left
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[bytes]:
+        return chain.from_iterable(self._chunks)
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return chain.from_iterable(map(reversed, reversed(self._chunks)))
+
+    # --- its size as Redis sees it --------------------------------------------------------------------------------
+
+    def is_long(self, fill: int) -> bool:
+        """More than one node of a quicklist, as Redis would keep it; `fill` is `list-max-listpack-size`."""
+        if self._size == UNKNOWN:
+            self._judge(fill, 1)
+        return self._size == LONG
+
+    def about_to_take(self, elements: Iterable[bytes], fill: int) -> None:
+        """Elements are going to be added, or to take the place of others."""
+        if not self.is_long(fill):
+            lengths = [len(element) for element in elements]
+            size = LISTPACK_FRAME_BYTES + self._size + sum(lengths)
+            if node_exceeds(fill, size, self._count + len(lengths)):
+                self._size = LONG
+                self._look_at = self._count
+
+    def has_shrunk(self, fill: int) -> None:
+        """Elements have been taken away, or replaced by shorter ones."""
+        if self._size == LONG and (self._count <= self._look_at or self._count <= LOOK_ALWAYS):
+            self._judge(fill, 2)
+
+    def _judge(self, fill: int, part: int) -> None:
+        """Count all bytes, unless the first few are too many: then so few elements, were they alike, would be short."""
+        size = 0
+        for count, element in enumerate(self):
+            size += packed_bytes(element)
+            if node_exceeds(fill, size + LISTPACK_FRAME_BYTES, count + 1, part):
+                self._size = LONG
+                self._look_at = count
+                return
+        self._size = size
+
+    # --- the ends -------------------------------------------------------------------------------------------------
+
+    def push_right(self, element: bytes) -> None:
+        """Add at the end."""
+        tail = self._chunks[-1]
+        if len(tail) >= CHUNK_MAX:
+            self._chunks.append([element])
+            self._starts = None
+        elif self._frozen is None:
+            tail.append(element)
+        else:
+            self._own(len(self._chunks) - 1).append(element)
+        self._count += 1
+        if self._size >= 0:
+            self._size += packed_bytes(element)
+
+    def push_left(self, element: bytes) -> None:
+        """Add at the beginning."""
+        head = self._chunks[0]
+        if len(head) >= CHUNK_MAX:
+            self._chunks.insert(0, [element])
+            self._starts = None
+        elif self._frozen is None:
+            head.insert(0, element)
+        else:
+            self._own(0).insert(0, element)
+        self._count += 1
+        if self._size >= 0:
+            self._size += packed_bytes(element)
+
+    def pop_right(self) -> bytes:
+        """Take the last element. There must be one."""
+        chunks = self._chunks
+        tail = chunks[-1] if self._frozen is None else self._own(len(chunks) - 1)
+        element = tail.pop()
+        self._count -= 1
+        if not tail and self._count:
+            chunks.pop()
+            self._starts = None
+        if self._size >= 0:
+            self._size -= packed_bytes(element)
+        return element
+
+    def pop_left(self) -> bytes:
+        """Take the first element. There must be one."""
+        chunks = self._chunks
+        head = chunks[0] if self._frozen is None else self._own(0)
+        element = head.pop(0)
+        self._count -= 1
+        if not head and self._count:
+            del chunks[0]
+            self._starts = None
+        if self._size >= 0:
+            self._size -= packed_bytes(element)
+        return element
+
+    def drop_right(self, count: int) -> None:
+        """Remove the last `count` elements."""
+        chunks = self._chunks
+        left, keep = count, len(chunks)
+        while keep > 1 and len(chunks[keep - 1]) <= left:
+            keep -= 1
+            left -= len(chunks[keep])
+        gone = chunks[keep:]
+        del chunks[keep:]
+        if left:
+            tail = self._own(keep - 1)
+            gone.append(tail[len(tail) - left :])
+            del tail[len(tail) - left :]
+        self._dropped(gone, count)
+
+    def drop_left(self, count: int) -> None:
+        """Remove the first `count` elements."""
+        chunks = self._chunks
+        left, keep = count, 0
+        while keep < len(chunks) - 1 and len(chunks[keep]) <= left:
+            left -= len(chunks[keep])
+            keep += 1
+        gone = chunks[:keep]
+        del chunks[:keep]
+        if left:
+            head = self._own(0)
+            gone.append(head[:left])
+            del head[:left]
+        self._dropped(gone, count)
+
+    def _dropped(self, gone: list[list[bytes]], count: int) -> None:
+        self._count -= count
+        self._starts = None
+        if self._size >= 0:
+            self._size -= sum(map(packed_bytes, chain.from_iterable(gone)))
+
+    # --- the middle -----------------------------------------------------------------------------------------------
+
+    def _own(self, number: int) -> list[bytes]:
+        """A chunk that is about to change."""
+        chunk = self._chunks[number]
+        frozen = self._frozen
+        if frozen is not None and id(chunk) in frozen:
+            frozen.discard(id(chunk))
+            chunk = self._chunks[number] = chunk.copy()
+            if not frozen:
+                self._frozen = None
+        return chunk
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """The number of the chunk in which the element at `index` stands, and its place there."""
+        chunks = self._chunks
+        behind_head = index - len(chunks[0])
+        if behind_head < 0:
+            return 0, index
+        in_tail = index - self._count + len(chunks[-1])
+        if in_tail >= 0:
+            return len(chunks) - 1, in_tail
+        starts = self._starts
+        if starts is None:
+            starts = self._starts = [0, *accumulate(map(len, chunks[1:-1]))]
+        number = bisect_right(starts, behind_head) - 1
+        return number + 1, behind_head - starts[number]
+
+    def get(self, index: int) -> bytes | None:
+        """The element at `index`, negative ones from the end; None beyond the ends."""
+        if index < 0:
+            index += self._count
+        if not 0 <= index < self._count:
+            return None
+        number, place = self._find(index)
+        return self._chunks[number][place]
+
+    def set(self, index: int, element: bytes) -> None:
+        """Put `element` in the place of what stands at `index`."""
+        number, place = self._find(index)
+        chunk = self._own(number)
+        if self._size >= 0:
+            self._size += packed_bytes(element) - packed_bytes(chunk[place])
+        chunk[place] = element
+
+    def range(self, start: int, stop: int) -> list[bytes]:
+        """The elements from `start` up to, not including, `stop`."""
+        wanted = stop - start
+        if wanted <= 0:
+            return []
+        number, place = self._find(start)
+        found = self._chunks[number][place : place + wanted]
+        while len(found) < wanted:
+            number += 1
+            found += self._chunks[number][: wanted - len(found)]
+        return found
+
+    def positions(self, element: bytes, backwards: bool, looks_max: int) -> Iterator[int]:
+        """Where `element` stands, in order from one end, among the first `looks_max` from there."""
+        return self._positions_back(element, looks_max) if backwards else self._positions(element, looks_max)
+
+    def _positions(self, element: bytes, looks_max: int) -> Iterator[int]:
+        start = 0
+        for chunk in self._chunks:
+            if start >= looks_max:
+                return
+            if element in chunk:
+                places = (place for place, other in enumerate(chunk) if other == element)
+                yield from (start + place for place in places if start + place < looks_max)
+            start += len(chunk)
+
+    def _positions_back(self, element: bytes, looks_max: int) -> Iterator[int]:
+        end, first = self._count, self._count - looks_max
+        for chunk in reversed(self._chunks):
+            if end <= first:
+                return
+            start = end - len(chunk)
+            if element in chunk:
+                places = (place for place in range(len(chunk) - 1, -1, -1) if chunk[place] == element)
+                yield from (start + place for place in places if start + place >= first)
+            end = start
+
+    def insert(self, pivot: bytes, element: bytes, behind: bool) -> bool:
+        """Put `element` before or behind the first `pivot`; False if there is none."""
+        number = next((number for number, chunk in enumerate(self._chunks) if pivot in chunk), -1)
+        if number < 0:
+            return False
+        chunk = self._own(number)
+        chunk.insert(chunk.index(pivot) + behind, element)
+        if len(chunk) > CHUNK_MAX:
+            self._chunks[number : number + 1] = [chunk[: CHUNK_MAX // 2], chunk[CHUNK_MAX // 2 :]]
+        self._count += 1
+        self._starts = None
+        if self._size >= 0:
+            self._size += packed_bytes(element)
+        return True
+
+    def remove(self, element: bytes, count: int) -> int:
+        """Remove the first `count` of `element`, the last ones if negative, all for 0; how many were there."""
+        left = abs(count) or self._count
+        chunks = self._chunks
+        numbers = range(len(chunks)) if count >= 0 else range(len(chunks) - 1, -1, -1)
+        gone = 0
+        for number in numbers:
+            if gone == left:
+                break
+            here = min(chunks[number].count(element), left - gone)
+            if here:
+                chunks[number] = _without(chunks[number], element, here, count < 0)
+                gone += here
+        if gone:
+            self._count -= gone
+            self._join_short()
+            if self._size >= 0:
+                self._size -= gone * packed_bytes(element)
+        return gone
+
+    def _join_short(self) -> None:
+        """Drop empty chunks, and make one of neighbours that together are short."""
+        joined: list[list[bytes]] = []
+        for chunk in self._chunks:
+            if joined and len(joined[-1]) + len(chunk) <= CHUNK_MAX // 2:
+                joined[-1] = joined[-1] + chunk
+            elif chunk:
+                joined.append(chunk)
+        self._chunks = joined or [[]]
+        self._starts = None
+
+    # --- as a whole -----------------------------------------------------------------------------------------------
+
+    def copy(self) -> "List":
+        """An equal list that may be changed by itself; costs a step a chunk."""
+        twin = List.__new__(List)
+        twin._count, twin._size, twin._look_at, twin._starts = self._count, self._size, self._look_at, None
+        twin._frozen = None
+        if len(self._chunks) == 1:
+            twin._chunks = [self._chunks[0].copy()]
+        else:
+            twin._chunks = self._chunks.copy()
+            self._frozen = set(map(id, self._chunks))
+            twin._frozen = self._frozen.copy()
+        return twin
+
+    def shed(self, count: int) -> None:
+        """Let go of up to `count` elements: nobody will ask for them any more."""
+        self._size = LONG
+        self.drop_right(min(count, self._count))
+
+    def check(self) -> None:
+        """Assert every invariant (for tests)."""
+        assert all(self._chunks) or self._chunks == [[]]
+        assert all(len(chunk) <= CHUNK_MAX for chunk in self._chunks)
+        assert self._count == sum(map(len, self._chunks))
+        assert self._size < 0 or self._size == sum(map(packed_bytes, self))
+        if self._starts is not None:
+            assert self._starts == [0, *accumulate(map(len, self._chunks[1:-1]))]
+
+
+def _without(chunk: list[bytes], element: bytes, count: int, from_end: bool) -> list[bytes]:
+    """The chunk without the first or last `count` of an element that stands there at least as often."""
+    if count == chunk.count(element):
+        return [other for other in chunk if other != element]
+    places = [place for place, other in enumerate(chunk) if other == element]
+    gone = set(places[-count:] if from_end else places[:count])
+    return [other for place, other in enumerate(chunk) if place not in gone]
+
+
+def encoding(value: List, settings: Settings) -> bytes:
+    """What OBJECT ENCODING says."""
+    return b"quicklist" if value.is_long(settings.list_max_listpack_size) else b"listpack"

@@ -1,0 +1,149 @@
+"""The RDB forms of lists.
+
+    1   elements
+    10  one ziplist                      (until 3.0)
+    14  nodes, each a ziplist            (3.2: a quicklist)
+    18  nodes, each with what it is      (7.0): 1 one plain element, 2 a listpack of elements
+
+Only 18 is written. Lists that came as 18 stay as they came until they are touched; so do those of 10 and 14, but they
+are written anew.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from node.config.settings import Settings
+from node.datatypes.lists import LISTPACK_FRAME_BYTES, List, node_exceeds, packed_bytes
+from node.datatypes.packed import Form, Packed
+from node.rdb import listpack, ziplist
+from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string
+from node.rdb.valuetype import Value, ValueType
+
+LIST: Final = 1
+LIST_ZIPLIST: Final = 10
+LIST_QUICKLIST: Final = 14
+LIST_QUICKLIST2: Final = 18
+
+PLAIN, LISTPACK = 1, 2
+
+NODE_BYTES: Final = 8192
+"""How long a node is that we write, unless one element is longer: what Redis has by default."""
+
+Node = tuple[int, bytes]
+"""(PLAIN or LISTPACK, its bytes)"""
+Nodes = tuple[Node, ...]
+Ziplists = tuple[bytes, ...]
+
+
+# --- as they came -----------------------------------------------------------------------------------------------------
+
+
+def _count_nodes(nodes: Nodes) -> int:
+    return sum(1 if kind == PLAIN else listpack.count(data) for kind, data in nodes)
+
+
+def _unpack_nodes(nodes: Nodes) -> List:
+    return List(chain.from_iterable((data,) if kind == PLAIN else listpack.decode(data) for kind, data in nodes))
+
+
+def _nodes_encoding(nodes: Nodes, settings: Settings) -> bytes:
+    if len(nodes) == 1 and nodes[0][0] == LISTPACK:
+        data = nodes[0][1]
+        if not node_exceeds(settings.list_max_listpack_size, len(data), listpack.count(data)):
+            return b"listpack"
+    return b"quicklist"
+
+
+def _write_nodes(nodes: Nodes, compress: bool) -> bytes:
+    parts = [encode_length(len(nodes))]
+    for kind, data in nodes:
+        parts += (encode_length(kind), encode_string(data, compress))
+    return b"".join(parts)
+
+
+def _count_ziplists(ziplists: Ziplists) -> int:
+    return sum(map(ziplist.count, ziplists))
+
+
+def _unpack_ziplists(ziplists: Ziplists) -> List:
+    return List(chain.from_iterable(map(ziplist.decode, ziplists)))
+
+
+def _ziplists_encoding(ziplists: Ziplists, settings: Settings) -> bytes:
+    fill = settings.list_max_listpack_size
+    size = LISTPACK_FRAME_BYTES
+    for count, element in enumerate(chain.from_iterable(map(ziplist.decode, ziplists)), 1):
+        size += packed_bytes(element)
+        if node_exceeds(fill, size, count):
+            return b"quicklist"
+    return b"listpack"
+
+
+QUICKLIST2: Final = Form(LIST_QUICKLIST2, List, _count_nodes, _unpack_nodes, _nodes_encoding, _write_nodes)
+QUICKLIST: Final = Form(LIST_QUICKLIST, List, _count_ziplists, _unpack_ziplists, _ziplists_encoding)
+
+
+# --- read and written -------------------------------------------------------------------------------------------------
+
+
+def decode(code: int, data: bytes, at: int) -> tuple[Value, int]:
+    """Read a list of any form."""
+    if code == LIST_ZIPLIST:
+        whole, at = decode_string(data, at)
+        ziplist.check(whole)
+        return Packed(QUICKLIST, (whole,)), at
+    count, at = decode_length(data, at)
+    if code == LIST_QUICKLIST2:
+        return _decode_nodes(data, at, count)
+    elements: list[bytes] = []
+    for _ in range(count):
+        element, at = decode_string(data, at)
+        elements.append(element)
+    if code == LIST:
+        return List(elements), at
+    for whole in elements:
+        ziplist.check(whole)
+    return Packed(QUICKLIST, tuple(whole for whole in elements if ziplist.count(whole))), at
+
+
+def _decode_nodes(data: bytes, at: int, count: int) -> tuple[Value, int]:
+    nodes: list[Node] = []
+    for _ in range(count):
+        start = at
+        kind, at = decode_length(data, at)
+        if kind not in (PLAIN, LISTPACK):
+            raise RdbError(start, f"Quicklist integrity check failed: unknown container {kind}")
+        node, at = decode_string(data, at)
+        if kind == LISTPACK:
+            listpack.check(node)
+            if not listpack.count(node):
+                continue
+        nodes.append((kind, node))
+    return Packed(QUICKLIST2, tuple(nodes)), at
+
+
+def encode(value: Value, compress: bool) -> tuple[int, bytes]:
+    """Write a list as 18."""
+    return LIST_QUICKLIST2, _write_nodes(tuple(_nodes(value)), compress)
+
+
+def _nodes(value: List) -> Iterator[Node]:
+    """Cut a list into nodes: listpacks of up to NODE_BYTES, and elements that are longer by themselves."""
+    taken: list[bytes] = []
+    size = LISTPACK_FRAME_BYTES
+    for element in value:
+        more = packed_bytes(element)
+        if taken and size + more > NODE_BYTES:
+            yield LISTPACK, listpack.encode(taken)
+            taken, size = [], LISTPACK_FRAME_BYTES
+        if LISTPACK_FRAME_BYTES + more > NODE_BYTES:
+            yield PLAIN, element
+        else:
+            taken.append(element)
+            size += more
+    if taken:
+        yield LISTPACK, listpack.encode(taken)
+
+
+LISTS: Final = ValueType("list", (List,), (LIST, LIST_ZIPLIST, LIST_QUICKLIST, LIST_QUICKLIST2), decode, encode)
