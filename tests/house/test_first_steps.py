@@ -208,7 +208,14 @@ class Terminal:
             plain = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MAKEFLAGS")}
             os.execvpe(words[0], words, {**plain, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"})
         self.pid = pid
+        self.over = False
         os.set_blocking(self.descriptor, False)
+
+    def is_over(self) -> bool:
+        """Has the program ended?"""
+        if not self.over:
+            self.over = os.waitpid(self.pid, os.WNOHANG)[0] != 0
+        return self.over
 
     def read(self) -> str:
         """All that has been printed so far."""
@@ -219,7 +226,8 @@ class Terminal:
 
     def wait_for(self, text: str, timeout_s: float) -> None:
         try:
-            wait_until(lambda: text in self.read(), timeout_s, text)
+            wait_until(lambda: text in self.read() or self.is_over(), timeout_s, text)
+            assert text in self.read()
         except Exception as error:
             raise AssertionError(f"{text!r} does not come:\n{self.seen[-3000:]}") from error
 
@@ -231,7 +239,7 @@ class Terminal:
 
         def ended() -> bool:
             self.read()
-            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
+            return self.is_over()
 
         try:
             wait_until(ended, timeout_s, "the end")
