@@ -40,6 +40,10 @@ from node.platform import Listener, Socket
 from node.server import CannotGoOn, Server
 
 
+ACCEPT_AGAIN_S = 0.1
+"""How long no link is taken after the system had no descriptor left for one more."""
+
+
 class BusLink(Peer):
     """One connection to another node's bus, dialled (number above 0) or accepted (below 0)."""
 
@@ -85,6 +89,12 @@ class Bus:
         """Start the clock, Unix time that never jumps: the wall clock once, the monotonic one from then on."""
         self._offset_ms = self.server.platform.now_ms() - self.server.timers.monotonic_ms()
         self.handle(Wakeup())
+
+    def end(self) -> None:
+        """The node ends: what becomes of the links is no news any more, and nothing is dialled."""
+        self.links.clear()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def now_ms(self) -> int:
         return int(self.server.timers.monotonic_ms() + self._offset_ms)
@@ -157,10 +167,14 @@ class Bus:
         """Take the links that other nodes dial."""
         while True:
             await listener.wait()
-            while (accepted := listener.accept()) is not None:
-                sock, addr, laddr = accepted
-                self._accepted -= 1
-                self._add(sock, self._accepted, addr, laddr)
+            try:
+                while (accepted := listener.accept()) is not None:
+                    sock, addr, laddr = accepted
+                    self._accepted -= 1
+                    self._add(sock, self._accepted, addr, laddr)
+            except OSError as error:
+                self.server.log.warning(f"Error accepting cluster node: {error.strerror}")
+                await trio.sleep(ACCEPT_AGAIN_S)
 
     def _add(self, sock: Socket, number: int, addr: str, laddr: str) -> None:
         link = BusLink(self, number, _ip(addr), _ip(laddr))

@@ -152,6 +152,10 @@ class ClusterService:
         """The node listens: take part, though the data may still have to be loaded."""
         self.bus.begin()
 
+    def end(self) -> None:
+        """The node ends: take part no longer."""
+        self.bus.end()
+
     def data_loaded(self) -> None:
         """The node's data is there: look whose slots it is in."""
         occupied = self.server.keyspace.databases[0].occupied

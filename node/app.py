@@ -229,10 +229,12 @@ async def running(server: Server) -> AsyncIterator[None]:
                     cluster.begin()
                 yield
             finally:
+                if cluster is not None:
+                    cluster.end()
                 entrance.close()
-                listening.close_all(bus)
             nursery.cancel_scope.cancel()
     finally:
+        listening.close_all(bus)  # not before the tasks that accept from them have ended
         server.reactor.close()
 
 

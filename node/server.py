@@ -65,6 +65,9 @@ class Cluster(Protocol):
     def begin(self) -> None:
         """The node listens: take part."""
 
+    def end(self) -> None:
+        """The node ends: take part no longer."""
+
     def data_loaded(self) -> None:
         """The node's data is there: look whose slots it is in."""
 

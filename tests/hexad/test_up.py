@@ -80,11 +80,11 @@ def test_a_start_that_was_cut_short_is_completed(tmp_path: Path) -> None:
     port = free_ports(6)
     with Up("--port", port, "--dir", tmp_path) as up:
         up.wait_for("introducing")
-        assert up.stop() == 0
+        assert up.stop() == 0, up.output
         assert "is ready" not in up.output
     with Up("--dir", tmp_path) as up:
         up.wait_for(rf"node {port + 5} \(pid \d+\): replica of {port + 2}\n")
-        assert up.stop() == 0
+        assert up.stop() == 0, up.output
 
 
 @pytest.mark.long
