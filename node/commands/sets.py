@@ -143,6 +143,7 @@ def spop(client: Client, argv: Argv) -> Reply:
 def _pop_all(client: Client, key: bytes) -> Members:
     """SPOP with a count that is not below the set's size: the key goes."""
     db = client.db
+    db.read(key)  # counts as one: Redis answers this by way of SUNION
     value = db.remove(key)
     members = Members(value or ())
     lazily = client.host.config.lazyfree_lazy_server_del
