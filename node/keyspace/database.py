@@ -238,9 +238,9 @@ class Database:
 
     def open_kind(self, key: bytes, kind: type[Container]) -> Container | None:
         """As `open`, for one class of containers; raises WRONGTYPE if there is something else."""
-        if not self.preservers:
-            return self.peek_kind(key, kind)
         value = self.peek(key)
+        if not self.preservers:
+            return value if type(value) is kind or value is None else self._unpacked(key, value, kind)
         if type(value) is not kind and value is not None and (type(value) is not Packed or
                                                               value.form.container is not kind):  # fmt: skip
             raise WRONG_TYPE

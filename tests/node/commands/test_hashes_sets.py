@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from node.datatypes.packed import Packed
+from node.persistence.source import RdbSource
 from node.rdb import listpack
 from node.rdb.codec import encode_length, encode_string
 from node.rdb.dump import seal
+from node.rdb.reader import Entries, RdbReader
 from tests.node.commands.test_hash_deadlines import bulks, ints
 from tests.node.commands.test_strings_keys_effects import OurEffects
 from tests.support import RedisServer, Wire
@@ -163,3 +167,86 @@ def test_every_form_of_a_set(client: LocalClient, code: int, data: bytes) -> Non
 def test_what_makes_no_sense_is_refused(client: LocalClient, code: int, data: bytes) -> None:
     assert client.raw("RESTORE", "x", 0, payload(code, data)) == b"-ERR Bad data format\r\n"
     assert client.raw("EXISTS", "x") == b":0\r\n"
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def rdb_of(source: RdbSource) -> bytes:
+    chunks = []
+    while (chunk := source.next_chunk(1_000_000_000)) is not None:
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def entries_of(rdb: bytes) -> dict[bytes, Any]:
+    reader = RdbReader()
+    reader.feed(rdb)
+    found: dict[bytes, Any] = {}
+    for item in reader.items():
+        if isinstance(item, Entries):
+            found.update((key, value.unpack() if isinstance(value, Packed) else value) for key, value, _ in item.items)
+    return found
+
+
+def test_a_snapshot_keeps_what_changes_and_what_is_unlinked(node: LocalNode, client: LocalClient) -> None:
+    members = {b"m%d" % n for n in range(BIG)}
+    client.raw("SADD", "changed", *members)
+    client.raw("SADD", "unlinked", *members)
+    client.raw("HSET", "h", "a", "1", "b", "2")
+    source = RdbSource(node.server)
+    client.raw("SREM", "changed", "m1", "m2")
+    client.raw("SADD", "changed", "new")
+    client.raw("UNLINK", "unlinked")
+    client.raw("HDEL", "h", "a")
+    client.raw("HINCRBY", "h", "b", 5)
+    reclaimer = node.server.background.reclaimer
+    while reclaimer.slice():
+        pass
+    rdb = rdb_of(source)
+    found = entries_of(rdb)
+    assert rdb.startswith(b"REDIS0010")
+    assert set(found[b"changed"]) == set(found[b"unlinked"]) == members
+    assert dict(found[b"h"].items()) == {b"a": b"1", b"b": b"2"}
+    assert client.raw("SCARD", "changed") == b":%d\r\n" % (BIG - 1)
+    assert bulks(client.raw("HGETALL", "h")) == [b"b", b"7"]
+
+
+def test_a_file_with_deadlines_of_fields_says_so(node: LocalNode, client: LocalClient) -> None:
+    client.raw("HSET", "h", "a", "1", "b", "2")
+    client.raw("HPEXPIRE", "h", 5000, "FIELDS", 1, "a")
+    rdb = rdb_of(RdbSource(node.server))
+    assert rdb.startswith(b"REDIS0012")
+    (value,) = entries_of(rdb).values()
+    assert dict(value.deadlines()) == {b"a": START_MS + 5000}
+    client.raw("HDEL", "h", "a")
+    assert rdb_of(RdbSource(node.server)).startswith(b"REDIS0010")
+
+
+def test_what_is_loaded_packed_is_unpacked_at_the_first_touch(node: LocalNode, client: LocalClient) -> None:
+    client.raw("HSET", "h", "a", "1", "b", "2")
+    client.raw("SADD", "s", "1", "2", "3")
+    rdb = rdb_of(RdbSource(node.server))
+    reader = RdbReader()
+    reader.feed(rdb)
+    client.raw("FLUSHALL")
+    db = node.keyspace.databases[0]
+    for item in reader.items():
+        if isinstance(item, Entries):
+            db.load(item.items)
+    assert type(db.peek(b"h")) is type(db.peek(b"s")) is Packed
+    assert client.raw("TYPE", "h") == b"+hash\r\n" and client.raw("TYPE", "s") == b"+set\r\n"
+    assert client.raw("OBJECT", "ENCODING", "h") == b"$8\r\nlistpack\r\n"
+    assert client.raw("OBJECT", "ENCODING", "s") == b"$6\r\nintset\r\n"
+    assert client.raw("GET", "h").startswith(b"-WRONGTYPE")
+    assert client.raw("SCARD", "h").startswith(b"-WRONGTYPE")
+    assert client.raw("COPY", "h", "h2") == b":1\r\n"
+    assert len(db.peek(b"h")) == 2 and len(db.peek(b"s")) == 3
+    assert rdb_of(RdbSource(node.server))[-200:].count(b"a") >= 2  # written as it came
+    source = RdbSource(node.server)
+    assert client.raw("HDEL", "h", "a") == b":1\r\n"
+    assert client.raw("SADD", "s", "4") == b":1\r\n"
+    found = entries_of(rdb_of(source))
+    assert dict(found[b"h"].items()) == dict(found[b"h2"].items()) == {b"a": b"1", b"b": b"2"}
+    assert set(found[b"s"]) == {b"1", b"2", b"3"}
+    assert client.raw("SMEMBERS", "s").startswith(b"*4\r\n")
