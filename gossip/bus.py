@@ -9,7 +9,6 @@ from typing import Any
 
 import trio
 
-from gossip import nodesconf
 from gossip.events import (
     BecomePrimary,
     CloseLink,
@@ -38,7 +37,7 @@ from gossip.machine import ClusterMachine
 from gossip.packet import Packet, PacketReader, encode
 from node.net.peer import CLOSE_NOW, Peer
 from node.platform import Listener, Socket
-from node.server import Server
+from node.server import CannotGoOn, Server
 
 
 class BusLink(Peer):
@@ -68,13 +67,13 @@ class BusLink(Peer):
 class Bus:
     """Drives one `ClusterMachine`. `events` come from links, timers and clients by `handle`."""
 
-    def __init__(self, server: Server, machine: ClusterMachine, config_path: str) -> None:
+    def __init__(self, server: Server, machine: ClusterMachine, save_config: Callable[[bool], None]) -> None:
         self.server = server
         self.machine = machine
         self.links: dict[int, BusLink] = {}
         self.links_over_limit = 0  # how many were closed for what they could not take
         self.deaf_to = -1  # a type of packet that is dropped as if it had not come: DEBUG DROP-CLUSTER-PACKET-FILTER
-        self._config_path = config_path
+        self._save_config = save_config
         self._accepted = 0
         self._dials: dict[int, trio.CancelScope] = {}
         self._timer: Any = None
@@ -117,12 +116,11 @@ class Bus:
 
     def _save(self, effect: SaveConfig) -> None:
         """Write nodes.conf before anything else of the list happens; a node that cannot must not go on voting."""
-        text = nodesconf.render(self.machine.state)
         try:
-            self.server.platform.replace_file(self._config_path, text.encode(), durable=effect.fsync)
+            self._save_config(effect.fsync)
         except OSError as error:
             self.server.log.warning(f"Fatal: can't update cluster config file: {error}")
-            raise
+            raise CannotGoOn from error
 
     def _send(self, effect: Send) -> None:
         data = encode(effect.packet)
@@ -231,9 +229,11 @@ class Bus:
 
     def _pause_writes(self, effect: PauseWrites) -> None:
         self.server.clients.pause("failover", True, effect.until_ms - self.now_ms())
+        self.server.replication.primary.quiet = True  # the offset that was promised must not move by a ping
 
     def _unpause_writes(self, _effect: UnpauseWrites) -> None:
         self.server.clients.unpause("failover")
+        self.server.replication.primary.quiet = False
 
     def _deliver(self, effect: DeliverMessage) -> None:
         """A message for subscribers of this node."""

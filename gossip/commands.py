@@ -24,29 +24,32 @@ from gossip.events import (
     SetSlotStable,
 )
 from gossip.service import BUS_PORT_OFFSET, ClusterService
+from gossip.words import declare
 from node.commands.help import describe
 from node.datatypes.numbers import parse_int
 from node.net.resp import OK, Argv, CommandError, Reply, Status, Verbatim
 from node.server import Client
 from node.slots import SLOTS, slot_of
-from node.table import Registry
+from node.table import Registry, Run
 
 CLUSTER = Registry()
-command = CLUSTER.command
+CLUSTER.container("cluster")
 
-ORDER = "no_async_loading admin stale"
-DIFFERS = "nondeterministic_output"
 SYNTAX_ERROR = CommandError("ERR syntax error")
 NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
 
-CLUSTER.container("cluster")
+SHOWN_CHARS_MAX = 128
+"""How much of a client's word an error repeats."""
+
+
+def command(name: str) -> Callable[[Run], Run]:
+    """Let the decorated function be the command `name`, with what `WORDS` knows of it."""
+    return declare(CLUSTER, name)
 
 
 def service(client: Client) -> ClusterService:
-    """The cluster of the client's node, or the error of a node without one."""
+    """The cluster of the client's node."""
     cluster = client.host.cluster
-    if cluster is None:
-        raise CommandError("ERR This instance has cluster support disabled")
     assert isinstance(cluster, ClusterService)
     return cluster
 
@@ -63,6 +66,11 @@ def _text(word: bytes) -> str:
     return word.decode("utf-8", "replace")
 
 
+def _too_many(argv: Argv) -> CommandError:
+    name = _text(argv[1])[:SHOWN_CHARS_MAX]
+    return CommandError(f"ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLUSTER HELP.")
+
+
 def _slot(word: bytes) -> int:
     slot = parse_int(word)
     if slot is None or not 0 <= slot < SLOTS:
@@ -70,54 +78,53 @@ def _slot(word: bytes) -> int:
     return slot
 
 
-@command("asking", 1, "fast", acl="connection")
+@command("asking")
 def asking(client: Client, _argv: Argv) -> Reply:
-    service(client)
-    client.asking = True
+    client.set_asking(True)
     return OK
 
 
 # --- questions --------------------------------------------------------------------------------------------------------
 
 
-@command("cluster|help", 2, "loading stale")
+@command("cluster|help")
 def help_(client: Client, _argv: Argv) -> Reply:
     names = client.host.commands.top["cluster"].subcommands
     return [Status(line.encode()) for line in describe("cluster", [name.decode() for name in names])]
 
 
-@command("cluster|info", 2, "stale", tips=DIFFERS)
+@command("cluster|info")
 def info(client: Client, _argv: Argv) -> Reply:
     cluster = service(client)
     return Verbatim(report.info(cluster.machine.core, cluster.bus.links_over_limit).encode())
 
 
-@command("cluster|nodes", 2, "stale", tips=DIFFERS)
+@command("cluster|nodes")
 def nodes(client: Client, _argv: Argv) -> Reply:
     return Verbatim(report.nodes(service(client).machine.core).encode())
 
 
-@command("cluster|myid", 2, "stale")
+@command("cluster|myid")
 def myid(client: Client, _argv: Argv) -> Reply:
     return service(client).my_id.encode()
 
 
-@command("cluster|myshardid", 2, "stale", tips=DIFFERS)
+@command("cluster|myshardid")
 def myshardid(client: Client, _argv: Argv) -> Reply:
     return service(client).state.myself.shard_id.encode()
 
 
-@command("cluster|slots", 2, "loading stale", tips=DIFFERS)
+@command("cluster|slots")
 def slots(client: Client, _argv: Argv) -> Reply:
     return report.slots(service(client).machine.core)
 
 
-@command("cluster|shards", 2, "loading stale", tips=DIFFERS)
+@command("cluster|shards")
 def shards(client: Client, _argv: Argv) -> Reply:
     return report.shards(service(client).machine.core, loading=client.host.loading is not None)
 
 
-@command("cluster|links", 2, "stale", tips=DIFFERS)
+@command("cluster|links")
 def links(client: Client, _argv: Argv) -> Reply:
     cluster = service(client)
 
@@ -128,25 +135,24 @@ def links(client: Client, _argv: Argv) -> Reply:
     return report.links(cluster.machine.core, buffers)
 
 
-@command("cluster|replicas", 3, "admin stale", tips=DIFFERS)
-@command("cluster|slaves", 3, "admin stale", tips=DIFFERS)
+@command("cluster|replicas")
+@command("cluster|slaves")
 def replicas(client: Client, argv: Argv) -> Reply:
     return report.replicas(service(client).machine.core, _text(argv[2]))
 
 
-@command("cluster|count-failure-reports", 3, "admin stale", tips=DIFFERS)
+@command("cluster|count-failure-reports")
 def count_failure_reports(client: Client, argv: Argv) -> Reply:
     cluster = service(client)
     return report.failure_reports(cluster.machine.core, _text(argv[2]), cluster.bus.now_ms())
 
 
-@command("cluster|keyslot", 3, "stale")
+@command("cluster|keyslot")
 def keyslot(client: Client, argv: Argv) -> Reply:
-    service(client)
     return slot_of(argv[2])
 
 
-@command("cluster|countkeysinslot", 3, "stale")
+@command("cluster|countkeysinslot")
 def countkeysinslot(client: Client, argv: Argv) -> Reply:
     cluster = service(client)
     slot = parse_int(argv[2])
@@ -157,9 +163,8 @@ def countkeysinslot(client: Client, argv: Argv) -> Reply:
     return cluster.keys_in_slot(slot)
 
 
-@command("cluster|getkeysinslot", 4, "stale", tips=DIFFERS)
+@command("cluster|getkeysinslot")
 def getkeysinslot(client: Client, argv: Argv) -> Reply:
-    service(client)
     slot, count = parse_int(argv[2]), parse_int(argv[3])
     if slot is None or count is None:
         raise NOT_AN_INTEGER
@@ -172,12 +177,11 @@ def getkeysinslot(client: Client, argv: Argv) -> Reply:
 # --- orders -----------------------------------------------------------------------------------------------------------
 
 
-@command("cluster|meet", -4, ORDER)
+@command("cluster|meet")
 def meet(client: Client, argv: Argv) -> Reply:
     """CLUSTER MEET ip port [cport]."""
-    service(client)
     if len(argv) > 5:
-        raise SYNTAX_ERROR
+        raise _too_many(argv)
     port = parse_int(argv[3])
     if port is None:
         raise CommandError(f"ERR Invalid base port specified: {_text(argv[3])}")
@@ -190,53 +194,52 @@ def meet(client: Client, argv: Argv) -> Reply:
     return order(client, Meet(_text(argv[2]), port, cport))
 
 
-@command("cluster|forget", 3, ORDER)
+@command("cluster|forget")
 def forget(client: Client, argv: Argv) -> Reply:
     return order(client, Forget(_text(argv[2])))
 
 
-@command("cluster|replicate", 3, ORDER)
+@command("cluster|replicate")
 def replicate(client: Client, argv: Argv) -> Reply:
     return order(client, Replicate(_text(argv[2])))
 
 
-@command("cluster|failover", -2, ORDER)
+@command("cluster|failover")
 def failover(client: Client, argv: Argv) -> Reply:
     """CLUSTER FAILOVER [FORCE | TAKEOVER]."""
-    service(client)
     if len(argv) > 3:
-        raise SYNTAX_ERROR
+        raise _too_many(argv)
     mode = argv[2].upper() if len(argv) == 3 else b""
     if mode not in (b"", b"FORCE", b"TAKEOVER"):
         raise SYNTAX_ERROR
     return order(client, Failover(mode.decode()))
 
 
-@command("cluster|reset", -2, "admin stale noscript")
+@command("cluster|reset")
 def reset(client: Client, argv: Argv) -> Reply:
     """CLUSTER RESET [HARD | SOFT]."""
-    service(client)
+    if len(argv) > 3:
+        raise _too_many(argv)
     mode = argv[2].upper() if len(argv) == 3 else b"SOFT"
-    if len(argv) > 3 or mode not in (b"HARD", b"SOFT"):
+    if mode not in (b"HARD", b"SOFT"):
         raise SYNTAX_ERROR
     return order(client, Reset(mode == b"HARD"))
 
 
-@command("cluster|set-config-epoch", 3, ORDER)
+@command("cluster|set-config-epoch")
 def set_config_epoch(client: Client, argv: Argv) -> Reply:
-    service(client)
     epoch = parse_int(argv[2])
     if epoch is None:
         raise NOT_AN_INTEGER
     return order(client, SetConfigEpoch(epoch))
 
 
-@command("cluster|bumpepoch", 2, ORDER, tips=DIFFERS)
+@command("cluster|bumpepoch")
 def bumpepoch(client: Client, _argv: Argv) -> Reply:
     return order(client, BumpEpoch())
 
 
-@command("cluster|saveconfig", 2, ORDER)
+@command("cluster|saveconfig")
 def saveconfig(client: Client, _argv: Argv) -> Reply:
     return order(client, SaveNow())
 
@@ -244,27 +247,23 @@ def saveconfig(client: Client, _argv: Argv) -> Reply:
 # --- slots ------------------------------------------------------------------------------------------------------------
 
 
-@command("cluster|addslots", -3, ORDER)
+@command("cluster|addslots")
 def addslots(client: Client, argv: Argv) -> Reply:
-    service(client)
     return order(client, AddSlots(tuple(map(_slot, argv[2:]))))
 
 
-@command("cluster|delslots", -3, ORDER)
+@command("cluster|delslots")
 def delslots(client: Client, argv: Argv) -> Reply:
-    service(client)
     return order(client, DelSlots(tuple(map(_slot, argv[2:]))))
 
 
-@command("cluster|addslotsrange", -4, ORDER)
+@command("cluster|addslotsrange")
 def addslotsrange(client: Client, argv: Argv) -> Reply:
-    service(client)
     return order(client, AddSlots(_ranges(argv)))
 
 
-@command("cluster|delslotsrange", -4, ORDER)
+@command("cluster|delslotsrange")
 def delslotsrange(client: Client, argv: Argv) -> Reply:
-    service(client)
     return order(client, DelSlots(_ranges(argv)))
 
 
@@ -280,15 +279,14 @@ def _ranges(argv: Argv) -> tuple[int, ...]:
     return tuple(found)
 
 
-@command("cluster|flushslots", 2, ORDER)
+@command("cluster|flushslots")
 def flushslots(client: Client, _argv: Argv) -> Reply:
     return order(client, FlushSlots())
 
 
-@command("cluster|setslot", -4, ORDER)
+@command("cluster|setslot")
 def setslot(client: Client, argv: Argv) -> Reply:
     """CLUSTER SETSLOT slot (MIGRATING id | IMPORTING id | NODE id | STABLE)."""
-    service(client)
     slot = _slot(argv[2])
     action = argv[3].upper()
     if action == b"STABLE" and len(argv) == 4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gossip import nodesconf
@@ -14,7 +15,7 @@ from gossip.state import ClusterState
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
-from node.server import Client, Server
+from node.server import CannotStart, Client, Server
 from node.slots import slot_of
 from node.table import ASKING, WRITE, Command
 
@@ -40,27 +41,29 @@ _SETTINGS = {
 """Directives that go into the machine's settings as they are; empty texts stand for "not set"."""
 
 
-class CannotStart(Exception):
-    """The node cannot take part in a cluster: the text is the line for the log."""
-
-
 class ClusterService:
     """What `node.server.Cluster` promises, and the machine's `Facts`."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.config_path = server.platform.join_path(server.config["dir"], server.config["cluster-config-file"])
-        self._lock = self._lock_config()
+        self._lock: Any = self._lock_config()
         self.settings = ClusterSettings()
         self.read_settings()
         state = self._load()
         self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
-        self.bus = Bus(server, self.machine, self.config_path)
+        self.bus = Bus(server, self.machine, self.save)
         self.serving = self.machine.state.serving
+        server.replication.is_primary_there = self.hears_primary
 
     @property
     def state(self) -> ClusterState:
         return self.machine.state
+
+    @property
+    def directives(self) -> tuple[str, ...]:
+        """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
+        return ("port", "cluster-announce-port", "cluster-announce-bus-port", *_SETTINGS)
 
     @property
     def my_id(self) -> str:
@@ -122,6 +125,11 @@ class ClusterService:
         self.server.log.notice(f"Node configuration loaded, I'm {state.myself.id}")
         return state
 
+    def save(self, durable: bool) -> None:
+        """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
+        text = nodesconf.render(self.machine.state).encode()
+        self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+
     def read_settings(self) -> None:
         """Take over what the configuration says now."""
         config, settings = self.server.config, self.settings
@@ -151,30 +159,42 @@ class ClusterService:
 
     # --- what the node asks ---------------------------------------------------------------------------------------
 
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays."""
+        at = command.only_key
+        return at > 0 and bool(self.serving[slot_of(argv[at])]) and self.state.ok
+
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
-        spec = command.spec
-        if command.only_key:  # one key at a fixed place: the usual case
-            slot = slot_of(argv[command.only_key])
-            if self.serving[slot] and self.state.ok:
-                return None
-            keys = [argv[command.only_key]]
-            slots = [slot]
-        else:
-            positions = command.key_positions(argv)
-            if positions is None:
-                return None  # the command itself words what is wrong with its arguments
-            keys = [argv[at] for at in positions]
-            slots = [slot_of(key) for key in keys]
-        asking, client.asking = client.asking or bool(command.flags & ASKING), False
-        request = Request(
-            keys,
-            slots,
-            writes=bool(command.flags & WRITE),
-            asking=asking,
-            readonly=client.readonly,
-            migrates=spec.name == "migrate",
+        positions = command.key_positions(argv)
+        if positions is None:
+            return None  # the command itself words what is wrong with its arguments
+        keys = [argv[at] for at in positions]
+        return self._refusal(
+            Request(
+                keys,
+                [slot_of(key) for key in keys],
+                writes=bool(command.flags & WRITE),
+                asking=client.asking or bool(command.flags & ASKING),
+                readonly=client.readonly,
+                migrates=command.spec.name == "migrate",
+            )
         )
+
+    def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
+        """None if this node serves the commands of a transaction, whose keys must all have one slot."""
+        keys = [argv[at] for command, argv in commands for at in command.key_positions(argv) or ()]
+        return self._refusal(
+            Request(
+                keys,
+                [slot_of(key) for key in keys],
+                writes=any(command.flags & WRITE for command, _ in commands),
+                asking=client.asking or any(command.flags & ASKING for command, _ in commands),
+                readonly=client.readonly,
+            )
+        )
+
+    def _refusal(self, request: Request) -> Reply | None:
         db = self.server.keyspace.databases[0]
         refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None)
         return None if refusal is None else Failure(refusal.encode())
@@ -190,6 +210,15 @@ class ClusterService:
 
     def offset(self) -> int:
         return self.server.journal.offset
+
+    def hears_primary(self) -> bool:
+        """Whether the node at our primary's address is our primary: it has answered over the link that stands.
+
+        A node that lost its directory comes back empty and under a new id, at the same address. Its replica may hold
+        the only copy of the data, and must not drop that for the newcomer's.
+        """
+        primary = self.state.myself.primary
+        return primary is not None and primary.answers
 
     def primary_silence_ms(self, now_ms: int) -> int:
         follower = self.server.replication.follower

@@ -154,6 +154,11 @@ class Node:
         return self.flags & NOFAILOVER == 0
 
     @property
+    def answers(self) -> bool:
+        """Whether it has answered over our link to it, since that stands."""
+        return self.link_up and self.pong_received_ms >= self.link_created_ms
+
+    @property
     def votes(self) -> bool:
         """Whether it has a vote: a primary with slots."""
         return self.flags & PRIMARY != 0 and self.slots != 0

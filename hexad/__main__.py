@@ -4,10 +4,18 @@ import sys
 from importlib import import_module
 
 USAGE = """\
-Usage: hexad server [/path/to/redis.conf] [options] [-]    one node, with redis-server's options
-       hexad up [options]                                  a six-node cluster on this machine
+Usage: hexad up [options]                                  a cluster on this machine
+       hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad --version
        hexad --help
+
+`hexad up --help` and `hexad server --help` tell their options.
+
+Examples:
+       hexad up                                      127.0.0.1:7000-7005, data in ./hexad-data
+       hexad up --topology replication               a primary and two replicas
+       hexad server --port 6379                      one node
+       redis-cli -c -p 7000                          talk to it
 """
 
 
@@ -21,13 +29,17 @@ def main() -> int:
     if words[:1] == ["up"]:
         return int(import_module("hexad.up").main(words[1:]))
     if words in (["--version"], ["-v"]):
-        from importlib.metadata import version
+        from node.server import HEXAD_VERSION
 
-        sys.stdout.write(f"hexad {version('hexad')}\n")
+        sys.stdout.write(f"hexad {HEXAD_VERSION}\n")
         return 0
-    wanted = words in (["--help"], ["-h"], ["help"])
-    (sys.stdout if wanted else sys.stderr).write(USAGE)
-    return 0 if wanted else 2
+    if words in (["--help"], ["-h"], ["help"]):
+        sys.stdout.write(USAGE)
+        return 0
+    if words:
+        sys.stderr.write(f"hexad: {words[0]!r} is none of its commands\n\n")
+    sys.stderr.write(USAGE)
+    return 2
 
 
 if __name__ == "__main__":

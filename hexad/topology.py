@@ -224,7 +224,7 @@ class TakeOver:
 
 
 NAMES: dict[type, str] = {
-    AddSlots: "assigning slots",
+    AddSlots: "assigning slots to",
     SetEpoch: "numbering",
     Meet: "introducing",
     Replicate: "making replicas of",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.status import Status
@@ -119,19 +120,18 @@ def summary_state(nodes: Sequence[NodeStatus]) -> str:
     return "" if not states else "ok" if states == {"ok"} else "fail"
 
 
-HEADINGS = ("Node", "Pid", "Role", "Slots", "Keys", "Lag", "Op/s", "Memory", "Clients")
+HEADINGS = ("Node", "Pid", "Role and slots", "Keys", "Lag", "Op/s", "Memory", "Clients")
 
 
 def row(node: NodeStatus) -> tuple[str, ...]:
     """A node's cells under `HEADINGS`."""
     if not node.is_up:
         return (str(node.port), str(node.pid), node.condition, *[""] * (len(HEADINGS) - 3))
-    role = node.role if node.primary_port is None else f"{node.role} of {node.primary_port}"
+    role = f"{node.role} {node.slots}" if node.primary_port is None else f"{node.role} of {node.primary_port}"
     return (
         str(node.port),
         str(node.pid),
-        role,
-        node.slots,
+        role.rstrip(),
         _count(node.keys),
         "" if node.role != "replica" else size_text(node.lag_bytes) if node.link == "up" else f"link {node.link}",
         _count(node.ops),
@@ -235,11 +235,15 @@ class View:
 
 
 def table(title: str, nodes: Sequence[NodeStatus]) -> Table:
-    """The live view."""
+    """The live view; it fits a terminal of 80 columns, where only long lists of slots are folded."""
     state = summary_state(nodes)
-    shown = Table(title=f"{title}   cluster_state:{state}" if state else title, caption="Ctrl-C stops all nodes")
+    title = f"{title}   cluster_state:{state}" if state else title
+    shown = Table(
+        title=title, caption="Ctrl-C stops all nodes", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for heading in HEADINGS:
-        shown.add_column(heading, justify="left" if heading in ("Role", "Slots") else "right")
+        is_role = heading == HEADINGS[2]
+        shown.add_column(heading, justify="left" if is_role else "right", no_wrap=not is_role, overflow="fold")
     for node in nodes:
         shown.add_row(*map(Text, row(node)), style="" if node.is_up else "red")
     return shown

@@ -12,8 +12,7 @@ from typing import Any
 
 import trio
 
-from gossip.commands import CLUSTER
-from gossip.service import ClusterService
+from gossip import words
 from node import dispatch, listening
 from node.commands import (
     bitmaps,
@@ -30,6 +29,7 @@ from node.commands import (
     info,
     keys,
     lists,
+    migrate,
     persistence,
     replication,
     scan,
@@ -40,12 +40,14 @@ from node.commands import (
     sortedset_ranges,
     sortedsets,
     strings,
-)  # fmt: skip
+    transactions,
+)
 from node.commands import config as config_commands
 from node.commands import server as server_commands
 from node.commands.family import FAMILIES
 from node.config import Config, ConfigError
 from node.log import Log
+from node.migration import Migration
 from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
@@ -70,6 +72,7 @@ FAMILY_MODULES = (
     info,
     keys,
     lists,
+    migrate,
     persistence,
     replication,
     scan,
@@ -81,6 +84,7 @@ FAMILY_MODULES = (
     sortedset_ranges,
     sortedsets,
     strings,
+    transactions,
 )
 
 ACCEPT_AGAIN_S = 0.1
@@ -89,26 +93,37 @@ ACCEPT_AGAIN_S = 0.1
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
     """A node that nobody can reach yet. Raises CannotStart where it cannot take part in its cluster."""
-    server = Server(platform, config, CommandTable(every_spec()), log)
+    server = Server(platform, config, CommandTable(every_spec(in_cluster=config["cluster-enabled"])), log)
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
+    server.migration = Migration(server)
     server.shutdown = Shutdown(server)
     server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
-        server.cluster = ClusterService(server)
+        from gossip.service import ClusterService
+
+        server.cluster = cluster = ClusterService(server)
+        for name in cluster.directives:
+            config.on_change(name, cluster.settings_changed)
     dispatch.install(server)
     follow_settings(server)
     if config["replicaof"] is not None:
         server.replication.become_replica(*config["replicaof"])
     config.on_change("loglevel", log.set_level)
+    config.on_change("latency-tracking", server.track_latency)
+    server.track_latency(config["latency-tracking"])
     server.startup_bytes = platform.resident_bytes()
     return server
 
 
-def every_spec() -> list[Spec]:
-    """The commands of a node. CLUSTER is among them in every mode: without a cluster it says so."""
+def every_spec(*, in_cluster: bool = True) -> list[Spec]:
+    """The commands of a node. One without a cluster refuses CLUSTER and ASKING, and need not load what runs them."""
+    if not in_cluster:
+        return [*FAMILIES.specs.values(), *words.refused()]
+    from gossip.commands import CLUSTER
+
     return [*FAMILIES.specs.values(), *CLUSTER.specs.values()]
 
 

@@ -186,13 +186,15 @@ class Clients:
         listed = max(0, unsent - REPLY_BYTES)
         total = SESSION_BYTES + input_bytes + arguments_bytes + unsent + len(client.name)
         writing = transport is not None and transport.waits_to_send()
+        transaction = client.transaction
+        queued, multi_bytes = (-1, 0) if transaction is None else (len(transaction.commands), transaction.bytes)
         command = client.last_command.full_name if client.last_command is not None else "NULL"
         return (
             f"id={client.id} addr={client.addr} laddr={client.laddr} "
             f"fd={transport.socket_number() if transport is not None else -1} name={_text(client.name)} "
             f"age={(now_ms - client.created_ms) // 1000} idle={(now_ms - client.last_active_ms) // 1000} "
-            f"flags={flags(client)} db={client.db.index} sub=0 psub=0 ssub=0 multi=-1 "
-            f"qbuf={input_bytes} qbuf-free=0 argv-mem={arguments_bytes} multi-mem=0 "
+            f"flags={flags(client)} db={client.db.index} sub=0 psub=0 ssub=0 multi={queued} "
+            f"qbuf={input_bytes} qbuf-free=0 argv-mem={arguments_bytes} multi-mem={multi_bytes} "
             f"rbs={REPLY_BYTES} rbp={REPLY_BYTES} "
             f"obl={unsent - listed} oll={-(-listed // REPLY_BYTES)} omem={listed} tot-mem={total} "
             f"events={'rw' if writing else 'r'} cmd={command} user={_text(client.user)} redir=-1 "
@@ -335,6 +337,7 @@ def flags(client: Client) -> str:
     told = {
         "S": client.kind == b"replica",
         "M": client.kind == b"master",
+        "x": client.transaction is not None,
         "P": client.kind == b"pubsub",
         "b": client.parked is not None,
         "c": client.closing != 0,

@@ -24,9 +24,15 @@ def write_report(server: Server, error: BaseException) -> None:
     log.raw("\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n\n")
 
 
-def _last_words(error: BaseException) -> str:
+def first_of(error: BaseException) -> BaseException:
+    """The exception itself, out of the groups that nurseries put around it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _last_words(error: BaseException) -> str:
+    error = first_of(error)
     return f"{type(error).__name__}: {error}"
 
 

@@ -6,7 +6,8 @@ with subcommands, and every command that a gate is set for. The order of the gua
 
 from node.clients import is_local
 from node.net.peer import CLOSE_NOW
-from node.net.resp import Argv, CommandError, Failure, Reply
+from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Failure, Reply
+from node.net.session import Transaction
 from node.server import Client, Guard, Server
 from node.table import (
     ANY,
@@ -15,6 +16,7 @@ from node.table import (
     LOADING,
     MAY_REPLICATE,
     NO_AUTH,
+    NO_MULTI,
     PROTECTED,
     READ,
     STALE,
@@ -26,23 +28,84 @@ from node.table import (
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
+    if not client.asking:
+        return _execute(client, argv)
+    reply = _execute(client, argv)
+    if client.transaction is None and (client.parked is None or not client.parked.postponed):
+        client.set_asking(argv[0].lower() == b"asking")  # it lasts while commands are queued, or one is still to come
+    return reply
+
+
+def _execute(client: Client, argv: Argv) -> Reply:
     server = client.host
     found = find(server, client, argv)
     if isinstance(found, Failure):
-        return client.wanted(_rejected(server, server.commands.find(argv[0]), found))
+        return client.wanted(_rejected(client, server.commands.find(argv[0]), found))
     command = found
-    flags = command.flags
-    own = client.own_gates & flags
-    for mask, guard in server.active_guards:
-        if mask & flags or (own and guard.personal):
-            refusal = guard.check(client, command, argv)
-            if refusal is not None:
-                if type(refusal) is Failure:
-                    _rejected(server, command, refusal)
-                return client.wanted(refusal)
+    refusal = _refusal(client, command, argv)
+    if client.transaction is not None:
+        if command.full_name == "exec":
+            refusal = refusal or _refusal_of_transaction(client, client.transaction)
+        elif refusal is None and command.full_name not in NEVER_QUEUED:
+            return client.wanted(_queue(client, client.transaction, command, argv))
+    if refusal is not None:
+        if type(refusal) is Failure:
+            _rejected(client, command, refusal)
+        return client.wanted(refusal)
     if client.no_touch and command.flags & READ and command.name != "touch":
         return client.wanted(call_without_touching(client, command, argv))
     return client.wanted(call(client, command, argv))
+
+
+def _refusal(client: Client, command: Command, argv: Argv) -> Reply | None:
+    """What the guards have against a command."""
+    flags = command.flags
+    own = client.own_gates & flags
+    for mask, guard in client.host.active_guards:
+        if mask & flags or (own and guard.personal):
+            refusal = guard.check(client, command, argv)
+            if refusal is not None:
+                return refusal
+    return None
+
+
+# --- transactions -----------------------------------------------------------------------------------------------------
+
+NEVER_QUEUED = frozenset({"exec", "discard", "multi", "watch", "quit", "reset"})
+NEVER_IN_TRANSACTION = frozenset({"migrate"})
+"""Commands that Redis lets into a transaction and we do not: MIGRATE waits for another node, and nobody waits there."""
+NOT_IN_TRANSACTION = Failure(b"ERR Command not allowed inside a transaction")
+
+
+def _queue(client: Client, transaction: Transaction, command: Command, argv: Argv) -> Reply:
+    """Keep a command for EXEC. What a client may have waiting is bounded here, too."""
+    if command.flags & NO_MULTI or command.full_name in NEVER_IN_TRANSACTION:
+        return _rejected(client, command, NOT_IN_TRANSACTION)
+    transaction.bytes += sum(map(len, argv))
+    if client.host.input_limit_exceeded(client, transaction.bytes):
+        client.close(CLOSE_NOW)
+        return NO_REPLY
+    transaction.commands.append((command, argv))
+    return QUEUED
+
+
+def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply | None:
+    """What the guards have, now, against the commands that EXEC would run: then none of them is run."""
+    if transaction.spoiled:
+        return None
+    cluster = client.host.cluster
+    refusal = cluster.redirect_all(client, transaction.commands) if cluster is not None else None
+    if refusal is not None:  # a redirect is told as it is
+        client.set_transaction(None)
+        return refusal
+    for command, argv in transaction.commands:
+        refusal = _refusal(client, command, argv)
+        if type(refusal) is Failure:
+            client.set_transaction(None)
+            return Failure(b"EXECABORT Transaction discarded because of: " + refusal)
+        if refusal is not None:
+            return refusal
+    return None
 
 
 def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
@@ -83,9 +146,8 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         client.write_offset = server.journal.offset
     if type(reply) is Failure:
         server.command_failed(command, reply)
-    command.calls += 1
-    command.time_ns += server.clock_ns() - started
-    if keyspace.waiters.appeared:
+    command.count(1, server.clock_ns() - started)
+    if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
     return reply
 
@@ -113,8 +175,10 @@ def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply
     return reply
 
 
-def _rejected(server: Server, command: Command | None, failure: Failure) -> Failure:
-    server.command_rejected(command, failure)
+def _rejected(client: Client, command: Command | None, failure: Failure) -> Failure:
+    client.host.command_rejected(command, failure)
+    if client.transaction is not None:
+        client.transaction.spoiled = True
     return failure
 
 
@@ -181,9 +245,8 @@ class Redirection:
         return KEYED if server.cluster is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.host.cluster is None:
-            return None
-        return client.host.cluster.redirect(client, command, argv)
+        cluster = client.host.cluster
+        return cluster.redirect(client, command, argv) if cluster is not None else None
 
 
 class GoodReplicas:
@@ -284,6 +347,21 @@ class Paused:
         return client.host.clients.postpone(client)
 
 
+class KeysOnTheirWay:
+    """MIGRATE: nobody changes a key between its copy and its deletion; reads go on."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return WRITE | KEYED if server.migration is not None and server.migration.held else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if not client.host.migration.holds(command, argv):
+            return None
+        client.last_command = command
+        return client.host.migration.postpone(client)
+
+
 GUARDS: tuple[Guard, ...] = (
     Protection(),
     Authentication(),
@@ -293,6 +371,7 @@ GUARDS: tuple[Guard, ...] = (
     ReadOnlyReplica(),
     StaleReplica(),
     Loading(),
+    KeysOnTheirWay(),
     Paused(),
 )
 

@@ -306,19 +306,29 @@ class Platform:
 
     def replace_file(self, path: str, data: bytes, *, durable: bool = True) -> None:
         """Write a whole file so that a crash at any instant leaves the old one or the new one."""
+        self._replace(path, data, durable, lambda _file: None).close()
+
+    def replace_locked(self, path: str, data: bytes, *, durable: bool = True) -> IO[bytes]:
+        """As `replace_file`, and return the new file, locked as by `lock_file` before it has the old one's name."""
+        return self._replace(path, data, durable, lambda file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+
+    def _replace(self, path: str, data: bytes, durable: bool, prepare: Callable[[IO[bytes]], None]) -> IO[bytes]:
         temporary = f"{path}.tmp-{os.getpid()}-{self.now_ms()}"
+        file = self.open_write(temporary)
         try:
-            with self.open_write(temporary) as file:
-                file.write(data)
-                if durable:
-                    os.fsync(file.fileno())
+            prepare(file)
+            file.write(data)
+            if durable:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
+            if durable:
+                self.fsync_directory(os.path.dirname(path))
         except OSError:
+            file.close()
             if os.path.exists(temporary):
                 os.unlink(temporary)
             raise
-        if durable:
-            self.fsync_directory(os.path.dirname(path))
+        return file
 
     def lock_file(self, path: str) -> IO[bytes]:
         """Open `path`, made if need be, and lock it against every other process. Raises BlockingIOError."""

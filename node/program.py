@@ -7,14 +7,13 @@ a supervisor) is set here and nowhere else.
 
 from collections.abc import Callable, Sequence
 
-from gossip.service import CannotStart
 from node import app, crash, listening
 from node.config import CommandLine, Config, ConfigError, ConfigFileError, parse_command_line
 from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
 from node.log import Log
 from node.persistence.loader import LoadError
 from node.platform import SIGINT, SIGTERM, Platform
-from node.server import HEXAD_VERSION, REDIS_VERSION, Server
+from node.server import HEXAD_VERSION, REDIS_VERSION, CannotGoOn, CannotStart, Server
 from node.supervision import supervisor_of
 from node.welcome import logo
 
@@ -155,6 +154,8 @@ class Program:
     def report_crash(self, server: Server, error: Exception) -> None:
         """A bug of ours ends the node: leave all that helps to find it."""
         self.has_reported = True
+        if isinstance(crash.first_of(error), CannotGoOn):
+            return  # no bug of ours, and its line is in the log
         crash.write_report(server, error)
 
     def log_beginning(self) -> None:

@@ -32,11 +32,25 @@ REDIS_VERSION = "7.2.6"
 """The version whose behaviour this node has: clients and tools look at it."""
 
 
+class CannotStart(Exception):
+    """The node cannot take part in its cluster: the text is the line for the log."""
+
+
+class CannotGoOn(Exception):
+    """The world has failed a node in something that it cannot do without, and its log has said so: it ends."""
+
+
 class Cluster(Protocol):
     """What a node in cluster mode asks of `gossip`."""
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
+
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays. False: ask `redirect`."""
+
+    def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
+        """As `redirect`, for the commands of a transaction together."""
 
     @property
     def my_id(self) -> str: ...
@@ -106,6 +120,7 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
+        self.migration: Any = None  # node.migration.Migration: keys on their way to another node
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.spawn: Callable[..., None] = _not_running
@@ -116,6 +131,10 @@ class Server:
         self.gates = 0
         self.reactor.before_batch = self.read_clock
         self.read_clock()
+
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """See `Cluster.is_mine`; nothing is kept from a session by a cluster that there is not."""
+        return self.cluster is not None and self.cluster.is_mine(command, argv)
 
     def read_clock(self) -> None:
         """Take the time for the commands to come."""
@@ -198,6 +217,11 @@ class Server:
             self.gates = gates
             for client in self.sessions.values():
                 client.update_gates()
+
+    def track_latency(self, tracking: bool) -> None:
+        """`latency-tracking`: whether INFO latencystats has something to tell."""
+        for command in self.commands.every():
+            command.latencies = {} if tracking else None
 
     def reset_counts(self) -> None:
         """CONFIG RESETSTAT: all counters but those of the commands."""

@@ -19,6 +19,8 @@ its calls and may be renamed: several nodes live in one process.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from node.latency import record
+
 Run = Callable[[Any, list[bytes]], Any]
 FindKeys = Callable[[list[bytes]], list[int]]
 
@@ -223,8 +225,8 @@ class Command:
     """A command of one node, with its counts (INFO commandstats): times in nanoseconds."""
 
     __slots__ = (
-        "arity", "calls", "failed", "flags", "full_name", "name", "only_key", "rejected", "run", "spec", "subcommands",
-        "time_ns",
+        "arity", "calls", "failed", "flags", "full_name", "latencies", "name", "only_key", "rejected", "run", "spec",
+        "subcommands", "time_ns",
     )  # fmt: skip
 
     def __init__(self, spec: Spec) -> None:
@@ -237,10 +239,20 @@ class Command:
         self.only_key = _only_key(spec)
         """The index of its key, for a command that has one key at a fixed place; else 0."""
         self.subcommands: dict[bytes, Command] = {}  # by lower-case name
+        self.latencies: dict[int, int] | None = {}  # see node.latency; None without `latency-tracking`
         self.reset_counts()
 
     def reset_counts(self) -> None:
         self.calls = self.time_ns = self.rejected = self.failed = 0
+        if self.latencies is not None:
+            self.latencies = {}
+
+    def count(self, calls: int, time_ns: int) -> None:
+        """It was called `calls` times in a row, which took `time_ns` in all."""
+        self.calls += calls
+        self.time_ns += time_ns
+        if self.latencies is not None:
+            record(self.latencies, time_ns // calls, calls)
 
     def takes(self, count: int) -> bool:
         """Is `count` (with the name) a possible number of arguments?"""

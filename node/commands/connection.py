@@ -55,7 +55,9 @@ def reset(client: Client, argv: Argv) -> Reply:
     if client.kind in (b"replica", b"master"):
         raise CommandError("ERR can only reset normal connections")
     client.db = client.host.keyspace.databases[0]
-    client.resp3 = client.asking = client.readonly = client.no_evict = False
+    client.set_transaction(None)
+    client.set_asking(False)
+    client.resp3 = client.readonly = client.no_evict = False
     client.name = b""
     client.user = DEFAULT_USER
     client.set_no_touch(False)

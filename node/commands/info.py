@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from node.commands.family import command
+from node.latency import percentile_ns
 from node.listening import described
 from node.memory import Memory, human, measure
 from node.net.resp import Argv, Reply, Verbatim
@@ -257,7 +258,7 @@ def stats_fields(server: Server) -> Fields:
         "pubsubshard_channels": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
-        "migrate_cached_sockets": 0,
+        "migrate_cached_sockets": server.migration.cached_sockets,
         "slave_expires_tracked_keys": 0,
     }
     work: dict[str, object] = {
@@ -334,6 +335,18 @@ def commandstats_fields(server: Server) -> Fields:
     }
 
 
+def latencystats_fields(server: Server) -> Fields:
+    percents = server.config["latency-tracking-info-percentiles"]
+    return {
+        f"latency_percentiles_usec_{command.full_name}": ",".join(
+            f"p{percent:.6f}".rstrip("0").rstrip(".") + f"={percentile_ns(command.latencies, percent) / 1000:.3f}"
+            for percent in percents
+        )
+        for command in server.commands.every()
+        if command.latencies
+    }
+
+
 def errorstats_fields(server: Server) -> Fields:
     return {f"errorstat_{code}": f"count={count}" for code, count in sorted(server.stats.errors.items())}
 
@@ -384,7 +397,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Server], Fields]]] = {
     "modules": ("Modules", no_fields),
     "commandstats": ("Commandstats", commandstats_fields),
     "errorstats": ("Errorstats", errorstats_fields),
-    "latencystats": ("Latencystats", no_fields),
+    "latencystats": ("Latencystats", latencystats_fields),
     "cluster": ("Cluster", cluster_fields),
     "keyspace": ("Keyspace", keyspace_fields),
     "debug": ("Debug", debug_fields),

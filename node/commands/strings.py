@@ -237,18 +237,16 @@ def mset(client: Client, argv: Argv) -> Reply:
 
 
 def _set_pairs(db: Database, argv: Argv) -> None:
-    put = db.set
     keyspace = db.keyspace
+    if not keyspace.listening:
+        db.set_all(argv)
+        keyspace.dirty += len(argv) // 2
+        return
     words = iter(argv)
     next(words)
-    if keyspace.listening:
-        for key, value in zip(words, words, strict=True):
-            put(key, value)
-            db.changed(key, "set", "$")
-    else:
-        for key, value in zip(words, words, strict=True):
-            put(key, value)
-        keyspace.dirty += len(argv) // 2
+    for key, value in zip(words, words, strict=True):
+        db.set(key, value)
+        db.changed(key, "set", "$")
 
 
 @command("msetnx", -3, "write denyoom", acl="string", keys="@1/range:-1:2:0/OW+INSERT")
@@ -270,15 +268,15 @@ DIGITS_SURE = 18
 
 def _add(client: Client, key: bytes, delta: int) -> Reply:
     db = client.db
-    value = db.peek(key)
-    if value is None:
+    slot = db.locate(key)
+    if slot is None:
         number = delta
         db.set(key, b"%d" % number)
     else:
-        number = _number(value) + delta
+        number = _number(slot.values[key]) + delta
         if not INT64_MIN <= number <= INT64_MAX:
             raise CommandError("ERR increment or decrement would overflow")
-        db.replace(key, b"%d" % number)
+        db.store(slot, key, b"%d" % number)
     keyspace = db.keyspace
     if keyspace.listening:
         db.changed(key, "incrby", "$")

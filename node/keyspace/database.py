@@ -215,6 +215,37 @@ class Database:
             self.watch_fields(key, value)
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
+    def set_all(self, words: list[bytes]) -> None:
+        """`set` for each key and value of `words`, which stand in turns after the first word (MSET's arguments)."""
+        slots, clocks, mask, clock_s = self.slots, self._clocks, self._clock_mask, self.clock_s
+        usual = not (self.deadline_count or self.preservers)
+        iterator = iter(words)
+        next(iterator)
+        for key, value in zip(iterator, iterator, strict=True):
+            slot = slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
+            if usual and slot is not None and key in slot.values:
+                slot.values[key] = value
+                clocks[hash(key) & mask] = clock_s
+            else:
+                self.set(key, value)
+                clocks, mask = self._clocks, self._clock_mask
+
+    def locate(self, key: bytes) -> Slot | None:
+        """The slot of a key that is there, for `store`; None if it is not."""
+        slot = self.slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
+        if slot is None or key not in slot.values:
+            return None
+        if self.deadline_count and key in slot.deadlines and not self._alive(slot, key):
+            return None
+        return slot
+
+    def store(self, slot: Slot, key: bytes, value: Value) -> None:
+        """As `replace`, for whoever has the key's slot from `locate`."""
+        if self.preservers:
+            self._preserve(slot_of(key), slot, key)
+        slot.values[key] = value
+        self._clocks[hash(key) & self._clock_mask] = self.clock_s
+
     def replace(self, key: bytes, value: Value) -> None:
         """Put `value` under a key that is there; its deadline stays."""
         number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383

@@ -40,10 +40,14 @@ class Journal:
         self.stream_db = -1  # the database that the stream has selected; -1: none yet
         self.readers: list[EntryReader] = []
         self.relaying = False  # a replica: only its primary's bytes make the stream
+        self._unit: list[tuple[int, Sequence[bytes], int]] | None = None  # a transaction's effects, while it runs
         self.entries = 0  # how many entries there were: "did this command journal anything?"
 
     def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
         """One effect, in database `db`."""
+        if self._unit is not None:
+            self._unit.append((db, argv, to))
+            return
         self.entries += 1
         if self.stream is None and not self.readers:
             if not self.relaying:
@@ -53,6 +57,9 @@ class Journal:
 
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
         """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""
+        if self._unit is not None:
+            self._unit.extend((db, argv, to) for db, argv in effects)
+            return
         if len(effects) == 1:
             self.append(*effects[0], to)
             return
@@ -60,6 +67,23 @@ class Journal:
         for db, argv in effects:
             self.append(db, argv, to)
         self.append(effects[-1][0], (b"EXEC",), to)
+
+    @property
+    def in_unit(self) -> bool:
+        """A transaction runs; its end is where others may look."""
+        return self._unit is not None
+
+    def begin_unit(self) -> None:
+        """Keep all effects back until `end_unit`: a transaction runs."""
+        assert self._unit is None
+        self._unit = []
+
+    def end_unit(self) -> None:
+        """The transaction is over: its effects are one unit, for each reader of those that are for it."""
+        unit, self._unit = self._unit, None
+        assert unit is not None
+        for to in dict.fromkeys(to for _, _, to in unit):
+            self.append_unit([(db, argv) for db, argv, for_whom in unit if for_whom == to], to)
 
     def _distribute(self, db: int, entry: bytes, to: int) -> None:
         if to & TO_REPLICAS and not self.relaying:

@@ -75,7 +75,7 @@ class Keyspace:
             self.effects = None
             if effects:
                 self.journal.append_unit(effects)
-        if self.dirty >= self.dirty_awaited:
+        if self.dirty >= self.dirty_awaited and not self.journal.in_unit:
             self.dirty_awaited = NEVER
             self.dirty_reached()
 

@@ -39,6 +39,10 @@ class RespClient:
         self._socket: Socket | None = sock
         self._parser = ReplyParser(reply_bytes_max)
         self._turn = trio.Lock()
+        self._limit: trio.CancelScope | None = None  # of a pipeline that may take long while bytes move
+        self._idle_s = 0.0
+        self.stage = "writing"
+        """What the link was doing last, "writing" or "reading": whoever tells of its failure can name it."""
 
     @classmethod
     async def connect(
@@ -80,25 +84,37 @@ class RespClient:
             raise Refused(f"{self.address}: {reply.decode('utf-8', 'replace')}")
         return reply
 
-    async def pipeline(self, commands: Sequence[Argv], *, timeout_ms: float = CALL_TIMEOUT_MS) -> list[Reply]:
+    async def pipeline(
+        self,
+        commands: Sequence[Argv],
+        *,
+        timeout_ms: float = CALL_TIMEOUT_MS,
+        idle: bool = False,
+        replies: list[Reply] | None = None,
+    ) -> list[Reply]:
         """Send commands without waiting for each reply; all replies, in order. Raises OSError, as `call`.
 
-        `timeout_ms` is for the whole of it, counted from this call's turn.
+        timeout_ms -- for the whole of it, counted from this call's turn; with `idle`, for each wait in which no byte
+            moves.
+        replies -- an empty list that is filled as they come, for who must know what was answered before a link broke.
         """
+        if replies is None:
+            replies = []
         async with self._turn:
             done = False
             try:
-                with trio.move_on_after(timeout_ms / 1000):
-                    replies = await self._exchange(commands)
+                with trio.move_on_after(timeout_ms / 1000) as limit:
+                    self._limit, self._idle_s = limit if idle else None, timeout_ms / 1000
+                    await self._exchange(commands, replies)
                     done = True
                     return replies
             finally:
+                self._limit = None
                 if not done:
                     self.close()
         raise TimeoutError(f"{self.address}: no reply within {timeout_ms:g} ms")
 
-    async def _exchange(self, commands: Sequence[Argv]) -> list[Reply]:
-        replies: list[Reply] = []
+    async def _exchange(self, commands: Sequence[Argv], replies: list[Reply]) -> None:
         window = bytearray()
         for number, argv in enumerate(commands, 1):
             window += encode_command(argv)
@@ -109,15 +125,21 @@ class RespClient:
                     await self._receive(replies)
         if len(replies) > len(commands):
             raise self._failed("more replies than there were commands")
-        return replies
+
+    def _moved(self) -> None:
+        """Bytes have moved: an idle timeout begins anew."""
+        if self._limit is not None:
+            self._limit.deadline = trio.current_time() + self._idle_s
 
     async def _send(self, data: bytearray) -> None:
         sock = self._open_socket()
+        self.stage = "writing"
         with memoryview(data) as view:
             sent = 0
             while sent < len(view):
                 try:
                     sent += sock.send(view[sent:])
+                    self._moved()
                 except BlockingIOError:
                     await self._platform.wait_writable(sock)
                 except OSError as error:
@@ -126,9 +148,11 @@ class RespClient:
     async def _receive(self, replies: list[Reply]) -> None:
         """Wait for bytes, and add what replies they complete."""
         sock = self._open_socket()
+        self.stage = "reading"
         await self._platform.wait_readable(sock)
         try:
             data = sock.recv(RECEIVE_BYTES)
+            self._moved()
             self._parser.feed(data)
             received = self._parser.parse()
         except BlockingIOError:

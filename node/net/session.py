@@ -23,7 +23,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, BRIEF, CONTAINER, READ, Command
+from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -43,6 +43,9 @@ class Host(Protocol):
     timers: Timers
 
     def clock_ns(self) -> int: ...
+    def is_mine(self, command: Command, argv: Argv) -> bool:
+        """Of a command that only the cluster's gate is closed for: does its key live here, as most do?"""
+
     def execute(self, session: Any, argv: Argv) -> Reply: ...
     def command_failed(self, command: Command, failure: Failure) -> None: ...
     def session_lost(self, session: Any) -> None: ...
@@ -72,6 +75,18 @@ class Waiting:
     def timeout_reply(self) -> Reply:
         """What the client gets when its time is over (also by CLIENT UNBLOCK TIMEOUT)."""
         return None
+
+
+class Transaction:
+    """What a client has queued since MULTI."""
+
+    __slots__ = ("bytes", "commands", "running", "spoiled")
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Command, Argv]] = []
+        self.bytes = 0  # of their arguments
+        self.spoiled = False  # something was refused: EXEC will refuse all
+        self.running = False  # EXEC is at it: nobody waits now
 
 
 class Session(Peer, Generic[HostT]):
@@ -109,6 +124,7 @@ class Session(Peer, Generic[HostT]):
         "role",
         "sent_bytes",
         "served",
+        "transaction",
         "unix",
         "user",
         "write_offset",
@@ -128,6 +144,7 @@ class Session(Peer, Generic[HostT]):
         self.authenticated = True
         self.user = b"default"
         self.asking = False
+        self.transaction: Transaction | None = None
         self.readonly = False  # READONLY: a replica of a cluster may serve its reads
         self.reply_mode = REPLY_ON
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
@@ -167,13 +184,24 @@ class Session(Peer, Generic[HostT]):
         self.reply_mode = mode
         self._update_any_gate()
 
+    def set_asking(self, asking: bool) -> None:
+        """ASKING: the next command, whichever it is, may use a slot that is being imported."""
+        self.asking = asking
+        self._update_any_gate()
+
+    def set_transaction(self, transaction: Transaction | None) -> None:
+        """MULTI begins one; EXEC, DISCARD and RESET end it."""
+        self.transaction = transaction
+        self._update_any_gate()
+
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""
         self.no_touch = no_touch
         self.set_gate(READ, no_touch)
 
     def _update_any_gate(self) -> None:
-        self.set_gate(ANY, self.reply_mode != REPLY_ON or not self.authenticated)
+        unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking or self.transaction is not None
+        self.set_gate(ANY, unusual)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""
@@ -236,7 +264,7 @@ class Session(Peer, Generic[HostT]):
         host = self.host
         find, keyspace, clock_ns = host.words.get, host.keyspace, host.clock_ns
         commands, at, out, heads = self.commands, self.served, self.out, BULK_HEADS
-        appeared = keyspace.waiters.appeared
+        appeared, is_mine = keyspace.waiters.appeared, host.is_mine
         first, count = at, len(commands)
         dirty = keyspace.dirty
         running: Command | None = None  # the command of the row that is being counted...
@@ -248,20 +276,20 @@ class Session(Peer, Generic[HostT]):
             if command is not running:
                 if running is not None:
                     now = clock_ns()
-                    running.calls += at - since
-                    running.time_ns += now - started
+                    running.count(at - since, now - started)
                     started = now
                 running, since = None, at
             at += 1
             if (
                 command is None
-                or (flags := command.flags) & self.gates
                 or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity))
+                or (
+                    (blocked := (flags := command.flags) & self.gates)
+                    and (blocked != KEYED or not is_mine(command, argv))
+                )
             ):
                 if running is not None:  # the same command, but now there is something in its way
-                    now = clock_ns()
-                    running.calls += at - 1 - since
-                    running.time_ns += now - started
+                    running.count(at - 1 - since, clock_ns() - started)
                     running = None
                 self.served = at
                 reply = host.execute(self, argv)
@@ -308,19 +336,21 @@ class Session(Peer, Generic[HostT]):
             if self.closing or self.parked is not None or clock_ns() > end_ns:
                 break
         if running is not None:
-            running.calls += at - since
-            running.time_ns += clock_ns() - started
+            running.count(at - since, clock_ns() - started)
         self.served = at
         host.commands_processed += at - first
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    def park(self, waiting: Waiting, timeout_ms: float = 0) -> Encoded:
+    def park(self, waiting: Waiting, timeout_ms: float = 0) -> Reply:
         """Wait, for `timeout_ms` at the most unless it is 0; returns what the running command has to return.
 
-        The session's input stays unread meanwhile.
+        The session's input stays unread meanwhile. In a transaction nobody waits: it is as if the time were over.
         """
         assert self.parked is None
+        if self.transaction is not None and self.transaction.running:
+            waiting.cancelled(self)
+            return waiting.timeout_reply()
         self.parked = waiting
         if timeout_ms:
             self.parked_timer = self.host.timers.after(timeout_ms, self.time_is_over)

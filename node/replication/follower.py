@@ -33,7 +33,14 @@ class Follower:
     """Follows the primary at `address` until it is stopped. `state` is what ROLE shows."""
 
     def __init__(
-        self, host: ReplicationHost, primary: Primary, address: tuple[str, int], apply: Apply, *, resumable: bool
+        self,
+        host: ReplicationHost,
+        primary: Primary,
+        address: tuple[str, int],
+        apply: Apply,
+        is_primary_there: Callable[[], bool],
+        *,
+        resumable: bool,
     ) -> None:
         self.host = host
         self.address = address
@@ -47,6 +54,7 @@ class Follower:
         self._primary = primary  # our own part as a primary of other replicas
         self.resumable = resumable  # our offset and ids are worth a PSYNC
         self._apply = apply
+        self._is_primary_there = is_primary_there
         self._scope = trio.CancelScope()
         self._ack_timer: Timer | None = None
 
@@ -151,7 +159,13 @@ class Follower:
         host.log.notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.")
 
     async def _full_sync(self, dialogue: Dialogue, replid: str, offset: int) -> None:
+        """Take another data set for our own, if it is our primary that offers it. (Who can go on from our offset has
+        shown by that that he has our history.)"""
         host = self.host
+        if not self._is_primary_there():
+            raise Refused(
+                f"The cluster has not heard my master at {self.address[0]}:{self.address[1]}: not taking data"
+            )
         self.state = "sync"
         host.log.notice(f"Full resync from master: {replid}:{offset}")
         intake = self.intake = Intake(host, dialogue)

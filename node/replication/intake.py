@@ -56,6 +56,8 @@ class Intake:
         host.log.notice("MASTER <-> REPLICA sync: Flushing old data")
         for db, fresh in zip(host.keyspace.databases, self._databases, strict=True):
             db.swap_contents(fresh)
+        host.keyspace.own_deadlines.clear()  # of keys that are gone
+        host.keyspace.waiters.databases_swapped(host.keyspace, *range(len(self._databases)))
         host.reclaim(self._databases)
 
     async def _take_marked(self, mark: bytes) -> None:

@@ -36,6 +36,8 @@ class Replication:
         self.follower: Follower | None = None
         self.role_changed: Callable[[], None] = _nobody_asks
         """Called after each change of role or of the primary that is followed."""
+        self.is_primary_there: Callable[[], bool] = _nobody_doubts
+        """Whether it is our primary that answers at its address: asked before our data is given up for its."""
         self._apply = apply
         self._begun = False
         self._has_place = False  # our ids and offset are those of data that somebody else may have too
@@ -61,7 +63,9 @@ class Replication:
             old.stop()
         else:
             self._serve_as_replica()
-        self.follower = Follower(host, self.primary, (name, port), self._apply, resumable=self._has_place)
+        self.follower = Follower(
+            host, self.primary, (name, port), self._apply, lambda: self.is_primary_there(), resumable=self._has_place
+        )
         if self._begun:
             host.spawn(self.follower.run)
         self.primary.watch()
@@ -263,3 +267,7 @@ class Replication:
 
 def _nobody_asks() -> None:
     pass
+
+
+def _nobody_doubts() -> bool:
+    return True

@@ -203,3 +203,19 @@ def test_messages_go_to_all_or_to_the_shard_and_arrive() -> None:
     effects = alone.handle(Broadcast(b"c", b"m", sharded=True))
     assert [e.links for e in effects] == [(alone.node("r1").link,)]  # type: ignore[union-attr]
     assert DeliverMessage(b"x", b"y", True) in alone.hear("r1", PUBLISH_SHARD, Publish(b"x", b"y"))
+
+
+def test_a_node_answers_only_over_the_link_that_stands() -> None:
+    """What it said before its link broke does not tell who is at its address now."""
+    alone = Alone("r1")
+    primary = alone.node("p1")
+    for sender, answers in ((primary.id, True), ("ff" * 20, False)):
+        assert primary.answers and primary.link is not None
+        alone.handle(LinkDown(primary.link))
+        assert not primary.answers
+        alone.now_ms += 200
+        dials = [effect for effect in alone.handle(Wakeup()) if isinstance(effect, Dial)]
+        alone.handle(LinkUp(dials[0].link))
+        assert not primary.answers
+        alone.hear("p1", PONG, Gossip(), sender=sender)
+        assert primary.answers == answers

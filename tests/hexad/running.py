@@ -21,7 +21,6 @@ from tests.support.servers import ROOT
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
-REDIS = ("redis-server",)
 HEXAD = (
     sys.executable,
     "-I",
@@ -51,7 +50,7 @@ def command_line(program: Sequence[str], words: Sequence[str | int | Path]) -> l
     return [sys.executable, "-c", DRIVER, str(ROOT), json.dumps(list(program)), *map(str, words)]
 
 
-def run_up(*words: str | int | Path, program: Sequence[str] = REDIS) -> subprocess.CompletedProcess[str]:
+def run_up(*words: str | int | Path, program: Sequence[str] = HEXAD) -> subprocess.CompletedProcess[str]:
     """A `hexad up` that is expected to end by itself."""
     return subprocess.run(
         command_line(program, words), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
@@ -61,7 +60,7 @@ def run_up(*words: str | int | Path, program: Sequence[str] = REDIS) -> subproce
 class Up:
     """A running `hexad up`: `output` is all that it has printed; killed, with its nodes, when the block ends."""
 
-    def __init__(self, *words: str | int | Path, program: Sequence[str] = REDIS) -> None:
+    def __init__(self, *words: str | int | Path, program: Sequence[str] = HEXAD) -> None:
         self.words = words
         self.program = program
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the block

@@ -15,11 +15,8 @@ from pathlib import Path
 import pytest
 from redis.cluster import RedisCluster
 
-from tests.hexad.running import HEXAD, REDIS, Up, command_line, free_ports, run_up
+from tests.hexad.running import HEXAD, Up, command_line, free_ports, run_up
 from tests.support import Wire, wait_until
-
-CLUSTER_PROGRAMS = [pytest.param(REDIS, id="redis")]
-PROGRAMS = [pytest.param(REDIS, id="redis"), pytest.param(HEXAD, id="hexad")]
 
 
 def is_gone(pid: int) -> bool:
@@ -30,10 +27,9 @@ def is_gone(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-@pytest.mark.parametrize("program", CLUSTER_PROGRAMS)
-def test_a_cluster_its_data_and_its_return(program: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_cluster_its_data_and_its_return(tmp_path: Path) -> None:
     port = free_ports(6)
-    with Up("--port", port, "--dir", tmp_path / "data", program=program) as up:
+    with Up("--port", port, "--dir", tmp_path / "data") as up:
         up.wait_for(r"is ready")
         for at, slots in enumerate(["0-5460", "5461-10922", "10923-16383"]):
             up.wait_for(rf"node {port + at} \(pid \d+\): primary of slots {slots}\n")
@@ -49,7 +45,7 @@ def test_a_cluster_its_data_and_its_return(program: tuple[str, ...], tmp_path: P
         assert all(map(is_gone, pids))
         assert up.output.index("Stopping: ") < up.output.index(f"Stopping: {port}")  # replicas first
     ids = [next((tmp_path / "data" / str(port + n)).glob("nodes.conf")).read_text() for n in range(6)]
-    with Up("--dir", tmp_path / "data", program=program) as up:  # port and size are remembered
+    with Up("--dir", tmp_path / "data") as up:  # port and size are remembered
         up.wait_for("is ready")
         assert "assigning" not in up.output and "introducing" not in up.output and "replicas of 3" not in up.output
         client = RedisCluster(host="127.0.0.1", port=port)
@@ -61,11 +57,10 @@ def test_a_cluster_its_data_and_its_return(program: tuple[str, ...], tmp_path: P
         assert mine and mine[1] in (tmp_path / "data" / str(port + at) / "nodes.conf").read_text()
 
 
-@pytest.mark.parametrize("program", CLUSTER_PROGRAMS)
-def test_a_node_that_dies_is_shown_and_returns_as_a_replica(program: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_node_that_dies_is_shown_and_returns_as_a_replica(tmp_path: Path) -> None:
     port = free_ports(6)
     words = ("--port", port, "--dir", tmp_path, "--node-timeout-ms", 1000)
-    with Up(*words, program=program) as up:
+    with Up(*words) as up:
         up.wait_for("is ready")
         os.kill(up.pid_of(port), signal.SIGKILL)
         shown = up.wait_for(rf"node {port} \(pid \d+\): down \(killed by SIGKILL\)\n((?:    .*\n)+)")
@@ -73,31 +68,31 @@ def test_a_node_that_dies_is_shown_and_returns_as_a_replica(program: tuple[str, 
         up.wait_for(rf"node {port + 3} \(pid \d+\): primary of slots 0-5460")
         assert up.stop() == 1
         assert up.output.endswith("Stopped; not every node ended well by itself.\n")
-    with Up("--dir", tmp_path, "--node-timeout-ms", 1000, program=program) as up:
+    with Up("--dir", tmp_path, "--node-timeout-ms", 1000) as up:
         up.wait_for("is ready")
         up.wait_for(rf"node {port} \(pid \d+\): replica of {port + 3}\n")
         up.wait_for(rf"node {port + 3} \(pid \d+\): primary of slots 0-5460\n")
         assert up.stop() == 0
 
 
-@pytest.mark.parametrize("program", CLUSTER_PROGRAMS)
-def test_a_start_that_was_cut_short_is_completed(program: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_start_that_was_cut_short_is_completed(tmp_path: Path) -> None:
     port = free_ports(6)
-    with Up("--port", port, "--dir", tmp_path, program=program) as up:
+    with Up("--port", port, "--dir", tmp_path) as up:
         up.wait_for("introducing")
         assert up.stop() == 0
         assert "is ready" not in up.output
-    with Up("--dir", tmp_path, program=program) as up:
+    with Up("--dir", tmp_path) as up:
         up.wait_for(rf"node {port + 5} \(pid \d+\): replica of {port + 2}\n")
         assert up.stop() == 0
 
 
-@pytest.mark.parametrize("program", CLUSTER_PROGRAMS)
-def test_a_lost_directory_is_filled_again(program: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.long
+def test_a_lost_directory_is_filled_again(tmp_path: Path) -> None:
     """A primary that came back empty at its old address would make its replicas drop the only copy."""
     port = free_ports(6)
     words = ("--dir", tmp_path, "--node-timeout-ms", 1000)
-    with Up("--port", port, *words, program=program) as up:
+    with Up("--port", port, *words) as up:
         up.wait_for("is ready")
         with Wire(port) as wire:
             assert wire("SET", "a{3}", "survives") == "OK"  # of slot 1584
@@ -105,7 +100,7 @@ def test_a_lost_directory_is_filled_again(program: tuple[str, ...], tmp_path: Pa
         assert up.stop() == 0
     for path in (tmp_path / str(port)).iterdir():
         path.unlink()
-    with Up(*words, program=program) as up:
+    with Up(*words) as up:
         up.wait_for("is ready")
         up.wait_for(rf"node {port} \(pid \d+\): replica of {port + 3}\n")
         with Wire(port) as wire:
@@ -115,11 +110,10 @@ def test_a_lost_directory_is_filled_again(program: tuple[str, ...], tmp_path: Pa
         assert up.stop() == 0
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_standalone(program: tuple[str, ...], tmp_path: Path) -> None:
+def test_standalone(tmp_path: Path) -> None:
     port = free_ports(1)
     words = ("--topology", "standalone", "--port", port, "--dir", tmp_path)
-    with Up(*words, program=program) as up:
+    with Up(*words) as up:
         up.wait_for(rf"standalone at 127.0.0.1:{port} is ready")
         up.wait_for(rf"node {port} \(pid \d+\): primary\n")
         with Wire(port) as wire:
@@ -262,7 +256,7 @@ def test_at_a_terminal(tmp_path: Path) -> None:
     words = ("--topology", "standalone", "--port", port, "--dir", tmp_path)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", CONTROLLING, *command_line(REDIS, words)],
+        [sys.executable, "-c", CONTROLLING, *command_line(HEXAD, words)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -303,7 +297,7 @@ def read_until(descriptor: int, wanted: bytes) -> bytes:
 def test_a_reader_that_goes_away_stops_nothing(tmp_path: Path) -> None:
     port = free_ports(1)
     words = ("--topology", "standalone", "--port", port, "--dir", tmp_path)
-    process = subprocess.Popen(command_line(REDIS, words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command_line(HEXAD, words), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()
     process.stdout.close()

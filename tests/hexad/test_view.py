@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from hexad.sight import parse_nodes
-from hexad.view import NodeStatus, View, describe, news, row, size_text, status_of, summary_state, with_lags
+from hexad.view import NodeStatus, View, describe, news, row, size_text, status_of, summary_state, table, with_lags
 
 INFO = {
     "role": "slave",
@@ -29,7 +29,7 @@ DOWN = NodeStatus(7000, 1, "down (exit code 1)", log=("the last", "lines"))
 
 def test_a_replica() -> None:
     assert row(with_lags([PRIMARY, REPLICA])[1]) == (
-        *("7003", "2", "replica of 7000", "", "1 500", "100 B", "1 234", "2.0 M", "2"),
+        *("7003", "2", "replica of 7000", "1 500", "100 B", "1 234", "2.0 M", "2"),
     )
 
 
@@ -41,7 +41,7 @@ def test_lag_is_unknown_without_a_primary() -> None:
 
 def test_a_node_that_says_little() -> None:
     bare = status_of(7000, 1, {}, (), "")
-    assert row(bare) == ("7000", "1", "primary", "", "0", "", "", "", "")
+    assert row(bare) == ("7000", "1", "primary", "0", "", "", "", "")
     assert status_of(7000, 1, {"loading": "1"}, (), "").condition == "loading"
 
 
@@ -122,6 +122,14 @@ def test_a_terminal_shows_the_table_and_the_news_above_it() -> None:
         assert "node 7000 (pid 1)" not in drawn
         view.show("cluster", [DOWN, REPLICA])
         assert "node 7000 (pid 1): down (exit code 1)\n" in out.getvalue()
+
+
+def test_the_table_fits_eighty_columns() -> None:
+    out = StringIO()
+    busy = replace(PRIMARY, pid=1234567, slots="10923-16383", keys=1_234_567, ops=12_345)
+    Console(file=out, width=80).print(table("cluster at 127.0.0.1:7000-7005", [busy, REPLICA]))
+    assert "primary 10923-16383" in out.getvalue() and "1 234 567" in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
 class Gone(StringIO):

@@ -16,8 +16,68 @@ from tests.house.source import ROOT
 README = ROOT / "README.md"
 SHELL_BLOCKS = ("console", "sh")
 
+FIRST_STEPS = "tests/house/test_first_steps.py"
+
+# Test -> its commands.
+_RUNS = {
+    f"{FIRST_STEPS}::test_make_up": [
+        "make up",
+        "make up ARGS='--port 8000 --dir /tmp/eight'",
+    ],
+    f"{FIRST_STEPS}::test_make_targets": [
+        ". .venv/bin/activate && hexad --help",
+        "make test",
+        "make test ARGS='tests/node/test_votes.py'",
+        "make test-long ARGS='--collect-only tests/house'",
+        "make lint",
+        "make proof ARGS='--collect-only'",
+        "make bench ARGS='--help'",
+    ],
+    f"{FIRST_STEPS}::test_ten_minutes": [
+        "redis-cli -c -p 7000 set user:1 Ada",
+        "redis-cli -c -p 7003 get user:1",
+        "redis-cli -p 7000 cluster keyslot user:1",
+        "redis-cli -p 7000 cluster info",
+        "redis-cli --cluster check 127.0.0.1:7000",
+        "redis-cli -c -p 7000 mset {user:1}:name Ada {user:1}:city London",
+        "redis-cli -c -p 7000 mget {user:1}:name {user:1}:city",
+        "printf 'set user:1 Ada\\nwait 1 1000\\n' | redis-cli -p 7001",
+        "kill -9 $(redis-cli -p 7001 info server | tr -d '\\r' | sed -n 's/^process_id://p')",
+        "redis-cli -c -p 7000 get user:1",
+    ],
+    f"{FIRST_STEPS}::test_one_node": [
+        "hexad server --port 6379",
+        'hexad server --port 6379 --save "60 1000" --requirepass secret',
+        "hexad server my.conf",
+        "hexad server my.yaml --loglevel verbose",
+        "echo 'port 6379' | hexad server -",
+        "hexad server --port 6380 --replicaof 127.0.0.1 6379",
+    ],
+    f"{FIRST_STEPS}::test_beside_one_node": [
+        "python examples/cache_aside.py 6379",
+        "python examples/rate_limit.py 6379",
+        "python examples/lock.py 6379",
+        "redis-benchmark -p 6379 -t get,set -n 10000 -q",
+        "redis-cli -p 6379 config get 'repl-*'",
+        "redis-cli -p 6379 info memory",
+    ],
+    f"{FIRST_STEPS}::test_topologies": [
+        "hexad up",
+        "hexad up --topology standalone --port 6379 --dir /tmp/one",
+        "hexad up --topology replication --replicas 2 --port 6380 --dir /tmp/three",
+        "hexad up --nodes 9 --replicas 2 --port 8000 --dir /tmp/nine",
+        'hexad up --port 8100 --dir /tmp/secret --node-timeout-ms 2000 -- --requirepass secret --save "60 1"',
+    ],
+    "tests/house/test_images.py::test_cluster_comes_up_once_and_keeps_its_data": [
+        "docker compose -f deploy/compose/cluster.yaml up -d",
+        "docker compose -f deploy/compose/cluster.yaml down",
+    ],
+    "tests/house/test_images.py::test_replication": ["docker compose -f deploy/compose/replication.yaml up -d"],
+    "tests/house/test_images.py::test_standalone": ["docker compose -f deploy/compose/standalone.yaml up -d"],
+}
+
 # Command -> "path/of/test_file.py::test_name" (without parameters).
-RUN_BY: dict[str, str] = {}
+RUN_BY: dict[str, str] = {command: test for test, commands in _RUNS.items() for command in commands}
 
 # Commands that need nothing but the environment of `make up`, and end by themselves with 0.
 RUN_AS_IT_IS: frozenset[str] = frozenset()
@@ -61,6 +121,23 @@ def _command(line: str, kind: str) -> str | None:
     if kind == "console":
         return line[2:].strip() if line.startswith("$ ") else None
     return line.removeprefix("$ ") if line and not line.startswith("#") else None
+
+
+def snippets(text: str, kind: str) -> list[tuple[int, str]]:
+    """The fenced blocks of one kind: the line on which each begins, and its text."""
+    found: list[tuple[int, str]] = []
+    inside: list[str] | None = None
+    start = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("```"):
+            if inside is not None:
+                found.append((start, "\n".join(inside) + "\n"))
+                inside = None
+            elif line == f"```{kind}":
+                inside, start = [], number + 1
+        elif inside is not None:
+            inside.append(line)
+    return found
 
 
 def unregistered(found: list[Example], run_by: dict[str, str], as_it_is: frozenset[str]) -> list[str]:

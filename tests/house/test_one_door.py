@@ -40,6 +40,7 @@ CLOCKS = frozenset({("datetime", "now"), ("datetime", "utcnow"), ("datetime", "t
 
 SHELLS = {
     "node/platform.py": "clock, sockets and the wait for readable descriptors are Trio's",
+    "node/migration.py": "the story of a key that moves to another node",
     "node/app.py": "the nursery of a node: runs the parts",
     "node/net/reactor.py": "the one task that serves all clients in batches",
     "node/net/client.py": "an async RESP client, for what is told in sequence",

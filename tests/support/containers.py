@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINE_SCRIPT = ROOT / "tests/chaos/engine.sh"
 ENGINE_TIMEOUT_S = 400  # a machine with none of the packages, busy: they are installed and a base image is made
 COMMAND_TIMEOUT_S = 300
+IMAGE, GENUINE_IMAGE = "hexad:test", "hexad-genuine:test"
 COMPOSES = {"v2": ["docker", "compose"], "1.29": ["docker-compose"]}
 
 
@@ -38,6 +39,19 @@ def engine_environment() -> dict[str, str]:
     if ended.returncode:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Docker engine: {ended.stderr}")
     return dict(re.findall(r"^export (\w+)=(.*)$", ended.stdout, re.MULTILINE))
+
+
+def build_image(env: dict[str, str]) -> str:
+    """Builds the image of this checkout and returns its name; the second time in a row the engine finds all of it."""
+    run(["docker", "build", "-q", "-f", "deploy/Dockerfile", "-t", IMAGE, "."], env)
+    return IMAGE
+
+
+def build_genuine_image(env: dict[str, str]) -> str:
+    """The same with genuine Redis in the node's place, to have the same measured on it."""
+    build = ["docker", "build", "-q", "--build-arg", f"IMAGE={build_image(env)}", "-t", GENUINE_IMAGE]
+    run([*build, "tests/chaos/genuine"], env)
+    return GENUINE_IMAGE
 
 
 def free_port_prefix() -> str:
@@ -101,5 +115,7 @@ def project(file: str, name: str, env: dict[str, str], version: str = "v2") -> I
     """A project that is not up yet, and is gone at the end; for `yield from` in a fixture."""
     compose = Compose(file, name, env, version)
     compose.down()  # what a run that was killed left behind
-    yield compose
-    compose.down()
+    try:
+        yield compose
+    finally:
+        compose.down()

@@ -36,7 +36,7 @@ CHANGED_IN_7_2 = {
     "msetnx": {TIPS},
     "randomkey": {TIPS},
     "scan": {TIPS},
-    "sinterstore": {KEYS},  # its target is overwritten, 7.2 says
+    "sinterstore": {KEYS},  # its destination is only written
     "zrank": {ARITY},  # WITHSCORE came with 7.2
     "zrevrank": {ARITY},
     "wait": {FLAGS, ACL},  # blocking, and open to scripts, since 7.2

@@ -134,7 +134,7 @@ def settled(words: Line) -> bool:
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
-    with RedisServer(notify_keyspace_events="AEmn", repl_diskless_sync_delay=0) as server:
+    with RedisServer(repl_timeout=3600, notify_keyspace_events="AEmn", repl_diskless_sync_delay=0) as server:
         yield server
 
 

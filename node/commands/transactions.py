@@ -1,0 +1,54 @@
+"""MULTI, EXEC, DISCARD: commands that run together, and reach replicas and files as one unit.
+
+What is queued, and what is refused on the way, stands in `node.dispatch`: an error before EXEC spoils the transaction,
+an error of a command that runs does not undo the others.
+"""
+
+from node.commands.family import command
+from node.dispatch import call
+from node.net.resp import OK, Argv, CommandError, Encoded, Reply, encode
+from node.net.session import Transaction
+from node.server import Client
+
+AT_ONCE = "noscript loading stale fast allow_busy"
+
+
+@command("multi", 1, AT_ONCE, acl="transaction")
+def multi(client: Client, argv: Argv) -> Reply:
+    if client.transaction is not None:
+        raise CommandError("ERR MULTI calls can not be nested")
+    client.set_transaction(Transaction())
+    return OK
+
+
+@command("discard", 1, AT_ONCE, acl="transaction")
+def discard(client: Client, argv: Argv) -> Reply:
+    if client.transaction is None:
+        raise CommandError("ERR DISCARD without MULTI")
+    client.set_transaction(None)
+    return OK
+
+
+@command("exec", 1, "noscript loading stale skip_slowlog", acl="transaction")
+def exec_(client: Client, argv: Argv) -> Reply:
+    """Run what was queued. Each reply is encoded before the next command runs: it may be the stored value itself."""
+    transaction = client.transaction
+    if transaction is None:
+        raise CommandError("ERR EXEC without MULTI")
+    if transaction.spoiled:
+        client.set_transaction(None)
+        raise CommandError("EXECABORT Transaction discarded because of previous errors.")
+    journal, keyspace, dirty = client.host.journal, client.host.keyspace, client.host.keyspace.dirty
+    out = bytearray(b"*%d\r\n" % len(transaction.commands))
+    transaction.running = True
+    journal.begin_unit()
+    try:
+        for queued, queued_argv in transaction.commands:
+            encode(call(client, queued, queued_argv), out, client.resp3)
+    finally:
+        journal.end_unit()
+        if client.transaction is transaction:  # RESET was not among them
+            client.set_transaction(None)
+    if keyspace.dirty != dirty:
+        keyspace.journal_instead(db=client.db.index)  # the commands have said it all
+    return Encoded(bytes(out))

@@ -1,0 +1,327 @@
+"""Keys on their way to another node: what MIGRATE does, told in sequence.
+
+Redis stops the whole server while MIGRATE runs. Here only the keys that move stand still. From its DUMP until the other
+node has confirmed it and it is deleted, a key is *held*: commands that may change it are postponed, as CLIENT PAUSE
+postpones them, and then run from their start, redirects included; so do those that may change any key (FLUSHALL,
+SWAPDB). Reads go on, since the value is the same on both sides and nobody is sent to the other side before the key is
+gone from this one. Every wait has the timeout that the client gave, so the hold has an end.
+
+A key is deleted, and its DEL journalled, only once the other node has answered for it; where a link breaks in between,
+the keys that were answered for are gone from here, and the others are where they were. While writes are paused (a
+manual failover has told its offset) nothing is deleted; a node that has become a replica deletes nothing at all.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import trio
+
+from node.keyspace.database import Database
+from node.net.client import RespClient
+from node.net.resp import OK, Argv, Failure, Reply
+from node.net.session import Waiting
+from node.rdb.dump import dump
+from node.replication.replication import UNBLOCKED
+from node.server import Client, Server
+from node.table import KEYED, READ, Command
+from node.timers import Timer
+
+TARGETS_MAX = 64
+"""So many connections to other nodes are kept for the next MIGRATE; the one longest unused makes place."""
+TARGET_IDLE_MS = 10_000
+"""How long a connection is kept that nobody uses."""
+CHUNK_BYTES = 64 * 1024
+"""So much is serialized at a time; then other clients have their turn. A single key is never split."""
+PAUSED_AGAIN_S = 0.01
+"""How often a handover looks whether paused writes may go on."""
+
+CANNOT_CONNECT = Failure(b"IOERR error or timeout connecting to the client")
+NEVER_SELECTED = -1
+
+
+class Order(NamedTuple):
+    """What MIGRATE was asked for."""
+
+    host: str
+    port: int
+    db: int
+    timeout_ms: int
+    """For connecting, and for each wait in which no byte moves."""
+    copy: bool
+    replace: bool
+    auth: Argv
+    """The AUTH to send first; empty for none."""
+    keys: Argv
+
+
+class Held(Waiting):
+    """A command that waits for a key to be gone: it is run from its start then."""
+
+    __slots__ = ("_migration",)
+    postponed = True
+
+    def __init__(self, migration: "Migration") -> None:
+        self._migration = migration
+
+    def cancelled(self, session: Client) -> None:
+        self._migration.waiting.pop(session, None)
+
+
+class Moving(Waiting):
+    """The client of a MIGRATE. When it is gone, or unblocked, the keys move all the same."""
+
+    __slots__ = ("client",)
+
+    def __init__(self, client: Client) -> None:
+        self.client: Client | None = client
+
+    def cancelled(self, session: Client) -> None:
+        self.client = None
+
+    def timeout_reply(self) -> Reply:
+        return _broken("reading")
+
+    def answer(self, reply: Reply) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.write_offset = client.host.journal.offset
+            client.resume(reply)
+
+
+class Target:
+    """A connection to another node, and the database that it has selected there."""
+
+    __slots__ = ("client", "db", "unused_since_ms")
+
+    def __init__(self, client: RespClient) -> None:
+        self.client = client
+        self.db = NEVER_SELECTED
+        self.unused_since_ms = 0.0
+
+
+class Migration:
+    """The keys of one node that are on their way, and the connections that are kept for the next ones."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.held: set[bytes] = set()  # keys of any database
+        self.waiting: dict[Client, None] = {}  # clients that wait for one of them, in the order in which they came
+        self._unused: dict[tuple[str, int], Target] = {}  # longest unused first
+        self._sweep_timer: Timer | None = None
+
+    @property
+    def cached_sockets(self) -> int:
+        """Connections that are kept: INFO's migrate_cached_sockets."""
+        return len(self._unused)
+
+    # --- holding --------------------------------------------------------------------------------------------------
+
+    def holds(self, command: Command, argv: Argv) -> bool:
+        """Could the command change a key that is on its way?"""
+        if command.flags & READ:
+            return False
+        if not command.flags & KEYED:
+            return True
+        positions = command.key_positions(argv)
+        return positions is not None and any(argv[at] in self.held for at in positions)
+
+    def postpone(self, client: Client) -> Reply:
+        """Hold back the command that `client` is about to run."""
+        self.waiting[client] = None
+        return client.park(Held(self))
+
+    def start(self, client: Client, order: Order) -> Reply:
+        """Begin to move keys that are there; the client waits."""
+        self.held.update(order.keys)
+        self._server.conditions_changed()
+        moving = Moving(client)
+        self._server.spawn(self._move, client.db, order, moving)
+        return client.park(moving)
+
+    async def _move(self, db: Database, order: Order, moving: Moving) -> None:
+        reply = await Handover(self._server, self, db, order).run()
+        self.held.difference_update(order.keys)
+        self._server.conditions_changed()
+        waiting, self.waiting = self.waiting, {}
+        for client in waiting:  # whoever waits for another key is postponed anew, in the same order
+            client.run_again()
+            client.unpark()
+        moving.answer(reply)
+
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    async def take(self, order: Order) -> Target:
+        """A connection to the order's node that nobody else uses meanwhile. Raises OSError, ValueError."""
+        target = self._unused.pop((order.host, order.port), None)
+        if target is not None:
+            return target
+        if not 0 < order.port <= 65535:
+            raise ConnectionError(f"no port: {order.port}") from ConnectionRefusedError()  # so Redis takes it
+        client = await RespClient.connect(self._server.platform, order.host, order.port, timeout_ms=order.timeout_ms)
+        return Target(client)
+
+    def keep(self, order: Order, target: Target) -> None:
+        """Keep a sound connection for the next one that asks."""
+        address = (order.host, order.port)
+        timers = self._server.timers
+        target.unused_since_ms = timers.monotonic_ms()
+        self._drop([address] if address in self._unused else [])
+        self._unused[address] = target
+        self._drop(list(self._unused)[:-TARGETS_MAX])
+        if self._sweep_timer is None:
+            self._sweep_timer = timers.after(TARGET_IDLE_MS, self._sweep)
+
+    def _drop(self, addresses: Iterable[tuple[str, int]]) -> None:
+        for address in addresses:
+            self._unused.pop(address).client.close()
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for too long."""
+        timers = self._server.timers
+        over_ms = timers.monotonic_ms() - TARGET_IDLE_MS
+        self._drop([address for address, target in self._unused.items() if target.unused_since_ms <= over_ms])
+        self._sweep_timer = None
+        if self._unused:
+            oldest = next(iter(self._unused.values()))
+            self._sweep_timer = timers.at(oldest.unused_since_ms + TARGET_IDLE_MS, self._sweep)
+
+
+class Handover:
+    """The story of one MIGRATE."""
+
+    def __init__(self, server: Server, migration: Migration, db: Database, order: Order) -> None:
+        self._server = server
+        self._migration = migration
+        self._db = db
+        self._order = order
+        self._was_replica = server.replication.is_replica
+        self._left = list(reversed(order.keys))  # still to be sent, the next one last
+        self._moved = False  # the other node has confirmed a key
+        self._refusal: Failure | None = None  # the first error that the client is to hear of
+        self._sound = True  # the connection's state is known
+
+    async def run(self) -> Reply:
+        """Move the keys; MIGRATE's reply."""
+        for is_last in (False, True):
+            try:
+                target = await self._migration.take(self._order)
+            except (OSError, ValueError) as error:  # ValueError: what was given is no host name at all
+                return _not_connected(error)
+            try:
+                await self._transfer(target)
+            except OSError as error:
+                target.client.close()
+                # A kept connection may have been closed by the other end meanwhile: then a fresh one is tried, once.
+                if is_last or self._moved or isinstance(error, TimeoutError):
+                    return self._refusal or _broken(target.client.stage)
+                self._left = list(reversed(self._order.keys))
+                continue
+            if self._sound:
+                self._migration.keep(self._order, target)
+            else:
+                target.client.close()
+            break
+        return self._refusal or OK
+
+    async def _transfer(self, target: Target) -> None:
+        """Send all keys, chunk by chunk. Raises OSError where the link breaks."""
+        while self._left and self._sound:
+            keys, commands = self._chunk()
+            if not commands:
+                return
+            greeting = self._greeting(target)
+            replies: list[Reply] = []
+            failure: OSError | None = None
+            try:
+                await target.client.pipeline(
+                    [*greeting, *commands], timeout_ms=self._order.timeout_ms, idle=True, replies=replies
+                )
+            except OSError as error:
+                failure = error
+            self._hear_greeting(target, greeting, replies)
+            await self._hear_keys(keys, replies[len(greeting) :])
+            if failure is not None:
+                raise failure
+
+    def _chunk(self) -> tuple[list[bytes], list[Argv]]:
+        """The next keys, and the commands that make them at the other node. Keys that have expired stay behind."""
+        server, db = self._server, self._db
+        word = b"RESTORE" if server.cluster is None else b"RESTORE-ASKING"
+        options = [b"REPLACE"] if self._order.replace else []
+        server.read_clock()
+        keys: list[bytes] = []
+        commands: list[Argv] = []
+        size = 0
+        while self._left and size < CHUNK_BYTES:
+            key = self._left.pop()
+            value = db.peek(key)
+            if value is None:
+                continue
+            deadline = db.deadline(key)
+            ttl_ms = 0 if deadline is None else max(1, deadline - db.keyspace.now_ms)
+            payload = dump(value, server.config["rdbcompression"])
+            keys.append(key)
+            commands.append([word, key, b"%d" % ttl_ms, payload, *options])
+            size += len(key) + len(payload)
+        return keys, commands
+
+    def _greeting(self, target: Target) -> list[Argv]:
+        """What comes before the keys: the password, each time it is given, and the database unless it is selected."""
+        order = self._order
+        greeting: list[Argv] = [order.auth] if order.auth and not self._moved else []
+        if target.db != order.db:
+            greeting.append([b"SELECT", b"%d" % order.db])
+        return greeting
+
+    def _hear_greeting(self, target: Target, greeting: list[Argv], replies: list[Reply]) -> None:
+        for argv, reply in zip(greeting, replies, strict=False):
+            if isinstance(reply, Failure):
+                self._sound = False
+                self._refused(reply)
+            elif argv[0] == b"SELECT":
+                target.db = self._order.db
+
+    async def _hear_keys(self, keys: list[bytes], replies: list[Reply]) -> None:
+        """Delete the keys that the other node has confirmed."""
+        confirmed = []
+        for key, reply in zip(keys, replies, strict=False):
+            if isinstance(reply, Failure):
+                self._refused(reply)
+            elif self._sound:  # else it may have gone into another database than was asked for
+                confirmed.append(key)
+        self._moved |= bool(confirmed)
+        if self._order.copy or not confirmed:
+            return
+        while self._db.keyspace.paused:
+            await trio.sleep(PAUSED_AGAIN_S)
+        if self._server.replication.is_replica == self._was_replica:
+            self._delete(confirmed)
+        else:
+            self._sound, self._refusal = False, UNBLOCKED
+
+    def _refused(self, reply: Failure) -> None:
+        if self._refusal is None:
+            self._refusal = Failure(b"ERR Target instance replied with error: " + reply)
+
+    def _delete(self, keys: list[bytes]) -> None:
+        db, keyspace = self._db, self._db.keyspace
+        self._server.read_clock()
+        deleted = []
+        for key in keys:
+            if db.peek(key) is not None:  # it may have expired on the way
+                value = db.remove(key)
+                if type(value) is not bytes:
+                    keyspace.discard(value)
+                db.changed(key, "del", "g")
+                deleted.append(key)
+        if deleted:
+            keyspace.commit(db.index, (b"DEL", *deleted))
+
+
+def _not_connected(error: Exception) -> Failure:
+    """Redis finds out about a refused connection when it writes; about all other failures before."""
+    return _broken("writing") if isinstance(error.__cause__, ConnectionRefusedError) else CANNOT_CONNECT
+
+
+def _broken(stage: str) -> Failure:
+    return Failure(b"IOERR error or timeout %b to target instance" % stage.encode())

@@ -1,0 +1,132 @@
+"""MULTI, EXEC and DISCARD beside a real redis-server: the same words, the same replies, one unit for replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support import HexadServer, RedisServer, wait_until
+from tests.support.servers import Server
+from tests.support.wire import ReplyError, Wire
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Server, Server]]:
+    with HexadServer(repl_diskless_sync_delay=0) as ours, RedisServer() as theirs:
+        yield ours, theirs
+
+
+@pytest.fixture(scope="module")
+def wires(servers: tuple[Server, Server]) -> Iterator[tuple[Wire, Wire]]:
+    ours, theirs = servers
+    with ours.wire() as mine, theirs.wire() as his:
+        yield mine, his
+
+
+LINES = [
+    "MULTI", "MULTI", "EXEC", "EXEC", "DISCARD", "SET a 1", "SET b x", "INCR a", "INCR b", "GET a", "APPEND b y",
+    "DEL a b", "NONSENSE", "GET", "SELECT 1", "SELECT 0", "MGET a b", "PING", "EXPIRE a 100", "RESET", "SET a 1 EX 0",
+    "WAIT 1 10", "CLIENT GETNAME", "SYNC", "SETRANGE b 600000000 x", "FLUSHALL", "DBSIZE",
+]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=25))
+def test_random_talks(wires: tuple[Wire, Wire], lines: list[str]) -> None:
+    lines = ["RESET", "FLUSHALL", *lines]
+    seen = [[wire(*line.split()) for line in lines if line != "SYNC"] for wire in wires]
+    for line, mine, his in zip([line for line in lines if line != "SYNC"], *seen, strict=True):
+        assert mine == his, line
+
+
+@pytest.mark.parametrize("command", ["SYNC", "PSYNC ? -1", "SHUTDOWN"])
+def test_what_must_not_be_queued(wires: tuple[Wire, Wire], command: str) -> None:
+    told = []
+    for wire in wires:
+        wire("RESET")
+        told.append([wire("MULTI"), wire(*command.split()), wire("EXEC")])
+    assert told[0] == told[1]
+
+
+def test_resp3_replies_and_a_client_that_is_described(servers: tuple[Server, Server]) -> None:
+    told = []
+    for server in servers:
+        with server.wire(protocol=3) as wire:
+            wire("MULTI")
+            wire("CONFIG", "GET", "maxclients")
+            wire("GET", "nothing")
+            with server.wire() as other:
+                line = other("CLIENT", "LIST", "ID", wire.id) if hasattr(wire, "id") else other("CLIENT", "LIST")
+                assert b" multi=2 " in line and b"flags=x" in line
+            told.append(wire("EXEC"))
+    assert told[0] == told[1]
+
+
+def test_an_exec_waits_for_the_end_of_a_pause(servers: tuple[Server, Server]) -> None:
+    for server in servers:
+        with server.wire() as wire, server.wire() as other:
+            wire("FLUSHALL")
+            wire("MULTI")
+            wire("INCR", "n")
+            other("CLIENT", "PAUSE", 10_000, "WRITE")
+            wire.send("EXEC")
+            assert other("GET", "n") is None
+            other("CLIENT", "UNPAUSE")
+            assert wire.read() == [1]
+
+
+def test_a_refusal_at_exec_discards(servers: tuple[Server, Server]) -> None:
+    told = []
+    for server in servers:
+        with server.wire() as wire, server.wire() as other:
+            wire("MULTI")
+            wire("SET", "k", "v")
+            other("CONFIG", "SET", "min-replicas-to-write", 3)
+            told.append([wire("EXEC"), wire("EXEC")])
+            other("CONFIG", "SET", "min-replicas-to-write", 0)
+    assert told[0] == told[1]
+
+
+def test_a_replica_gets_one_unit(servers: tuple[Server, Server]) -> None:
+    with RedisServer(replicaof=("127.0.0.1", str(servers[0].port))) as replica, replica.wire() as at:
+        with servers[0].wire() as wire:
+            wire("SET", "a", 0)
+            wait_until(lambda: at("GET", "a") == b"0", 10, "it is synchronized")
+            with replica.wire() as monitor:
+                assert monitor("MONITOR") == "OK"
+                wire("MULTI")
+                for words in (("INCR", "a"), ("SELECT", 2), ("SET", "b", 1), ("GET", "a")):
+                    wire(*words)
+                assert wire("EXEC") == [1, "OK", "OK", None]
+                wire("SET", "last", 1)
+                wire("SELECT", 0)
+                lines: list[str] = []
+                while not lines or '"last"' not in lines[-1]:
+                    lines.append(str(monitor.read()))
+            said = [
+                line.partition("] ")[2].partition("'")[0]
+                for line in lines
+                if '"PING"' not in line and "GETACK" not in line
+            ]
+            words = [" ".join(line.replace('"', "").split()) for line in said if line]
+            wanted = ["MULTI", "INCR a", "SELECT 2", "SET b 1", "EXEC", "SET last 1"]
+            assert words[words.index("MULTI") :] == wanted
+
+
+def test_a_cluster_takes_a_transaction_of_one_slot() -> None:
+    with HexadServer(cluster_enabled="yes") as server, server.wire() as wire:
+        wire("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: wire("SET", "x", 1) == "OK", 10, "the slots are served")
+        for keys, reply in ((("{t}a", "{t}b"), ["OK", "OK"]), (("a", "b"), None)):
+            assert wire("MULTI") == "OK"
+            for key in keys:
+                wire("SET", key, 1)
+            told = wire("EXEC")
+            if reply is None:
+                assert isinstance(told, ReplyError), told
+            else:
+                assert told == reply
+        assert wire("EXEC") == ReplyError("ERR EXEC without MULTI")
