@@ -102,8 +102,6 @@ def block(
 
     `over` is the reply when the time is over.
     """
-    if not client.may_block:
-        return over
     waiter = KeyWaiter(client, list(dict.fromkeys(keys)), type_name, attempt, over)
     client.host.keyspace.waiters.add(waiter)
     return client.park(waiter, timeout_ms)
