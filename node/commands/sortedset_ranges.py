@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from node.commands.arguments import SYNTAX, integer
 from node.commands.family import command
-from node.commands.sortedsets import READ_ONE, paired, put_new
+from node.commands.sortedsets import DIGITS_SURE, READ_ONE, paired, put_new
 from node.datatypes.numbers import DECIMAL, HEXADECIMAL, INFINITY
 from node.datatypes.sortedsets import SortedSet
 from node.net.resp import Argv, CommandError, Reply
@@ -40,6 +40,8 @@ class LexBound(NamedTuple):
 
 def _c_double(text: bytes) -> float:
     """A number as C's strtod reads it: up to a NUL, spaces before it, nothing at all is 0, too large is infinite."""
+    if text.isdigit() and len(text) <= DIGITS_SURE:
+        return float(text)
     text = text.partition(b"\0")[0]
     if not text:
         return 0.0

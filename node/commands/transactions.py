@@ -40,13 +40,14 @@ def exec_(client: Client, argv: Argv) -> Reply:
         raise CommandError("EXECABORT Transaction discarded because of previous errors.")
     journal, keyspace, dirty = client.host.journal, client.host.keyspace, client.host.keyspace.dirty
     out = bytearray(b"*%d\r\n" % len(transaction.commands))
-    transaction.running = True
+    may_block, client.may_block = client.may_block, False
     journal.begin_unit()
     try:
         for queued, queued_argv in transaction.commands:
             encode(call(client, queued, queued_argv), out, client.resp3)
     finally:
         journal.end_unit()
+        client.may_block = may_block
         if client.transaction is transaction:  # RESET was not among them
             client.set_transaction(None)
     if keyspace.dirty != dirty:

@@ -201,16 +201,20 @@ class SortedSet:
             if reverse:
                 return zip(reversed(members), reversed(scores), strict=True)
             return zip(members, scores, strict=True)
-        return ((member, score) for score, member in self._order.islice(start, stop, reverse))
+        entries: list[Entry] = self._order[start:stop]
+        if reverse:
+            entries.reverse()
+        return ((member, score) for score, member in entries)
 
     def members(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
         """As `pairs`, without the scores."""
         if self._places is None:
             members = self._members[start:stop]
-            if reverse:
-                members.reverse()
-            return members
-        return [member for _, member in self._order.islice(start, stop, reverse)]
+        else:
+            members = [member for _, member in self._order[start:stop]]
+        if reverse:
+            members.reverse()
+        return members
 
     def remove_ranks(self, start: int, stop: int) -> list[Pair]:
         """Remove the members of the ranks from `start` up to, not with, `stop`; returns them in order."""

@@ -80,13 +80,12 @@ class Waiting:
 class Transaction:
     """What a client has queued since MULTI."""
 
-    __slots__ = ("bytes", "commands", "running", "spoiled")
+    __slots__ = ("bytes", "commands", "spoiled")
 
     def __init__(self) -> None:
         self.commands: list[tuple[Command, Argv]] = []
         self.bytes = 0  # of their arguments
         self.spoiled = False  # something was refused: EXEC will refuse all
-        self.running = False  # EXEC is at it: nobody waits now
 
 
 class Session(Peer, Generic[HostT]):
@@ -345,10 +344,10 @@ class Session(Peer, Generic[HostT]):
     def park(self, waiting: Waiting, timeout_ms: float = 0) -> Reply:
         """Wait, for `timeout_ms` at the most unless it is 0; returns what the running command has to return.
 
-        The session's input stays unread meanwhile. In a transaction nobody waits: it is as if the time were over.
+        The session's input stays unread meanwhile. Who may not wait answers as if the time were over.
         """
         assert self.parked is None
-        if self.transaction is not None and self.transaction.running:
+        if not self.may_block:
             waiting.cancelled(self)
             return waiting.timeout_reply()
         self.parked = waiting

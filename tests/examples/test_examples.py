@@ -57,6 +57,12 @@ SAYS = {
         "within 200 km: Catania 7.7, Messina 91.2, Palermo 159.4",
         "within 1000 km: Catania 7.7, Messina 91.2, Palermo 159.4",
     ],
+    "job_queue": [
+        "ann begins: b'wash'",
+        "ann is gone; put back: [b'wash']",
+        "bob does all of them: 3",
+        "results: [b'DRY', b'FOLD', b'WASH']",
+    ],
     "lock": [
         "ann takes it: True",
         "bob, too: False",

@@ -210,3 +210,24 @@ def test_a_hundred_wait_and_each_gets_his() -> None:
         text = b"%d" % number
         assert bytes(ours.clients[number].session.out) == b"*2\r\n$1\r\nk\r\n$%d\r\n%b\r\n" % (len(text), text)
     assert not ours.node.keyspace.waiters.keys
+
+
+@pytest.mark.parametrize("text", ["BLPOP k 0", "BLMOVE k l LEFT LEFT 0", "BLMPOP 0 1 k LEFT", "WAIT 1 0"])
+def test_nobody_waits_in_a_transaction(redis: RedisServer, text: str) -> None:
+    with redis.wire() as wire:
+        wire("FLUSHALL")
+        expected = b"".join(wire.raw(*words.split()) for words in ("MULTI", text, "EXEC"))
+    ours = Ours()
+    for words in ("MULTI", text, "EXEC"):
+        ours(1, words)
+    assert bytes(ours.clients[1].session.out) == expected
+
+
+def test_what_a_transaction_makes_and_takes_wakes_nobody() -> None:
+    ours = Ours()
+    for number, text in [(1, "BLPOP k 0"), (0, "MULTI"), (0, "RPUSH k 1"), (0, "DEL k"), (0, "EXEC")]:
+        ours(number, text)
+    assert not ours.clients[1].session.out
+    for number, text in [(0, "MULTI"), (0, "RPUSH k 1"), (0, "LPUSH k 2"), (0, "EXEC"), (0, "LRANGE k 0 -1")]:
+        ours(number, text)
+    assert bytes(ours.clients[1].session.out) == b"*2\r\n$1\r\nk\r\n$1\r\n2\r\n"

@@ -55,8 +55,12 @@ class Pair:
         replies = [theirs.read_raw() for _ in trace]  # all of them, so that a failure leaves nothing behind
         for words, expected in zip(trace, replies, strict=True):
             got = self.reply(words)
-            assert got == expected, (words, expected, got)
+            assert got == expected or self.alike(words, expected, got), (words, expected, got)
         self.check()
+
+    def alike(self, words: Line, expected: bytes, got: bytes) -> bool:
+        """Two replies that differ and may."""
+        return False
 
     def check(self) -> None:
         """Both hold the same, and each reads what the other dumps."""

@@ -156,6 +156,7 @@ geo_commands = st.one_of(
 )  # fmt: skip
 other_commands = st.one_of(
     line("DEL", keys),
+    line("SADD", keys, members),
     line("TYPE", keys),
     line("OBJECT", st.just(b"ENCODING"), keys),
     line("DEBUG", st.just(b"DIGEST-VALUE"), some_keys),
