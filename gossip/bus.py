@@ -39,7 +39,6 @@ from node.net.peer import CLOSE_NOW, Peer
 from node.platform import Listener, Socket
 from node.server import CannotGoOn, Server
 
-
 ACCEPT_AGAIN_S = 0.1
 """How long no link is taken after the system had no descriptor left for one more."""
 
