@@ -39,6 +39,8 @@ from node.commands import (
     sortedset_pops,
     sortedset_ranges,
     sortedsets,
+    streamgroups,
+    streams,
     strings,
     transactions,
 )
@@ -83,6 +85,8 @@ FAMILY_MODULES = (
     sortedset_pops,
     sortedset_ranges,
     sortedsets,
+    streamgroups,
+    streams,
     strings,
     transactions,
 )

@@ -59,6 +59,7 @@ class KeyWaiter(Waiting):
     """A client that waits for one of several keys to hold a value of one type."""
 
     __slots__ = ("_attempt", "_client", "_over", "_type_name", "db", "keys")
+    hears_of_loss = False
 
     def __init__(self, client: Client, keys: list[bytes], type_name: bytes, attempt: Attempt, over: Reply) -> None:
         self.db = client.db.index

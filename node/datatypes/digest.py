@@ -14,6 +14,7 @@ from node.datatypes.numbers import format_double
 from node.datatypes.packed import Packed
 from node.datatypes.sets import Set
 from node.datatypes.sortedsets import SortedSet
+from node.datatypes.streams import ID_MAX, SEQUENCE_BITS, SEQUENCE_MAX, Stream
 
 Digest: TypeAlias = bytes
 Bytes: TypeAlias = bytes | bytearray
@@ -84,6 +85,17 @@ def mix_hash(digest: Digest, value: object) -> Digest:
     return digest
 
 
+def mix_stream(digest: Digest, value: object) -> Digest:
+    """Return `digest` with a stream's type and entries; its groups are not looked at."""
+    assert isinstance(value, Stream)
+    digest = mix(digest, STREAM.to_bytes(4))
+    for number, pairs in value.range(0, ID_MAX):
+        digest = mix(digest, b"%d.%d" % (number >> SEQUENCE_BITS, number & SEQUENCE_MAX))
+        for text in pairs:
+            digest = mix(digest, text)
+    return digest
+
+
 MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyType(
     {
         bytes: mix_string,
@@ -92,6 +104,7 @@ MIXERS: Final[Mapping[type, Callable[[Digest, object], Digest]]] = MappingProxyT
         Set: mix_set,
         SortedSet: mix_sorted_set,
         Hash: mix_hash,
+        Stream: mix_stream,
     }
 )
 """For each class of values, how one is mixed in. Another type of value is another entry."""

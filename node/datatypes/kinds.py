@@ -10,6 +10,7 @@ from node.datatypes.hashes import Hash
 from node.datatypes.packed import Packed
 from node.datatypes.sets import Set
 from node.datatypes.sortedsets import SortedSet
+from node.datatypes.streams import Stream
 
 
 class Kind(NamedTuple):
@@ -44,6 +45,7 @@ KINDS: Final[Mapping[type, Kind]] = MappingProxyType(
         SortedSet: Kind(b"zset", _sorted_set_encoding, SortedSet.copy),
         Set: Kind(b"set", Set.encoding, Set.copy),
         Hash: Kind(b"hash", Hash.encoding, Hash.copy),
+        Stream: Kind(b"stream", lambda _stream, _settings: b"stream", Stream.copy),
     }
 )
 

@@ -202,15 +202,18 @@ class Database:
             slot = self._clear_deadline(number, slot, key)
         if self.preservers:
             self._preserve(number, slot, key)
-        if key in slot.values:
-            slot.values[key] = value
-            if self.hash_deadlines:
-                self.hash_deadlines.pop(key, None)
-        else:
-            slot.values[key] = value
+        values = slot.values
+        count = len(values)
+        values[key] = value
+        if len(values) != count:
             self._added(number, slot, key)
             if self.keyspace.listening:
                 self.keyspace.notify("n", "new", key, self.index)
+        else:
+            if self.hash_deadlines:
+                self.hash_deadlines.pop(key, None)
+            if self.keyspace.awaited:
+                self.keyspace.appeared(self, key)  # whoever waits for another kind of value is told
         if type(value) is Hash:
             self.watch_fields(key, value)
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
@@ -312,6 +315,8 @@ class Database:
         if not slot.values:
             self.slots[number] = None
             self.occupied[number] = 0
+        if self.keyspace.awaited:
+            self.keyspace.appeared(self, key)  # readers of a group are told that it is gone; others look and wait on
         return value
 
     def discard(self, value: Value) -> None:
@@ -419,6 +424,9 @@ class Database:
     def flush(self) -> None:
         """Remove everything. Running snapshots keep the old slots; whoever drops them last frees them."""
         self._empty()
+        for db, key in self.keyspace.awaited:
+            if db == self.index:
+                self.keyspace.appeared(self, key)
 
     def drop_slot(self, number: int) -> list[bytes]:
         """Remove all keys of a slot and return their names."""

@@ -23,6 +23,8 @@ class Waiter(Protocol):
 
     db: int
     keys: list[bytes]
+    hears_of_loss: bool
+    """It wants to be asked also when a key has gone."""
 
     def try_key(self, key: bytes) -> bool:
         """The key may be there: take what was waited for, answer, return True; or False if it is not what is wanted."""
@@ -52,14 +54,14 @@ class Waiters:
                     del self.keys[name]
 
     def key_appeared(self, db: int, key: bytes) -> None:
-        """A key was made, or got what a waiter may want."""
+        """A key was made, got what a waiter may want, or has gone."""
         if (db, key) in self.keys:
             self.appeared[db, key] = None
 
     def databases_swapped(self, keyspace: "Keyspace", *numbers: int) -> None:
         """SWAPDB: keys that are waited for may be there all of a sudden."""
         for db, key in self.keys:
-            if db in numbers and keyspace.databases[db].peek(key) is not None:
+            if db in numbers:
                 self.appeared[db, key] = None
 
     def serve(self) -> None:
@@ -71,12 +73,12 @@ class Waiters:
                 self._serve_key(name)
 
     def _serve_key(self, name: KeyName) -> None:
-        """Let those who wait for one key try, until one of them has taken the last of it."""
+        """Let those who wait for one key try; once it is gone, only those who hear of that."""
+        there = self._is_there(*name)
         for waiter in list(self.keys.get(name, ())):
-            if waiter in self.keys.get(name, ()) and waiter.try_key(name[1]):
+            if (there or waiter.hears_of_loss) and waiter in self.keys.get(name, ()) and waiter.try_key(name[1]):
                 self.remove(waiter)
-                if not self._is_there(*name):
-                    return
+                there = self._is_there(*name)
 
     def every(self) -> Iterable[Waiter]:
         """Each waiter once."""

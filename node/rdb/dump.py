@@ -7,9 +7,11 @@ from struct import Struct
 from typing import Any, Final
 
 from node.datatypes.packed import Packed
+from node.datatypes.streams import Stream
 from node.rdb.checksum import crc64
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated
-from node.rdb.types import decode_value, encode_value, version_for
+from node.rdb.streams import check_stream
+from node.rdb.types import MAY_BE_EMPTY, decode_value, encode_value, version_for
 from node.rdb.valuetype import Value
 
 VERSION: Final = Struct("<H")
@@ -57,10 +59,13 @@ def restore(payload: bytes) -> Any:
     body = unseal(payload)
     try:
         value, end = decode_value(body[0], body, 1)
+        # Whoever hands in a payload may have made it by hand: each element is looked at.
         if type(value) is Packed:
-            value = value.unpack()  # whoever hands in a payload may have made it by hand: each element is looked at
+            value = value.unpack()
+        elif type(value) is Stream:
+            check_stream(value)
     except (Truncated, IndexError):
         raise RdbError(len(body), "Payload ends inside its value") from None
-    if not isinstance(value, bytes) and not len(value):
+    if not len(value) and body[0] not in MAY_BE_EMPTY:
         raise RdbError(end, "Container without elements")
     return value

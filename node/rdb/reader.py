@@ -22,7 +22,7 @@ from node.rdb.codec import (
     decode_string,
     take,
 )
-from node.rdb.types import Entry, decode_value
+from node.rdb.types import MAY_BE_EMPTY, Entry, decode_value
 
 HEADER_BYTES: Final = 9
 MAGIC: Final = b"REDIS"
@@ -279,7 +279,7 @@ class RdbReader:
         except RdbError as error:
             raise RdbError(error.offset, f"{error.reason}, key {key[:64]!r}") from None
         plain_bytes = len(value) if isinstance(value, bytes) else at - start
-        if type(value) is not bytes and not len(value):
+        if not len(value) and code not in MAY_BE_EMPTY:
             return at, plain_bytes  # Redis skips containers without elements, which old versions have written
         batch.items.append((key, value, expire_ms))
         if idle_s is not None:

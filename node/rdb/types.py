@@ -15,6 +15,7 @@ from node.rdb.hashes import HASHES
 from node.rdb.lists import LISTS
 from node.rdb.sets import SETS
 from node.rdb.sortedsets import SORTED_SETS
+from node.rdb.streams import STREAMS
 from node.rdb.valuetype import Decode, Encode, Value, ValueType
 
 Entry: TypeAlias = tuple[bytes, Value, int | None]
@@ -41,9 +42,12 @@ VALUE_TYPES: Final[tuple[ValueType, ...]] = (
     SORTED_SETS,
     SETS,
     HASHES,
+    STREAMS,
 )
 
 DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it in VALUE_TYPES for code in it.codes})
+MAY_BE_EMPTY: Final = frozenset((STRING, *STREAMS.codes))
+"""Of these a value without elements is a value all the same."""
 ENCODERS: Final[Mapping[type, Encode]] = MappingProxyType({cls: it.encode for it in VALUE_TYPES for cls in it.classes})
 
 

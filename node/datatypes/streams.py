@@ -1,0 +1,557 @@
+"""Streams: entries of fields and values under ids that only grow, and the groups of consumers that read them.
+
+An id is one integer, milliseconds in its upper and the sequence number in its lower 64 bits. Entries stand in nodes of
+some hundred, as in Redis, whose sizes show outside: an approximate trim removes whole nodes. So a node knows how many
+bytes its listpack would have in Redis. An entry with the fields of its node's first one is a tuple of values alone;
+another is a list of fields and values in turn.
+
+A node that came from a file stays packed until somebody looks inside (`Node.raw`). A copy shares the nodes: whoever
+changes one that is not its own copies it first. Nothing here knows a clock: times are arguments, in ms since 1970.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from sortedcontainers import SortedDict
+
+from node.datatypes.numbers import INT64_MAX, parse_int
+
+SEQUENCE_BITS: Final = 64
+SEQUENCE_MAX: Final = (1 << SEQUENCE_BITS) - 1
+ID_MAX: Final = (1 << 2 * SEQUENCE_BITS) - 1
+ID_BYTES: Final = 16
+UNKNOWN: Final = -1
+"""How many entries a group has read, where that cannot be told."""
+NEVER: Final = -1
+"""When a consumer was last given something, if it never was."""
+NODE_BYTES_MAX: Final = 1 << 30
+"""What holds where `stream-node-max-bytes` is 0, and for one entry."""
+LISTPACK_BYTES: Final = 7
+"""A listpack without elements."""
+
+Pairs: TypeAlias = Sequence[bytes]
+"""Fields and values in turn."""
+Entry: TypeAlias = tuple[bytes, ...] | list[bytes]
+
+
+def make_id(ms: int, sequence: int) -> int:
+    return ms << SEQUENCE_BITS | sequence
+
+
+def id_text(number: int) -> bytes:
+    """Return an id as replies have it."""
+    return b"%d-%d" % (number >> SEQUENCE_BITS, number & SEQUENCE_MAX)
+
+
+# --- the sizes of listpacks -------------------------------------------------------------------------------------------
+
+
+def integer_size(number: int) -> int:
+    """How many bytes an integer takes in a listpack."""
+    if 0 <= number <= 127:
+        return 2
+    if -4096 <= number <= 4095:
+        return 3
+    if -(1 << 15) <= number < 1 << 15:
+        return 4
+    if -(1 << 23) <= number < 1 << 23:
+        return 5
+    return 6 if -(1 << 31) <= number < 1 << 31 else 10
+
+
+def element_size(element: bytes) -> int:
+    """How many bytes a string takes in a listpack, which keeps canonical integers as such."""
+    length = len(element)
+    if length <= 20 and (element.isdigit() or element[:1] == b"-"):
+        number = parse_int(element)
+        if number is not None:
+            return integer_size(number)
+    if length <= 63:
+        return length + 2
+    size = length + 2 if length <= 4095 else length + 5
+    return size + (1 if size <= 127 else 2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
+
+
+def _signed(number: int) -> int:
+    """A difference of sequence numbers as the 64-bit integer that Redis keeps."""
+    number &= SEQUENCE_MAX
+    return number if number <= INT64_MAX else number - (1 << SEQUENCE_BITS)
+
+
+def sequence_difference(number: int, base: int) -> int:
+    """How far the sequence number of an id is from that of the id `base`."""
+    return _signed((number & SEQUENCE_MAX) - (base & SEQUENCE_MAX))
+
+
+def entry_size(number: int, first_id: int, entry: Entry) -> int:
+    """How many bytes an entry takes in the listpack of a node that begins with `first_id`."""
+    size = 2 + integer_size((number >> SEQUENCE_BITS) - (first_id >> SEQUENCE_BITS))
+    size += integer_size(sequence_difference(number, first_id))
+    for element in entry:
+        size += element_size(element)
+    if type(entry) is tuple:
+        return size + integer_size(len(entry) + 3)
+    return size + integer_size(len(entry) // 2) + integer_size(len(entry) + 4)
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+class Node:
+    """Entries in a row. `first_id` is the id that it began with and `last_id` the last it got, deleted or not."""
+
+    __slots__ = ("bytes", "deleted", "entries", "fields", "first_id", "ids", "last_id", "owner", "raw")
+
+    def __init__(self, first_id: int, fields: tuple[bytes, ...], owner: object) -> None:
+        self.first_id = self.last_id = first_id
+        self.fields = fields
+        self.owner = owner  # whose node it is to change
+        self.ids: list[int] = []
+        self.entries: list[Entry] = []
+        self.deleted = 0
+        self.raw: tuple[Callable[[Node, bytes], None], bytes] | None = None
+        """How to unpack it, and the packed bytes; None once that is done."""
+        self.bytes = LISTPACK_BYTES + integer_size(len(fields)) + sum(map(element_size, fields)) + 2
+        """Of its listpack in Redis, but for the two counts of entries."""
+
+    def unpack(self) -> None:
+        """Lay the entries open, if they are not."""
+        if self.raw is not None:
+            unpack, packed = self.raw
+            unpack(self, packed)
+            self.raw = None
+
+    def copy(self, owner: object) -> "Node":
+        twin = Node.__new__(Node)
+        twin.first_id, twin.last_id, twin.fields, twin.owner = self.first_id, self.last_id, self.fields, owner
+        twin.ids, twin.entries = self.ids.copy(), self.entries.copy()
+        twin.deleted, twin.raw, twin.bytes = self.deleted, self.raw, self.bytes
+        return twin
+
+    def entry_of(self, pairs: Pairs) -> Entry:
+        """The form in which fields and values are kept here."""
+        if tuple(pairs[::2]) == self.fields:
+            return tuple(pairs[1::2])
+        return list(pairs)
+
+    def append(self, number: int, entry: Entry) -> None:
+        self.bytes += entry_size(number, self.first_id, entry)
+        self.ids.append(number)
+        self.entries.append(entry)
+        self.last_id = number
+
+    def pairs(self, at: int) -> Pairs:
+        """Fields and values of the entry at a place."""
+        entry = self.entries[at]
+        if type(entry) is list:
+            return entry
+        pairs = [b""] * (2 * len(entry))
+        pairs[::2] = self.fields
+        pairs[1::2] = entry
+        return pairs
+
+    def remove(self, start: int, stop: int) -> None:
+        """Remove the entries from place `start` up to before `stop`; in Redis their bytes stay, marked."""
+        del self.ids[start:stop]
+        del self.entries[start:stop]
+        self.deleted += stop - start
+
+    def is_full(self, added_bytes: int, bytes_max: int, entries_max: int) -> bool:
+        """Tell whether another entry, of `added_bytes` of fields and values, goes to a new node."""
+        counts = integer_size(len(self.ids)) + integer_size(self.deleted)
+        if self.bytes + counts + added_bytes >= (bytes_max if 0 < bytes_max <= NODE_BYTES_MAX else NODE_BYTES_MAX):
+            return True
+        return 0 < entries_max <= len(self.ids) + self.deleted
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+class Delivery:
+    """An entry that was given to a consumer and not acknowledged."""
+
+    __slots__ = ("consumer", "count", "time_ms")
+
+    def __init__(self, consumer: "Consumer", time_ms: int, count: int) -> None:
+        self.consumer = consumer
+        self.time_ms = time_ms
+        self.count = count
+
+
+class Consumer:
+    """A member of a group. `pending` holds its share of the group's deliveries by id."""
+
+    __slots__ = ("active_ms", "name", "pending", "seen_ms")
+
+    def __init__(self, name: bytes, seen_ms: int) -> None:
+        self.name = name
+        self.seen_ms = seen_ms
+        self.active_ms = NEVER
+        self.pending: Any = SortedDict()
+
+
+class Group:
+    """Consumers that share a stream. `pending` is a sorted map from ids to deliveries."""
+
+    __slots__ = ("consumers", "entries_read", "last_id", "name", "pending")
+
+    def __init__(self, name: bytes, last_id: int, entries_read: int) -> None:
+        self.name = name
+        self.last_id = last_id
+        self.entries_read = entries_read
+        self.pending: Any = SortedDict()
+        self.consumers: dict[bytes, Consumer] = {}
+
+    def copy(self) -> "Group":
+        twin = Group(self.name, self.last_id, self.entries_read)
+        for consumer in self.consumers.values():
+            other = twin.consumers[consumer.name] = Consumer(consumer.name, consumer.seen_ms)
+            other.active_ms = consumer.active_ms
+            other.pending.update((number, Delivery(other, it.time_ms, it.count)) for number, it in
+                                 consumer.pending.items())  # fmt: skip
+        twin.pending.update(
+            (number, twin.consumers[it.consumer.name].pending[number]) for number, it in self.pending.items()
+        )
+        return twin
+
+    def deliver(self, number: int, consumer: Consumer, time_ms: int, count: int) -> Delivery:
+        """Note that an entry is with `consumer` now, whosever it was."""
+        delivery: Delivery | None = self.pending.get(number)
+        if delivery is None:
+            delivery = self.pending[number] = Delivery(consumer, time_ms, count)
+        else:
+            if delivery.consumer is not consumer:
+                del delivery.consumer.pending[number]
+            delivery.consumer, delivery.time_ms, delivery.count = consumer, time_ms, count
+        consumer.pending[number] = delivery
+        return delivery
+
+    def acknowledge(self, number: int) -> bool:
+        """Forget a delivery; False if there is none."""
+        delivery = self.pending.pop(number, None)
+        if delivery is None:
+            return False
+        del delivery.consumer.pending[number]
+        return True
+
+    def remove_consumer(self, name: bytes) -> int:
+        """Forget a consumer with its deliveries, and return how many those were."""
+        consumer = self.consumers.pop(name, None)
+        if consumer is None:
+            return 0
+        for number in consumer.pending:
+            del self.pending[number]
+        return len(consumer.pending)
+
+    def sorted_consumers(self) -> list[Consumer]:
+        return [self.consumers[name] for name in sorted(self.consumers)]
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+class Stream:
+    """One stream. It may be empty: ids and groups go on. `groups` go by name, in no order."""
+
+    __slots__ = ("_nodes", "_owner", "_starts", "entries_added", "groups", "last_id", "length", "max_deleted_id")
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._starts: list[int] = []  # the `first_id` of each node
+        self._owner = object()
+        self.length = 0
+        self.last_id = 0
+        self.max_deleted_id = 0
+        self.entries_added = 0  # ever
+        self.groups: dict[bytes, Group] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def copy(self) -> "Stream":
+        twin = Stream()
+        twin._nodes, twin._starts, twin.length = self._nodes.copy(), self._starts.copy(), self.length
+        twin.last_id, twin.max_deleted_id, twin.entries_added = self.last_id, self.max_deleted_id, self.entries_added
+        twin.groups = {name: group.copy() for name, group in self.groups.items()}
+        self._owner = object()  # the nodes are nobody's own now
+        return twin
+
+    def shed(self, count: int) -> None:
+        """Let go of about `count` elements, or of all if there are fewer."""
+        while self.groups and count > 0:
+            name, group = self.groups.popitem()
+            while group.pending and count > 0:
+                number, delivery = group.pending.popitem()
+                del delivery.consumer.pending[number]
+                count -= 1
+            if group.pending:
+                self.groups[name] = group
+        while self._nodes and count > 0:
+            count -= max(1, len(self._nodes.pop().ids))
+        if not self._nodes and not self.groups:
+            self.length = 0
+
+    @property
+    def first_id(self) -> int:
+        """The id of the first entry; 0 without one."""
+        if not self.length:
+            return 0
+        node = self._nodes[0]
+        node.unpack()
+        return node.ids[0]
+
+    @property
+    def final_id(self) -> int:
+        """The id of the last entry that is still there; 0 without one."""
+        if not self.length:
+            return 0
+        node = self._nodes[-1]
+        node.unpack()
+        return node.ids[-1]
+
+    # --- adding ---------------------------------------------------------------------------------------------------
+
+    def next_id(self, now_ms: int) -> int:
+        """The id that an entry gets by itself now."""
+        return max(now_ms << SEQUENCE_BITS, self.last_id + 1)
+
+    def append(self, number: int, pairs: Pairs, bytes_max: int, entries_max: int) -> None:
+        """Add an entry, whose id is above all before. The limits are those of a node."""
+        node = self._nodes[-1] if self._nodes else None
+        if node is not None:
+            node.unpack()
+            if node.is_full(sum(map(len, pairs)), bytes_max, entries_max):
+                node = None
+        if node is None:
+            node = self.add_node(Node(number, tuple(pairs[::2]), self._owner))
+        elif node.owner is not self._owner:
+            node = self._own(len(self._nodes) - 1)
+        node.append(number, node.entry_of(pairs))
+        self.length += 1
+        self.last_id = number
+        self.entries_added += 1
+
+    def add_node(self, node: Node) -> Node:
+        """Put a node behind all others; whoever fills it counts its entries in `length`."""
+        self._nodes.append(node)
+        self._starts.append(node.first_id)
+        return node
+
+    def _own(self, at: int) -> Node:
+        node = self._nodes[at]
+        if node.owner is not self._owner:
+            node.unpack()
+            node = self._nodes[at] = node.copy(self._owner)
+        return node
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def nodes(self) -> Sequence[Node]:
+        """All nodes, for whoever writes them down."""
+        return self._nodes
+
+    def _locate(self, number: int) -> tuple[int, int] | None:
+        """The place of a node, and in it that of the entry with this id."""
+        at = bisect_right(self._starts, number) - 1
+        if at < 0:
+            return None
+        node = self._nodes[at]
+        node.unpack()
+        place = bisect_left(node.ids, number)
+        return (at, place) if place < len(node.ids) and node.ids[place] == number else None
+
+    def get(self, number: int) -> Pairs | None:
+        """Fields and values of an entry; None if it is not there."""
+        found = self._locate(number)
+        return None if found is None else self._nodes[found[0]].pairs(found[1])
+
+    def __contains__(self, number: int) -> bool:
+        return self._locate(number) is not None
+
+    def range(self, start: int, end: int) -> Iterator[tuple[int, Pairs]]:
+        """Entries from the id `start` to the id `end`, both included."""
+        nodes = self._nodes
+        for at in range(max(bisect_right(self._starts, start) - 1, 0), len(nodes)):
+            node = nodes[at]
+            if node.first_id > end:
+                return
+            node.unpack()
+            ids = node.ids
+            for place in range(bisect_left(ids, start), bisect_right(ids, end)):
+                yield ids[place], node.pairs(place)
+
+    def reversed_range(self, start: int, end: int) -> Iterator[tuple[int, Pairs]]:
+        """As `range`, from the end backwards."""
+        nodes = self._nodes
+        for at in range(bisect_right(self._starts, end) - 1, -1, -1):
+            node = nodes[at]
+            node.unpack()
+            ids = node.ids
+            for place in range(bisect_right(ids, end) - 1, bisect_left(ids, start) - 1, -1):
+                yield ids[place], node.pairs(place)
+            if node.first_id <= start:
+                return
+
+    # --- removing -------------------------------------------------------------------------------------------------
+
+    def delete(self, number: int) -> bool:
+        """Remove an entry; False if it is not there."""
+        found = self._locate(number)
+        if found is None:
+            return False
+        at, place = found
+        node = self._own(at)
+        node.remove(place, place + 1)
+        if not node.ids:
+            del self._nodes[at]
+            del self._starts[at]
+        self.length -= 1
+        self.max_deleted_id = max(self.max_deleted_id, number)
+        return True
+
+    def trim_to_length(self, length: int, approximately: bool = False, limit: int = 0) -> int:
+        """Remove entries from the front until `length` are left, and return how many went.
+
+        Approximately: only whole nodes, and at most `limit` entries unless that is 0.
+        """
+        whole = removed = 0
+        for node in self._nodes:
+            node.unpack()
+            count = len(node.ids)
+            if self.length - removed <= length or (limit and removed + count > limit):
+                break
+            if self.length - removed - count < length:
+                return self._trim(whole, 0 if approximately else self.length - removed - length)
+            whole += 1
+            removed += count
+        return self._trim(whole, 0)
+
+    def trim_below(self, number: int, approximately: bool = False, limit: int = 0) -> int:
+        """Remove the entries before the id `number`: otherwise as `trim_tolength`."""
+        whole = removed = 0
+        for node in self._nodes:
+            node.unpack()
+            count = len(node.ids)
+            if limit and removed + count > limit:
+                break
+            if node.last_id >= number:
+                return self._trim(whole, 0 if approximately else bisect_left(node.ids, number))
+            whole += 1
+            removed += count
+        return self._trim(whole, 0)
+
+    def _trim(self, whole_nodes: int, entries: int) -> int:
+        """Remove nodes from the front, and entries of the next one; how many entries went."""
+        removed = entries + sum([len(node.ids) for node in self._nodes[:whole_nodes]])
+        if entries:
+            node = self._own(whole_nodes)
+            node.remove(0, entries)
+            whole_nodes += not node.ids
+        del self._nodes[:whole_nodes]
+        del self._starts[:whole_nodes]
+        self.length -= removed
+        return removed
+
+    # --- groups ---------------------------------------------------------------------------------------------------
+
+    def sorted_groups(self) -> list[Group]:
+        return [self.groups[name] for name in sorted(self.groups)]
+
+    def deleted_from(self, start: int) -> bool:
+        """Tell whether an entry at or above the id `start` has been deleted."""
+        return bool(self.length) and self.max_deleted_id != 0 and start <= self.max_deleted_id
+
+    def entries_up_to(self, number: int) -> int:
+        """How many entries there ever were up to the id `number`; UNKNOWN if that cannot be told."""
+        if not self.entries_added:
+            return 0
+        if (not self.length and number <= self.last_id) or number == self.last_id:
+            return self.entries_added
+        if number > self.last_id:
+            return UNKNOWN
+        first_id = self.first_id
+        if self.max_deleted_id == 0 or self.max_deleted_id < first_id:
+            if number < first_id:
+                return self.entries_added - self.length
+            if number == first_id:
+                return self.entries_added - self.length + 1
+        return UNKNOWN
+
+    def lag(self, group: Group) -> int | None:
+        """How many entries the group has yet to read; None if that cannot be told."""
+        if not self.entries_added:
+            return 0
+        read = group.entries_read
+        if read == UNKNOWN or self.deleted_from(group.last_id):
+            read = self.entries_up_to(group.last_id)
+        return None if read == UNKNOWN else self.entries_added - read
+
+    def advance(self, group: Group, number: int) -> None:
+        """The group has read the entry `number`, the next one for it."""
+        if group.entries_read != UNKNOWN and not self.deleted_from(number):
+            group.entries_read += 1
+        elif self.entries_added:
+            group.entries_read = self.entries_up_to(number)
+        group.last_id = number
+
+    # --- the form that Redis would have ---------------------------------------------------------------------------
+
+    def radix_tree_nodes(self) -> int:
+        """How many nodes Redis's radix tree over the first ids has: XINFO tells."""
+        return radix_tree_nodes(self._starts)
+
+    def check(self) -> None:
+        """Assert every invariant (for tests)."""
+        assert self._starts == [node.first_id for node in self._nodes]
+        ids: list[int] = []
+        for node in self._nodes:
+            node.unpack()
+            assert node.ids and len(node.ids) == len(node.entries)
+            assert node.first_id <= node.ids[0] and node.ids[-1] <= node.last_id
+            ids += node.ids
+        assert ids == sorted(set(ids)) and len(ids) == self.length
+        assert self.length <= self.entries_added and (not ids or ids[-1] <= self.last_id)
+        for name, group in self.groups.items():
+            assert name == group.name
+            assert sum(len(consumer.pending) for consumer in group.consumers.values()) == len(group.pending)
+            for number, delivery in group.pending.items():
+                assert delivery.consumer.pending[number] is delivery
+                assert group.consumers[delivery.consumer.name] is delivery.consumer
+
+
+def radix_tree_nodes(keys: Iterable[int]) -> int:
+    """Count the nodes of a radix tree whose chains are compressed, over ascending keys of 16 bytes.
+
+    There is one for each place where keys part, one for a chain of bytes between such places, and one for each end.
+    """
+    total = 0
+    open_branches: list[int] = []  # depths at which the keys before the present one part, from the root down
+    previous: int | None = None
+    last_depth = -1  # where the previous key parted from its neighbours at the deepest
+    for key in keys:
+        if previous is not None:
+            depth = ID_BYTES - ((key ^ previous).bit_length() + 7) // 8  # bytes that both have in common
+            total += _end(max(last_depth, depth))
+            while open_branches and open_branches[-1] > depth:
+                total += _branch(open_branches.pop(), max(open_branches[-1] if open_branches else -1, depth))
+            if not open_branches or open_branches[-1] < depth:
+                open_branches.append(depth)
+            last_depth = depth
+        previous = key
+    if previous is None:
+        return 1
+    total += _end(last_depth)
+    while open_branches:
+        total += _branch(open_branches.pop(), open_branches[-1] if open_branches else -1)
+    return total
+
+
+def _end(branch_depth: int) -> int:
+    """Nodes of a key below the last place where it parts from others."""
+    return 1 if branch_depth + 1 == ID_BYTES else 2
+
+
+def _branch(depth: int, above: int) -> int:
+    """Nodes of a place where keys part, with the chain that leads there."""
+    return 1 if depth == above + 1 else 2
