@@ -37,8 +37,10 @@ def _push(client: Client, argv: Argv, left: bool, make: bool) -> Reply:
             return 0
         value = db.make(key, List())
     _push_onto(client, value, elements, left)
-    db.changed(key, "lpush" if left else "rpush", "l")
-    db.keyspace.dirty += len(elements) - 1
+    keyspace = db.keyspace
+    keyspace.dirty += len(elements)
+    if keyspace.listening:
+        db.tell(key, "lpush" if left else "rpush", "l")
     return len(value)
 
 
@@ -196,8 +198,10 @@ def _not_lowest(text: bytes) -> int:
 def _popped(client: Client, db: Database, key: bytes, value: List, left: bool, count: int) -> None:
     """Elements have been taken from an end: tell, and drop the list if nothing is left."""
     value.has_shrunk(client.host.config.list_max_listpack_size)
-    db.changed(key, "lpop" if left else "rpop", "l")
-    db.keyspace.dirty += count - 1
+    keyspace = db.keyspace
+    keyspace.dirty += count
+    if keyspace.listening:
+        db.tell(key, "lpop" if left else "rpop", "l")
     if not len(value):
         db.drop_if_empty(key, value)
 

@@ -104,7 +104,7 @@ class List:
 
     def about_to_take(self, elements: Iterable[bytes], fill: int) -> None:
         """Elements are going to be added, or to take the place of others."""
-        if not self.is_long(fill):
+        if self._size != LONG and not self.is_long(fill):
             lengths = [len(element) for element in elements]
             size = LISTPACK_FRAME_BYTES + self._size + sum(lengths)
             if node_exceeds(fill, size, self._count + len(lengths)):

@@ -63,6 +63,8 @@ SAYS = {
         "bob does all of them: 3",
         "results: [b'DRY', b'FOLD', b'WASH']",
     ],
+    "event_stream": ["bob handles: 3", "bob takes over: 2", "orders: [0, 1, 2, 3, 4] open: 0"],
+    "unique_visitors": ["monday: 3 tuesday: 2", "both days: 4", "bob again changes the count: False"],
     "lock": [
         "ann takes it: True",
         "bob, too: False",
