@@ -181,7 +181,8 @@ def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
             20,
             "all know the new ones",
         )
-        cli("rebalance", at(cluster.nodes[0]), "--cluster-use-empty-masters")
+        weight = f"{my_id(primary)}=0.1"  # some hundred slots, and as many back
+        cli("rebalance", at(cluster.nodes[0]), "--cluster-use-empty-masters", "--cluster-weight", weight)
         with primary.wire() as wire:
             assert wire("DBSIZE") > 0
         assert re.search(r"is not empty", cli("del-node", at(cluster.nodes[0]), my_id(primary), fails=True))
