@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.node.commands.traces import Line, cased, line, options, pair
 from tests.node.commands.traces import numbers as odd_numbers
 
-COMMANDS_AN_EXAMPLE = 60
+COMMANDS_AN_EXAMPLE = 75
 
 keys = st.sampled_from([b"a", b"b", b"c", b"{t}1", b"big", b"str"])
 member_names = st.one_of(
