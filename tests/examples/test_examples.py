@@ -63,6 +63,7 @@ SAYS = {
         "bob does all of them: 3",
         "results: [b'DRY', b'FOLD', b'WASH']",
     ],
+    "sessions": ["ann is at: desk phone", "t1 belongs to: phone", "signed out: True then at: phone"],
     "event_stream": ["bob handles: 3", "bob takes over: 2", "orders: [0, 1, 2, 3, 4] open: 0"],
     "unique_visitors": ["monday: 3 tuesday: 2", "both days: 4", "bob again changes the count: False"],
     "lock": [
@@ -74,10 +75,17 @@ SAYS = {
 }
 
 
+BEYOND_7_0 = {"sessions"}
+"""Examples whose commands are newer than the genuine server beside us, which says so."""
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_it_runs(name: str, server: Server) -> None:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), str(server.port)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    if name in BEYOND_7_0 and isinstance(server, RedisServer):
+        assert "unknown command" in ended.stderr
+        return
     assert (ended.stdout.splitlines(), ended.stderr) == (SAYS[name], "")
 
 
