@@ -263,6 +263,10 @@ def msetnx(client: Client, argv: Argv) -> Reply:
 
 
 DIGITS_SURE = 18
+SHARED_MAX = 10_000
+SHARED = tuple(b"%d" % number for number in range(SHARED_MAX))
+"""Texts of the smaller numbers, which all counters share, as in Redis: nothing is made and freed when one counts on."""
+SHARED_NUMBERS = {text: number for number, text in enumerate(SHARED)}
 """A text of so many digits is a 64-bit integer, whatever they are."""
 
 
@@ -274,9 +278,12 @@ def _add(client: Client, key: bytes, delta: int) -> Reply:
         db.set(key, b"%d" % number)
     else:
         number = _number(slot.values[key]) + delta
-        if not INT64_MIN <= number <= INT64_MAX:
+        if 0 <= number < SHARED_MAX:
+            db.store(slot, key, SHARED[number])
+        elif INT64_MIN <= number <= INT64_MAX:
+            db.store(slot, key, b"%d" % number)
+        else:
             raise CommandError("ERR increment or decrement would overflow")
-        db.store(slot, key, b"%d" % number)
     keyspace = db.keyspace
     if keyspace.listening:
         db.changed(key, "incrby", "$")
@@ -287,6 +294,9 @@ def _add(client: Client, key: bytes, delta: int) -> Reply:
 
 def _number(value: Value) -> int:
     if type(value) is bytes:
+        number = SHARED_NUMBERS.get(value)
+        if number is not None:
+            return number
         if value.isdigit() and len(value) <= DIGITS_SURE and value[0] != 48:
             return int(value)
     elif type(value) is not bytearray:

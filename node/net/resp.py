@@ -103,6 +103,8 @@ class CommandError(Exception):
 # --- replies ----------------------------------------------------------------------------------------------------------
 
 
+SMALL_INTEGERS = [b":%d\r\n" % number for number in range(1024)]
+"""Replies of the smaller numbers."""
 BULK_HEADS = [b"$%d\r\n" % length for length in range(1024)]
 """The first line of a short bulk string by its length."""
 

@@ -14,6 +14,7 @@ from node.net.resp import (
     ARGUMENTS_MAX,
     BULK_HEADS,
     NO_REPLY,
+    SMALL_INTEGERS,
     Argv,
     CommandError,
     Encoded,
@@ -321,7 +322,7 @@ class Session(Peer, Generic[HostT]):
             elif kind is Encoded:
                 out += reply
             elif kind is int:
-                out += b":%d\r\n" % reply
+                out += SMALL_INTEGERS[reply] if 0 <= reply < 1024 else b":%d\r\n" % reply
             else:
                 if kind is Failure:
                     host.command_failed(command, reply)
