@@ -263,11 +263,11 @@ def msetnx(client: Client, argv: Argv) -> Reply:
 
 
 DIGITS_SURE = 18
+"""A text of so many digits is a 64-bit integer, whatever they are."""
 SHARED_MAX = 10_000
 SHARED = tuple(b"%d" % number for number in range(SHARED_MAX))
 """Texts of the smaller numbers, which all counters share, as in Redis: nothing is made and freed when one counts on."""
 SHARED_NUMBERS = {text: number for number, text in enumerate(SHARED)}
-"""A text of so many digits is a 64-bit integer, whatever they are."""
 
 
 def _add(client: Client, key: bytes, delta: int) -> Reply:
@@ -277,7 +277,9 @@ def _add(client: Client, key: bytes, delta: int) -> Reply:
         number = delta
         db.set(key, b"%d" % number)
     else:
-        number = _number(slot.values[key]) + delta
+        value = slot.values[key]
+        known = SHARED_NUMBERS.get(value) if type(value) is bytes else None
+        number = (_number(value) if known is None else known) + delta
         if 0 <= number < SHARED_MAX:
             db.store(slot, key, SHARED[number])
         elif INT64_MIN <= number <= INT64_MAX:
@@ -294,9 +296,6 @@ def _add(client: Client, key: bytes, delta: int) -> Reply:
 
 def _number(value: Value) -> int:
     if type(value) is bytes:
-        number = SHARED_NUMBERS.get(value)
-        if number is not None:
-            return number
         if value.isdigit() and len(value) <= DIGITS_SURE and value[0] != 48:
             return int(value)
     elif type(value) is not bytearray:
