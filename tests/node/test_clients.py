@@ -229,6 +229,7 @@ def test_a_huge_pipeline_does_not_starve_the_others(wires: Callable[..., Wire]) 
     rounds = 0
     greedy.socket.setblocking(False)
     sent = received = 0
+    began = time.perf_counter()
     while received < 5 * count:
         if sent < len(payload):
             with suppress(BlockingIOError):
@@ -240,7 +241,7 @@ def test_a_huge_pipeline_does_not_starve_the_others(wires: Callable[..., Wire]) 
         slowest = max(slowest, time.perf_counter() - started)
         rounds += 1
     assert rounds > 20  # it was served many times while the other's work went on...
-    assert slowest < 0.5  # ...and never waited for all of it
+    assert slowest < (time.perf_counter() - began) / 2  # ...and never waited for all of it
 
 
 def test_maxclients() -> None:
