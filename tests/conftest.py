@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support import HexadServer, RedisServer
+
+# In CI the same examples each time, so that a change is judged by what it changed; elsewhere, and in `make proof`, new
+# ones at each run, so that what nobody has thought of is found.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -82,18 +82,16 @@ def zadd(client: Client, argv: Argv) -> Reply:
 def _add_one(client: Client, key: bytes, member: bytes, score: float) -> int:
     """What most ZADDs are: one pair, no options. As `add`, in short."""
     db = client.db
-    target = db.open_kind(key, SortedSet)
-    if target is None:
-        target = SortedSet()
-        done = target.put(member, score)
-        db.set(key, target)
-    else:
-        done = target.put(member, score)
-        if done == SAME:
-            return 0
-    if done == NEW and target.packed:
+    found = db.open_kind(key, SortedSet)
+    target = SortedSet() if found is None else found
+    if target.packed:
         config = client.host.config
         target.bound(config.zset_max_listpack_entries, config.zset_max_listpack_value, member)
+    done = target.put(member, score)
+    if done == SAME:
+        return 0
+    if found is None:
+        db.set(key, target)
     keyspace = db.keyspace
     if keyspace.listening:
         db.changed(key, "zadd", "z")
@@ -133,11 +131,11 @@ def add(client: Client, key: bytes, pairs: Iterable[Pair], flags: set[bytes]) ->
             if result is None:
                 continue
             score = result
+        if target.packed:
+            target.bound(entries_max, member_bytes_max, member)
         done = target.put(member, score)
         if done == NEW:
             added += 1
-            if target.packed:
-                target.bound(entries_max, member_bytes_max, member)
         elif done == MOVED:
             changed += 1
     if added or changed:

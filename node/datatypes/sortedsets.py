@@ -101,6 +101,8 @@ class SortedSet:
 
     def put(self, member: bytes, score: float) -> int:
         """Give a member this score, whether it is there or not: SAME, NEW or MOVED."""
+        if self.packed:
+            score += 0.0  # a listpack holds it as an integer, and those have no negative zero
         places = self._places
         if places is None:
             return self._put_small(member, score)
@@ -121,8 +123,6 @@ class SortedSet:
 
     def _put_small(self, member: bytes, score: float) -> int:
         members, scores = self._members, self._scores
-        if self.packed:
-            score += 0.0  # a listpack holds it as an integer, and those have no negative zero
         done = NEW
         if member in members:
             done = MOVED
@@ -260,8 +260,11 @@ class SortedSet:
     # --- as a whole -----------------------------------------------------------------------------------------------
 
     def bound(self, entries_max: int, member_bytes_max: int, member: bytes) -> None:
-        """`member` is new: beyond these limits Redis keeps a listpack no longer."""
-        if self.packed and (len(member) > member_bytes_max or len(self) > entries_max):
+        """`member` is about to be put: if it is new and beyond these limits, Redis gives the listpack up before.
+
+        (Before, not after: so a score of -0 keeps its sign, which a listpack would drop.)
+        """
+        if (len(member) > member_bytes_max or len(self) >= entries_max) and self.score(member) is None:
             self.packed = False
 
     def copy(self) -> "SortedSet":
