@@ -207,6 +207,8 @@ class Pair:
             return bool(_sorted_reply(expected, True) == _sorted_reply(got, True))
         if name in (b"HSCAN", b"SSCAN"):
             mine, theirs = Parsed(got).value, Parsed(expected).value
+            if name == b"SSCAN" and mine[0] == b"0" != theirs[0]:  # a listpack since 7.2: it comes whole
+                return set(theirs[1]) <= set(mine[1])
             return bool(mine[0] == theirs[0] and sorted(mine[1]) == sorted(theirs[1]))
         if name in SHAPED:
             mine, theirs = Parsed(got).value, Parsed(expected).value
