@@ -181,6 +181,7 @@ def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
             20,
             "all know the new ones",
         )
+        wait_until(lambda: cluster.state_is_ok(primary), 20, "the new primary says ok")
         weight = f"{my_id(primary)}=0.1"  # some hundred slots, and as many back
         cli("rebalance", at(cluster.nodes[0]), "--cluster-use-empty-masters", "--cluster-weight", weight)
         with primary.wire() as wire:
