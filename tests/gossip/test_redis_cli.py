@@ -172,7 +172,14 @@ def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
     with HexadServer(**options) as primary, HexadServer(**options) as replica:
         cli("add-node", at(primary), at(cluster.nodes[0]))
         wait_until(lambda: "16384 slots covered" in _checked(primary) and "[ERR]" not in _checked(primary), 20, "known")
-        cli("add-node", at(replica), at(cluster.nodes[0]), "--cluster-slave", "--cluster-master-id", my_id(primary))
+        known = lambda node: my_id(primary) in {entry.id for entry in cluster.seen_by(node)}  # noqa: E731
+        wait_until(lambda: all(map(known, cluster.nodes)), 20, "all know the new primary")
+        try:
+            cli("add-node", at(replica), at(cluster.nodes[0]), "--cluster-slave", "--cluster-master-id", my_id(primary))
+        except AssertionError:  # redis-cli does not wait until gossip has brought the newcomer its primary's name
+            wait_until(lambda: known(replica), 20, "the replica knows its primary")
+            with replica.wire() as wire:
+                assert wire("CLUSTER", "REPLICATE", my_id(primary)) == "OK"
         with replica.wire() as wire:
             wait_until(lambda: wire.info("replication")["master_link_status"] == "up", 20, "it follows")
         everyone = {my_id(node) for node in (primary, replica, *cluster.nodes)}
