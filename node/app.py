@@ -4,10 +4,8 @@
 (signals, standard streams, limits, the working directory) is `node.program`'s.
 """
 
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import trio
@@ -103,7 +101,6 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.saver = Saver(server)
     server.migration = Migration(server)
     server.shutdown = Shutdown(server)
-    server.shutdown.pause_writes = partial(pause_writes, server)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService
@@ -138,14 +135,6 @@ def follow_settings(server: Server) -> None:
         "replica-serve-stale-data",
     ):  # fmt: skip
         server.config.on_change(name, lambda _value: server.replication.settings_changed())
-
-
-def pause_writes(server: Server, paused: bool) -> None:
-    """Hold back all writes while a shutdown waits for replicas, or let them go on."""
-    if paused:
-        server.clients.pause("shutdown", True, math.inf)
-    else:
-        server.clients.unpause("shutdown")
 
 
 class Ending:
