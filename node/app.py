@@ -12,39 +12,7 @@ import trio
 
 from gossip import words
 from node import dispatch, listening
-from node.commands import (
-    bitmaps,
-    client,
-    command,
-    connection,
-    databases,
-    debug,
-    expire,
-    geo,
-    hash_deadlines,
-    hashes,
-    hyperloglog,
-    info,
-    keys,
-    lists,
-    migrate,
-    persistence,
-    replication,
-    scan,
-    sets,
-    sort,
-    sortedset_algebra,
-    sortedset_pops,
-    sortedset_ranges,
-    sortedsets,
-    streamgroups,
-    streams,
-    strings,
-    transactions,
-)
-from node.commands import config as config_commands
-from node.commands import server as server_commands
-from node.commands.family import FAMILIES
+from node.commands import families
 from node.config import Config, ConfigError
 from node.log import Log
 from node.migration import Migration
@@ -55,39 +23,6 @@ from node.replication.replication import Replication
 from node.server import Server
 from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
-
-FAMILY_MODULES = (
-    bitmaps,
-    client,
-    command,
-    config_commands,
-    connection,
-    databases,
-    debug,
-    expire,
-    geo,
-    hash_deadlines,
-    hashes,
-    hyperloglog,
-    info,
-    keys,
-    lists,
-    migrate,
-    persistence,
-    replication,
-    scan,
-    server_commands,
-    sets,
-    sort,
-    sortedset_algebra,
-    sortedset_pops,
-    sortedset_ranges,
-    sortedsets,
-    streamgroups,
-    streams,
-    strings,
-    transactions,
-)
 
 ACCEPT_AGAIN_S = 0.1
 """How long nobody is let in after the system had no descriptor left for one more."""
@@ -122,10 +57,10 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
 def every_spec(*, in_cluster: bool = True) -> list[Spec]:
     """The commands of a node. One without a cluster refuses CLUSTER and ASKING, and need not load what runs them."""
     if not in_cluster:
-        return [*FAMILIES.specs.values(), *words.refused()]
+        return [*families.specs(), *words.refused()]
     from gossip.commands import CLUSTER
 
-    return [*FAMILIES.specs.values(), *CLUSTER.specs.values()]
+    return [*families.specs(), *CLUSTER.specs.values()]
 
 
 def follow_settings(server: Server) -> None:

@@ -35,7 +35,8 @@ class Keyspace:
         self.paused = False  # nothing may change now, not even by expiring
         self.obeying = False  # a primary's stream or a file is applied: it says itself what has expired
         self.own_deadlines: set[tuple[int, bytes]] = set()  # (database, key): given by a writable replica's clients
-        self.listening = False  # somebody wants to hear of changes
+        self.listening = False  # somebody wants to hear of changes: `notify` and `touched` are called
+        self._listeners: set[str] = set()
         self.notify: Notify = _nobody_listens
         self.touched: Callable[[Database, bytes], None] = _nobody_watches
         self.next_deadline_ms = NEVER_MS  # the rounds of active expiry need not begin before
@@ -55,6 +56,11 @@ class Keyspace:
             self.clock_s = clock_s
             for db in self.databases:
                 db.clock_s = clock_s
+
+    def set_listening(self, listener: str, wanted: bool) -> None:
+        """Whether this listener (notifications, watched keys, tracked keys) wants to hear of changes from now on."""
+        (self._listeners.add if wanted else self._listeners.discard)(listener)
+        self.listening = bool(self._listeners)
 
     def journal_instead(self, *commands: Sequence[bytes], db: int) -> None:
         """The running command has these effects; what the client sent does not say them well enough.
