@@ -17,11 +17,12 @@ its calls and may be renamed: several nodes live in one process.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from node.latency import record
 
 Run = Callable[[Any, list[bytes]], Any]
+RunT = TypeVar("RunT", bound=Run)
 FindKeys = Callable[[list[bytes]], list[int]]
 
 _FLAG_NAMES = (
@@ -174,10 +175,10 @@ class Registry:
         keys: str = "",
         tips: str = "",
         find_keys: FindKeys | None = None,
-    ) -> Callable[[Run], Run]:
+    ) -> Callable[[RunT], RunT]:
         """Declare the decorated function as the command `name`."""
 
-        def register(run: Run) -> Run:
+        def register(run: RunT) -> RunT:
             self.add(name, run, arity, flags, acl, keys, tips, find_keys)
             return run
 

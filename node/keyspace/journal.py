@@ -40,20 +40,41 @@ class Journal:
         self.stream_db = -1  # the database that the stream has selected; -1: none yet
         self.readers: list[EntryReader] = []
         self.relaying = False  # a replica: only its primary's bytes make the stream
+        self.unheard = True  # nobody reads, and no transaction runs: an entry is a step of the offset and no more
         self._unit: list[tuple[int, Sequence[bytes], int]] | None = None  # a transaction's effects, while it runs
-        self.entries = 0  # how many entries there were: "did this command journal anything?"
+
+    def set_stream(self, stream: StreamReader | None) -> None:
+        """The replication stream begins or ends."""
+        self.stream = stream
+        self._update_unheard()
+
+    def add_reader(self, reader: EntryReader) -> None:
+        """Hand every entry from now on to `reader`, too."""
+        self.readers.append(reader)
+        self._update_unheard()
+
+    def remove_reader(self, reader: EntryReader) -> None:
+        """`reader` has had its last entry."""
+        self.readers.remove(reader)
+        self._update_unheard()
+
+    def set_relaying(self, relaying: bool) -> None:
+        """The node becomes a replica, or a primary again."""
+        self.relaying = relaying
+        self._update_unheard()
+
+    def _update_unheard(self) -> None:
+        self.unheard = self.stream is None and not (self.readers or self.relaying or self.in_unit)
 
     def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
         """One effect, in database `db`."""
         if self._unit is not None:
             self._unit.append((db, argv, to))
             return
-        self.entries += 1
-        if self.stream is None and not self.readers:
-            if not self.relaying:
-                self.offset += 1
-            return
-        self._distribute(db, encode_command(list(argv)), to)
+        if self.unheard:
+            self.offset += 1
+        elif self.stream is not None or self.readers:
+            self._distribute(db, encode_command(list(argv)), to)
 
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
         """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""
@@ -77,11 +98,13 @@ class Journal:
         """Keep all effects back until `end_unit`: a transaction runs."""
         assert self._unit is None
         self._unit = []
+        self._update_unheard()
 
     def end_unit(self) -> None:
         """The transaction is over: its effects are one unit, for each reader of those that are for it."""
         unit, self._unit = self._unit, None
         assert unit is not None
+        self._update_unheard()
         for to in dict.fromkeys(to for _, _, to in unit):
             self.append_unit([(db, argv) for db, argv, for_whom in unit if for_whom == to], to)
 

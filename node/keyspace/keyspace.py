@@ -74,13 +74,16 @@ class Keyspace:
 
     def commit(self, db: int, argv: Sequence[bytes]) -> None:
         """The running command changed something: journal it, or what stands for it."""
-        effects = self.effects
+        effects, journal = self.effects, self.journal
         if effects is None:
-            self.journal.append(db, argv)
+            if journal.unheard:  # as `append` does, but for the call
+                journal.offset += 1
+            else:
+                journal.append(db, argv)
         else:
             self.effects = None
             if effects:
-                self.journal.append_unit(effects)
+                journal.append_unit(effects)
         if self.dirty >= self.dirty_awaited and not self.journal.in_unit:
             self.dirty_awaited = NEVER
             self.dirty_reached()

@@ -163,7 +163,7 @@ class Primary:
         """A stream with nothing in it begins after the journal's offset. Replicas of an older one are let go."""
         self.stream.drop_replicas()
         self.stream.begin(self.host.config["repl-backlog-size"], self.host.journal.offset)
-        self.host.journal.stream = self.stream
+        self.host.journal.set_stream(self.stream)
 
     def _attach(self, replica: Replica) -> None:
         replica.session.kind = b"replica"
@@ -256,7 +256,7 @@ class Primary:
     def _end_stream(self) -> None:
         self.history.renew(self.host.platform.random_hex())
         self.stream.end()
-        self.host.journal.stream = None
+        self.host.journal.set_stream(None)
         ttl_s = self.host.config["repl-backlog-ttl"]
         self.host.log.notice(f"Replication backlog freed after {ttl_s} seconds without connected replicas.")
 

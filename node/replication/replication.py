@@ -85,7 +85,7 @@ class Replication:
         if self.primary.stream.backlog is None:
             self.primary.restart_stream()
         journal.stream_db = -1
-        journal.relaying = True
+        journal.set_relaying(True)
         host.keyspace.removes_expired = False
 
     def _unblock_clients(self) -> None:
@@ -107,7 +107,7 @@ class Replication:
         old = history.replid
         history.continue_as(host.platform.random_hex(), journal.offset)
         journal.stream_db = -1  # the first command selects its database, whatever the old stream had selected
-        journal.relaying = False
+        journal.set_relaying(False)
         host.keyspace.removes_expired = True
         self.primary.stream.drop_replicas()  # they come back and learn the new name
         self.primary.without_replicas()

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from node import app
-from node.commands.family import FAMILIES
+from node.commands import families
 from node.config import Config
 from node.log import Log
 from node.net.resp import OK, Argv, Reply
@@ -382,7 +382,7 @@ async def node() -> AsyncIterator[tuple[Server, Callable[[], Any]]]:
     settings.set([("bind", "127.0.0.1"), ("port", str(free_port()))])
     platform = Platform()
     server = app.build(platform, settings, Log(platform, lambda _text: None))
-    table = CommandTable([*FAMILIES.specs.values(), *TEST_COMMANDS.specs.values()])
+    table = CommandTable([*families.specs(), *TEST_COMMANDS.specs.values()])
     server.commands, server.words = table, table.by_word
     async with app.running(server):
         await app.load(server)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node import app
-from node.commands.family import FAMILIES
+from node.commands import families
 from node.config import Config
 from node.log import Log
 from node.net.peer import OPEN
@@ -14,7 +14,7 @@ from node.server import Server
 from tests.support import encode
 
 MODULES = ("node.commands.connection", "node.commands.client", "node.commands.command")
-NAMES = sorted(name for name, spec in FAMILIES.specs.items() if spec.run.__module__ in MODULES)
+NAMES = sorted(spec.name for spec in families.specs() if spec.run.__module__ in MODULES)
 WORDS = (
     b"on off skip yes no timeout error write all id addr laddr user type skipme normal pubsub master auth setname "
     b"default filterby aclcat pattern module lib-name lib-ver get set client|kill 0 1 2 3 -1 9223372036854775807 "

@@ -139,7 +139,7 @@ class Journal:
 
     def __init__(self, node: LocalNode) -> None:
         self.entries: list[list[bytes]] = []
-        node.server.journal.readers.append(self)
+        node.server.journal.add_reader(self)
 
     def take_entry(self, _db: int, entry: bytes) -> None:
         parser = RequestParser(1 << 30)

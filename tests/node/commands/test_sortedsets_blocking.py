@@ -173,7 +173,7 @@ def test_a_wait_is_journalled_as_the_pop_that_it_was() -> None:
         def take_entry(self, _db: int, entry: bytes) -> None:
             entries.append(entry)
 
-    node.server.journal.readers.append(Reader())
+    node.server.journal.add_reader(Reader())
     waiting.raw("BZMPOP", 0, 1, "a", "MAX", "COUNT", 5)
     other.raw("ZADD", "a", 1, "x", 2, "y")
     waiting.raw("BZPOPMIN", "a", 0)

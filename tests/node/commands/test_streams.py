@@ -120,7 +120,7 @@ def test_who_may_not_wait_is_answered_at_once(node: LocalNode) -> None:
 def test_the_journal_makes_the_same_stream_elsewhere(node: LocalNode) -> None:
     """A replica that only gets the journal has the same entries, groups and deliveries."""
     recorder = Recorder()
-    node.keyspace.journal.readers.append(recorder)
+    node.keyspace.journal.add_reader(recorder)
     client = node.client()
     for number in range(12):
         client.raw("XADD", "s", "*", "f", number)
@@ -145,7 +145,7 @@ def test_the_journal_makes_the_same_stream_elsewhere(node: LocalNode) -> None:
 
 def test_an_id_by_itself_is_journalled_as_it_was(node: LocalNode) -> None:
     recorder = Recorder()
-    node.keyspace.journal.readers.append(recorder)
+    node.keyspace.journal.add_reader(recorder)
     client = node.client()
     client.raw("XADD", "s", "NOMKSTREAM", "*", "f", "v")
     assert recorder.entries == []

@@ -78,7 +78,7 @@ class OurEffects:
     def __init__(self, node: LocalNode) -> None:
         self.effects: list[Effect] = []
         self.events: list[Event] = []
-        node.server.journal.readers.append(self)
+        node.server.journal.add_reader(self)
         node.keyspace.listening = True
         node.keyspace.notify = self.notify
 

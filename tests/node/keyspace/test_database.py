@@ -121,7 +121,7 @@ def test_an_overwritten_key_expires_before() -> None:
     db.set_deadline(b"k", 10)
     keyspace.now_ms = 10
     db.set(b"k", b"new")
-    assert keyspace.expired_keys == 1 and keyspace.journal.entries == 1
+    assert keyspace.expired_keys == 1 and keyspace.journal.offset == 1
     assert db.read(b"k") == b"new" and db.deadline(b"k") is None
     db.check()
 
@@ -135,7 +135,7 @@ def test_a_hidden_key_is_overwritten_in_silence() -> None:
     keyspace.now_ms = 10
     assert db.read(b"k") is None and db.size == 1
     db.set(b"k", b"new")
-    assert keyspace.journal.entries == 0 and db.read(b"k") == b"new"
+    assert keyspace.journal.offset == 0 and db.read(b"k") == b"new"
     db.check()
 
 

@@ -88,7 +88,7 @@ def test_removals_are_journalled_and_counted() -> None:
     node, client = node_and_client()
     reader = Journalled()
     client.raw("SET", "k", "v", "PX", 5)
-    node.server.journal.readers.append(reader)
+    node.server.journal.add_reader(reader)
     node.server.config.set([("lazyfree-lazy-expire", "yes")])
     node.pass_ms(10)
     assert reader.entries == [b"*2\r\n$6\r\nUNLINK\r\n$1\r\nk\r\n"]
