@@ -253,7 +253,8 @@ class Bus:
         self.server.replication.primary.quiet = False
 
     def _deliver(self, effect: DeliverMessage) -> None:
-        """A message for subscribers of this node."""
+        """A message that another node's client has published: for subscribers of this node."""
+        self.server.pubsub.publish(effect.channel, effect.message, sharded=effect.sharded)
 
     def _state_changed(self, _effect: ClusterStateChanged) -> None:
         self.server.conditions_changed()

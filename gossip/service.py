@@ -7,7 +7,7 @@ from typing import Any
 
 from gossip import nodesconf
 from gossip.bus import Bus
-from gossip.events import DataLoaded, SettingsChanged
+from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
@@ -18,7 +18,7 @@ from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
 from node.server import CannotStart, Client, Server
 from node.slots import slot_of
-from node.table import ASKING, WRITE, Command
+from node.table import ASKING, SHARDED, WRITE, Command
 
 BUS_PORT_OFFSET = 10000
 """The bus listens this far above the client port, unless `cluster-port` says otherwise."""
@@ -133,6 +133,16 @@ class ClusterService:
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
         if self.server.keyspace.waiters.keys:
             self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
+        if self.server.pubsub.shard_channels:
+            self.server.pubsub.drop_shard_channels(self.is_foreign)
+
+    def is_foreign(self, channel: bytes) -> bool:
+        """Whether a shard channel belongs to no slot of ours or our primary's."""
+        return self.state.owners[slot_of(channel)] is not self.state.myself.source
+
+    def broadcast(self, channel: bytes, message: bytes, *, sharded: bool) -> None:
+        """Send a published message to the other nodes, or to those of our shard."""
+        self.bus.handle(Broadcast(channel, message, sharded))
 
     def read_settings(self) -> None:
         """Take over what the configuration says now."""
@@ -174,10 +184,9 @@ class ClusterService:
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""
-        positions = command.key_positions(argv)
-        if positions is None:
+        keys = routed_words(command, argv)
+        if keys is None:
             return None  # the command itself words what is wrong with its arguments
-        keys = [argv[at] for at in positions]
         return self._refusal(
             Request(
                 keys,
@@ -186,12 +195,13 @@ class ClusterService:
                 asking=client.asking or bool(command.flags & ASKING),
                 readonly=client.readonly,
                 migrates=command.spec.name == "migrate",
+                sharded=bool(command.flags & SHARDED),
             )
         )
 
     def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
         """None if this node serves the commands of a transaction, whose keys must all have one slot."""
-        keys = [argv[at] for command, argv in commands for at in command.key_positions(argv) or ()]
+        keys = [word for command, argv in commands for word in routed_words(command, argv) or ()]
         return self._refusal(
             Request(
                 keys,
@@ -199,6 +209,7 @@ class ClusterService:
                 writes=any(command.flags & WRITE for command, _ in commands),
                 asking=client.asking or any(command.flags & ASKING for command, _ in commands),
                 readonly=client.readonly,
+                sharded=any(command.flags & SHARDED for command, _ in commands),
             )
         )
 
@@ -251,3 +262,14 @@ class ClusterService:
             return NEVER_SYNCED_MS
         since_ms = follower.session.last_io_ms if follower.session is not None else follower.down_since_ms
         return int(self.server.timers.monotonic_ms() - since_ms)
+
+
+def routed_words(command: Command, argv: Argv) -> list[bytes] | None:
+    """The words of a command whose slots decide where it is served: its keys, or the shard channels that it names.
+
+    None if its arguments make no sense.
+    """
+    if command.flags & SHARDED:
+        return argv[1:2] if command.name == "spublish" else argv[1:]
+    positions = command.key_positions(argv)
+    return None if positions is None else [argv[at] for at in positions]

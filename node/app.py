@@ -49,6 +49,8 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
         server.replication.become_replica(*config["replicaof"])
     config.on_change("loglevel", log.set_level)
     config.on_change("latency-tracking", server.track_latency)
+    config.on_change("notify-keyspace-events", server.notifications.set_classes)
+    server.notifications.set_classes(config["notify-keyspace-events"])
     server.track_latency(config["latency-tracking"])
     server.startup_bytes = platform.resident_bytes()
     return server

@@ -18,6 +18,7 @@ from node.net.reactor import Reactor
 from node.net.resp import Argv, Reply, RequestParser, encode_command
 from node.net.session import Session, Waiting
 from node.platform import Platform, Socket
+from node.pubsub import PubSub, counts
 from node.stats import Stats
 from node.timers import Timer, Timers
 
@@ -57,6 +58,7 @@ class ClientsHost(Protocol):
     timers: Timers
     reactor: Reactor
     keyspace: Keyspace
+    pubsub: PubSub
 
     def new_parser(self) -> RequestParser: ...
     def conditions_changed(self) -> None: ...
@@ -161,6 +163,7 @@ class Clients:
     def lost(self, client: Client) -> None:
         """A client's connection is gone."""
         self.sessions.pop(client.id, None)
+        self._host.pubsub.forget(client)
         timer = self._soft_timers.pop(client.id, None)
         if timer is not None:
             timer.cancel()
@@ -186,6 +189,7 @@ class Clients:
         listed = max(0, unsent - REPLY_BYTES)
         total = SESSION_BYTES + input_bytes + arguments_bytes + unsent + len(client.name)
         writing = transport is not None and transport.waits_to_send()
+        channels, patterns, shard_channels = counts(client)
         transaction = client.transaction
         queued, multi_bytes = (-1, 0) if transaction is None else (len(transaction.commands), transaction.bytes)
         command = client.last_command.full_name if client.last_command is not None else "NULL"
@@ -193,8 +197,8 @@ class Clients:
             f"id={client.id} addr={client.addr} laddr={client.laddr} "
             f"fd={transport.socket_number() if transport is not None else -1} name={_text(client.name)} "
             f"age={(now_ms - client.created_ms) // 1000} idle={(now_ms - client.last_active_ms) // 1000} "
-            f"flags={flags(client)} db={client.db.index} sub=0 psub=0 ssub=0 multi={queued} "
-            f"qbuf={input_bytes} qbuf-free=0 argv-mem={arguments_bytes} multi-mem={multi_bytes} "
+            f"flags={flags(client)} db={client.db.index} sub={channels} psub={patterns} ssub={shard_channels} "
+            f"multi={queued} qbuf={input_bytes} qbuf-free=0 argv-mem={arguments_bytes} multi-mem={multi_bytes} "
             f"rbs={REPLY_BYTES} rbp={REPLY_BYTES} "
             f"obl={unsent - listed} oll={-(-listed // REPLY_BYTES)} omem={listed} tot-mem={total} "
             f"events={'rw' if writing else 'r'} cmd={command} user={_text(client.user)} redir=-1 "
@@ -338,7 +342,7 @@ def flags(client: Client) -> str:
         "S": client.kind == b"replica",
         "M": client.kind == b"master",
         "x": client.transaction is not None,
-        "P": client.kind == b"pubsub",
+        "P": client.subscriptions is not None,
         "b": client.parked is not None,
         "c": client.closing != 0,
         "U": client.unix,

@@ -6,8 +6,8 @@ with subcommands, and every command that a gate is set for. The order of the gua
 
 from node.clients import is_local
 from node.net.peer import CLOSE_NOW
-from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Failure, Reply
-from node.net.session import Transaction
+from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
+from node.net.session import PARKED, Transaction
 from node.server import Client, Guard, Server
 from node.table import (
     ANY,
@@ -28,6 +28,22 @@ from node.table import (
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
+    if client.subscriptions is None and client.transaction is None:
+        return _execute_asking(client, argv)
+    client.held = bytearray()  # messages that the command causes to its own client
+    reply = _execute_asking(client, argv)
+    held, client.held = client.held, None
+    if not held:
+        return reply
+    if reply is PARKED:
+        client.push_bytes(held)
+        return reply
+    out = bytearray()
+    encode(reply, out, client.resp3)
+    return Encoded(out + held)
+
+
+def _execute_asking(client: Client, argv: Argv) -> Reply:
     if not client.asking:
         return _execute(client, argv)
     reply = _execute(client, argv)
@@ -279,6 +295,28 @@ class ReadOnlyReplica:
         return Failure(b"READONLY You can't write against a read only replica.")
 
 
+class Subscriber:
+    """A RESP2 client that has subscribed cannot tell replies from messages: few commands are left to it."""
+
+    personal = True
+
+    def mask(self, server: Server) -> int:
+        return 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if client.subscriptions is None or client.resp3 or command.full_name in OF_SUBSCRIBERS:
+            return None
+        return Failure(
+            b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in "
+            b"this context" % command.full_name.encode()
+        )
+
+
+OF_SUBSCRIBERS = frozenset(
+    "ping subscribe ssubscribe psubscribe unsubscribe sunsubscribe punsubscribe quit reset".split()
+)
+
+
 class StaleReplica:
     """`replica-serve-stale-data no`: nothing is read while the primary is out of reach."""
 
@@ -369,6 +407,7 @@ GUARDS: tuple[Guard, ...] = (
     Unsaved(),
     GoodReplicas(),
     ReadOnlyReplica(),
+    Subscriber(),
     StaleReplica(),
     Loading(),
     KeysOnTheirWay(),

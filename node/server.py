@@ -13,12 +13,14 @@ from node.config.config import Config
 from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
+from node.keyspace.notifications import Notifications
 from node.log import Log
 from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
 from node.net.session import Session
 from node.platform import Listener, Platform
+from node.pubsub import PubSub
 from node.replication.replication import Replication
 from node.stats import Counts, Rates, Stats
 from node.table import Command, CommandTable
@@ -51,6 +53,9 @@ class Cluster(Protocol):
 
     def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
         """As `redirect`, for the commands of a transaction together."""
+
+    def broadcast(self, channel: bytes, message: bytes, *, sharded: bool) -> None:
+        """Send a published message to the other nodes, or to those of our shard."""
 
     @property
     def my_id(self) -> str: ...
@@ -111,6 +116,8 @@ class Server:
         self.background = Background(self.keyspace, self.timers, platform, config)
         self.reactor = Reactor(platform)
         self.stats = Stats()
+        self.pubsub = PubSub()
+        self.notifications = Notifications(self.keyspace, self.pubsub)
         self.rates = Rates()
         self.run_id = platform.random_hex()
         self.started_ms = platform.now_ms()

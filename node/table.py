@@ -48,7 +48,9 @@ CONTAINER = 1 << 32
 BRIEF = 1 << 33
 """A run takes microseconds and never ends or parks its session, so that the session need not look at the clock after
 each: fast commands on data, and those declared "brief"."""
-OWN_FLAGS = {"brief": BRIEF}
+SHARDED = 1 << 34
+"""The command's arguments are shard channels, each in the slot of its name: the cluster treats them as keys."""
+OWN_FLAGS = {"brief": BRIEF, "sharded": SHARDED | KEYED}
 """Words of declarations that stand for no flag of Redis's."""
 
 

@@ -16,11 +16,11 @@ INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
     "ping", -1, "fast sentinel brief", acl="connection", tips="request_policy:all_shards response_policy:all_succeeded"
 )
 def ping(client: Client, argv: Argv) -> Reply:
-    if len(argv) == 1:
-        return PONG
     if len(argv) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command")
-    return argv[1]
+    if client.subscriptions is not None and not client.resp3:  # in the form of a message, which is all it expects
+        return [b"pong", argv[1] if len(argv) == 2 else b""]
+    return PONG if len(argv) == 1 else argv[1]
 
 
 @command("echo", 2, "loading stale fast", acl="connection")
@@ -56,6 +56,7 @@ def reset(client: Client, argv: Argv) -> Reply:
         raise CommandError("ERR can only reset normal connections")
     client.db = client.host.keyspace.databases[0]
     client.set_transaction(None)
+    client.host.pubsub.forget(client)
     client.set_asking(False)
     client.resp3 = client.readonly = client.no_evict = False
     client.name = b""

@@ -23,6 +23,7 @@ MODULES = (
     "lists",
     "migrate",
     "persistence",
+    "pubsub",
     "replication",
     "scan",
     "server",

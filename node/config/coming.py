@@ -15,7 +15,6 @@ COMING = {
     "maxmemory": "eviction",
     "maxmemory-clients": "eviction of clients",
     "maxmemory-policy": "eviction",
-    "notify-keyspace-events": "keyspace notifications",
     "slowlog-log-slower-than": "the slow log",
     "slowlog-max-len": "the slow log",
     "tls-cluster": "TLS",

@@ -105,8 +105,13 @@ class Journal:
         unit, self._unit = self._unit, None
         assert unit is not None
         self._update_unheard()
-        for to in dict.fromkeys(to for _, _, to in unit):
-            self.append_unit([(db, argv) for db, argv, for_whom in unit if for_whom == to], to)
+        if len({to for _, _, to in unit}) == 1:
+            self.append_unit([(db, argv) for db, argv, _ in unit], unit[0][2])
+            return
+        for reader in (TO_FILE, TO_REPLICAS):
+            effects = [(db, argv) for db, argv, to in unit if to & reader]
+            if effects:
+                self.append_unit(effects, reader)
 
     def _distribute(self, db: int, entry: bytes, to: int) -> None:
         if to & TO_REPLICAS and not self.relaying:

@@ -101,6 +101,7 @@ class Session(Peer, Generic[HostT]):
         "db",
         "flags",
         "gates",
+        "held",
         "host",
         "id",
         "kind",
@@ -124,6 +125,7 @@ class Session(Peer, Generic[HostT]):
         "role",
         "sent_bytes",
         "served",
+        "subscriptions",
         "transaction",
         "unix",
         "user",
@@ -163,6 +165,12 @@ class Session(Peer, Generic[HostT]):
         self.may_block = True  # else a command that would wait answers as if its time were over
         self.parked_timer: Any = None
         self.limit_since_ms = 0
+        self.subscriptions: Any = (
+            None  # to channels, patterns and shard channels (`node.pubsub`); None if there are none
+        )
+        self.held: bytearray | None = (
+            None  # while a command runs that may cause messages to this client: they come later
+        )
         self.update_gates()
 
     def update_gates(self) -> None:
@@ -194,6 +202,13 @@ class Session(Peer, Generic[HostT]):
         self.transaction = transaction
         self._update_any_gate()
 
+    def set_subscriptions(self, subscriptions: Any) -> None:
+        """The client has become a subscriber, or None: it is one no longer. That decides its class, too."""
+        self.subscriptions = subscriptions
+        if self.kind in (b"normal", b"pubsub"):
+            self.kind = b"normal" if subscriptions is None else b"pubsub"
+        self._update_any_gate()
+
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""
         self.no_touch = no_touch
@@ -201,7 +216,7 @@ class Session(Peer, Generic[HostT]):
 
     def _update_any_gate(self) -> None:
         unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking or self.transaction is not None
-        self.set_gate(ANY, unusual)
+        self.set_gate(ANY, unusual or self.subscriptions is not None)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""
@@ -395,6 +410,14 @@ class Session(Peer, Generic[HostT]):
         """Send something that answers no request."""
         encode(value, self.out, self.resp3)
         self.touch()
+
+    def push_bytes(self, data: bytes | bytearray) -> None:
+        """Send wire bytes that answer no request; what the client's own command causes follows the reply to it."""
+        if self.held is not None:
+            self.held += data
+        else:
+            self.out += data
+            self.touch()
 
     def sent(self) -> None:
         if self.role is None:

@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.replication": (2, 1),
     "node.script": (2, 2),
     "node.background": (2, 3),
+    "node.pubsub": (2, 3),
     "node.clients": (2, 4),
     "node.server": (2, 5),
     "node.dispatch": (2, 6),

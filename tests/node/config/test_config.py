@@ -277,7 +277,6 @@ def test_what_is_to_come_is_refused_by_name(name: str) -> None:
         "appendonly": "yes",
         "maxmemory": "1gb",
         "maxmemory-policy": "allkeys-lru",
-        "notify-keyspace-events": "KEA",
     }
     answer = outcome(Config(), name, value.get(name, "yes" if DIRECTIVES[name].kind == "bool" else "1"))
     assert f"'{name}' asks for {COMING[name]}, which this version of Hexad does not have yet" in answer
