@@ -324,7 +324,7 @@ def xreadgroup(client: Client, argv: Argv) -> Reply:
 def xack(client: Client, argv: Argv) -> Reply:
     _, key, name, *texts = argv
     db = client.db
-    stream = db.peek_kind(key, Stream)
+    stream = db.read_kind(key, Stream)
     if stream is None or name not in stream.groups:
         return 0
     numbers = [parse_id(text) for text in texts]
@@ -456,6 +456,7 @@ def xclaim(client: Client, argv: Argv) -> Reply:
     _, key, name, consumer_name, idle_text, *words = argv
     db = client.db
     now_ms = db.keyspace.now_ms
+    db.read(key)
     stream, group = _group_to_change(db, key, name)
     idle_ms_min = _min_idle_ms(idle_text, "XCLAIM")
     numbers = _ids_at_front(words)
@@ -520,6 +521,7 @@ def xautoclaim(client: Client, argv: Argv) -> Reply:
     _, key, name, consumer_name, idle_text, start_text, *words = argv
     db = client.db
     now_ms = db.keyspace.now_ms
+    db.read(key)
     idle_ms_min = _min_idle_ms(idle_text, "XAUTOCLAIM")
     start = parse_start(start_text)
     count, just_id = _parse_autoclaim(words)

@@ -271,15 +271,22 @@ def _parse_dir(directive: Directive, words: list[str], current: Value) -> Value:
 
 
 def _parse_events(directive: Directive, words: list[str], current: Value) -> Value:
-    """The classes of keyspace events in the order in which they are printed, `A` always alone for what it means."""
+    """The classes of keyspace events in the order in which they are printed, `A` always for the classes in it.
+
+    `n` beside `A` is kept here and in the file that is rewritten, but not printed: Redis forgets it there.
+    """
     given = set("".join(words))
     if not given <= {*EVENT_CLASSES, *EVENTS_BESIDE_ALL, "A"}:
         raise ConfigError("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
     if "A" in given or given >= EVENTS_IN_ALL:
-        classes = "A"
+        classes = "An" if "n" in given else "A"
     else:
         classes = "".join(event for event in EVENT_CLASSES if event in given)
     return classes + "".join(event for event in EVENTS_BESIDE_ALL if event in given)
+
+
+def _show_events(value: Value) -> str:
+    return str(value).replace("An", "A")
 
 
 def _parse_oom_scores(directive: Directive, words: list[str], current: Value) -> Value:
@@ -366,6 +373,7 @@ _SHOW: dict[str, Callable[[Value], str]] = {
     "save": _show_save,
     "client-output-buffer-limit": _show_limits,
     "bind": _show_words,
+    "notify-keyspace-events": _show_events,
     "oom-score-adj-values": _show_words,
     "latency-tracking-info-percentiles": _show_percentiles,
     "replicaof": _show_replicaof,
