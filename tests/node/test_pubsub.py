@@ -176,8 +176,8 @@ def commands_of(stream: bytes) -> list[bytes]:
 def test_publications_go_to_replicas_in_their_place_and_to_no_file() -> None:
     local = LocalNode()
     reader = Taken()
-    local.server.journal.stream = reader
-    local.server.journal.readers.append(reader)
+    local.server.journal.set_stream(reader)
+    local.server.journal.add_reader(reader)
     client = local.client()
     for line in ("PUBLISH a 1", "SPUBLISH a 2", "MULTI", "SET k 1", "PUBLISH a 3", "SET k 2", "EXEC", "SET k 3"):
         client.raw(*line.split())
