@@ -211,6 +211,7 @@ class Clients:
         """Cut off the clients that are wanted; how many."""
         found = [client for client in self.present() if wanted(client)]
         for client in found:
+            self._host.pubsub.forget(client)  # nobody counts it as a receiver any more
             client.close(CLOSE_NOW)
         return len(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 import pytest
@@ -261,6 +262,28 @@ def test_events_may_be_on_from_the_start() -> None:
         assert listens.read() == [b"message", b"__keyspace@0__:k", b"set"]
         refused = wire("CONFIG", "SET", "notify-keyspace-events", "KEq")
         assert isinstance(refused, ReplyError) and "Invalid event class character" in refused.text
+
+
+def test_redis_cli_listens() -> None:
+    with HexadServer() as server, server.wire() as wire:
+        command = ["redis-cli", "-p", str(server.port), "--csv", "psubscribe", "n*"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
+            assert listener.stdout is not None
+            try:
+                assert listener.stdout.readline().startswith("Reading messages")
+                assert listener.stdout.readline() == '"psubscribe","n*",1\n'
+                assert wire("PUBLISH", "news", "hello") == 1
+                assert listener.stdout.readline() == '"pmessage","n*","news","hello"\n'
+            finally:
+                listener.kill()
+
+
+def test_a_killed_subscriber_is_no_receiver() -> None:
+    local = LocalNode()
+    subscriber(local, "SUBSCRIBE", "a")
+    killer = local.client()
+    assert killer.raw("CLIENT", "KILL", "TYPE", "pubsub") == b":1\r\n"
+    assert killer.raw("PUBLISH", "a", "m") == b":0\r\n"
 
 
 # --- for others -------------------------------------------------------------------------------------------------------

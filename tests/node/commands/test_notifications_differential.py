@@ -18,8 +18,9 @@ from tests.node.commands import test_streams_differential as stream_traces
 from tests.node.commands import traces as string_traces
 from tests.node.commands.beside import PROOF
 from tests.node.commands.traces import Line, line
-from tests.support import RedisServer, Wire
+from tests.support import HexadServer, RedisServer, Wire, wait_until
 from tests.support.local import LocalClient, LocalNode
+from tests.support.servers import Server
 
 EXAMPLES = 12 * PROOF
 EVENTS_MIN = 300
@@ -152,3 +153,65 @@ def test_the_same_events(redis: RedisServer, family: str) -> None:
         run: Callable[[], None] = compare
         run()
     assert both.count >= EVENTS_MIN
+
+
+SCRIPT = """
+blocked BLPOP l 0; RPUSH l x y; LRANGE l 0 -1; DEL l
+blocked BLMOVE l m LEFT RIGHT 0; RPUSH l x; LRANGE m 0 -1
+blocked BRPOPLPUSH l m 0; MULTI; RPUSH l x; SET k v; EXEC; DEL m
+blocked BZPOPMIN z 0; ZADD z 1 a; EXISTS z
+blocked BZMPOP 0 1 z MAX COUNT 2; ZADD z 1 a 2 b; EXISTS z
+XGROUP CREATE x g $ MKSTREAM; XGROUP CREATECONSUMER x g c
+blocked XREADGROUP GROUP g c BLOCK 0 STREAMS x >; XADD x 1-1 f v; XACK x g 1-1
+DEL x
+SADD s only; SPOP s; SADD s 1 2 3; SPOP s 2; SPOP s 5
+SET t v PX 1; WAITGONE t; SET t v; EXPIRE t 100; PERSIST t; EXPIRE t -1
+SET u v; GETEX u EX 100; GETEX u PERSIST; GETDEL u; SETEX u 100 v; SET u v KEEPTTL; APPEND u w; SETRANGE u 1 z
+RENAME u w; COPY w u; MOVE w 1; SWAPDB 0 1; SWAPDB 0 1; UNLINK u
+SET big 10; INCRBYFLOAT big 1.5; DEL big; INCR big; DECRBY big 3; MSET a 1 b 2; MSETNX a 1 c 2; MSETNX c 3 d 4
+RESTORED a; RESTORED b; FLUSHALL; RPUSH l 1 2 3; LTRIM l 5 6; RPUSH l 1; LREM l 0 1; RPOPLPUSH l m; LSET m 0 x
+HSET h f 1 g 2; HINCRBY h f 2; HINCRBYFLOAT h g 1.5; HDEL h f; HDEL h g; PFADD p a; PFMERGE q p
+GEOADD geo 13 38 p; GEOSEARCHSTORE near geo FROMMEMBER p BYRADIUS 1 km
+GEOSEARCHSTORE near geo FROMLONLAT 1 1 BYRADIUS 1 m
+SETBIT bits 7 1; BITOP NOT dest bits; BITFIELD bits SET u8 0 1; BITFIELD bits GET u8 0; BITOP AND dest none
+MULTI; SET k 1; DEL k; EXEC; GET none; TTL none; EXISTS none; TYPE none; OBJECT ENCODING none
+"""
+
+
+def events_of_script(kind: type[Server]) -> list[tuple[str, list[Event]]]:
+    """Each command of the script with the events that it and the client that waits for it have caused."""
+    told = []
+    with kind() as server, server.wire() as wire, server.wire() as listener, server.wire() as waiting:
+        listener("PSUBSCRIBE", "__key*__:*")
+        listener("SUBSCRIBE", END)
+        wire("CONFIG", "SET", "notify-keyspace-events", FLAGS)
+        queuing = False
+        for command in SCRIPT.replace("\n", ";").split(";"):
+            words = command.split()
+            if not words:
+                continue
+            if words[0] == "blocked":
+                waiting.send(*words[1:])
+                wait_until(lambda: wire.info("clients")["blocked_clients"] == "1", 10, "it waits")
+            elif words[0] == "WAITGONE":
+                wait_until(lambda key=words[1]: wire("DBSIZE") == 0 or wire("EXISTS", key) == 0, 10, "it has expired")
+            elif words[0] == "RESTORED":
+                payload = wire("DUMP", words[1])
+                wire("RESTORE", words[1], 0, payload, "REPLACE")
+                wire("RESTORE", words[1] + "x", 100_000, payload)
+            else:
+                wire(*words)
+            queuing = words[0] == "MULTI" or (queuing and words[0] != "EXEC")
+            if queuing:
+                continue
+            wire("PUBLISH", END, "")
+            events: list[Event] = []
+            while (message := listener.read())[1] != END:
+                events.append((message[2], message[3]))
+            told.append((command.strip(), events if words[0] != "WAITGONE" else without_misses(events)))
+    return told
+
+
+def test_events_of_waiting_clients_and_of_rare_commands() -> None:
+    for mine, his in zip(events_of_script(HexadServer), events_of_script(RedisServer), strict=True):
+        assert mine == his
