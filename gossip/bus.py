@@ -236,6 +236,7 @@ class Bus:
     def _empty_data(self, _effect: EmptyData) -> None:
         for db in self.server.keyspace.databases:
             db.flush()
+        self.server.keyspace.emptied()
 
     def _drop_slot_keys(self, effect: DropSlotKeys) -> None:
         """Keys of slots that went to another primary: our replicas drop them with us."""
@@ -243,6 +244,7 @@ class Bus:
         for slot in effect.slots:
             for key in db.drop_slot(slot):
                 self.server.journal.append(0, (b"DEL", key))
+                db.tell(key, "del", "g")
 
     def _pause_writes(self, effect: PauseWrites) -> None:
         self.server.clients.pause("failover", True, effect.until_ms - self.now_ms())

@@ -164,6 +164,7 @@ class Clients:
         """A client's connection is gone."""
         self.sessions.pop(client.id, None)
         self._host.pubsub.forget(client)
+        client.unwatch()
         timer = self._soft_timers.pop(client.id, None)
         if timer is not None:
             timer.cancel()
@@ -342,9 +343,10 @@ def flags(client: Client) -> str:
     told = {
         "S": client.kind == b"replica",
         "M": client.kind == b"master",
-        "x": client.transaction is not None,
         "P": client.subscriptions is not None,
+        "x": client.transaction is not None,
         "b": client.parked is not None,
+        "d": client.watcher is not None and client.watcher.spoiled,
         "c": client.closing != 0,
         "U": client.unix,
         "r": client.readonly,

@@ -112,12 +112,12 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
     cluster = client.host.cluster
     refusal = cluster.redirect_all(client, transaction.commands) if cluster is not None else None
     if refusal is not None:  # a redirect is told as it is
-        client.set_transaction(None)
+        client.end_transaction()
         return refusal
     for command, argv in transaction.commands:
         refusal = _refusal(client, command, argv)
         if type(refusal) is Failure:
-            client.set_transaction(None)
+            client.end_transaction()
             return Failure(b"EXECABORT Transaction discarded because of: " + refusal)
         if refusal is not None:
             return refusal

@@ -55,8 +55,8 @@ def reset(client: Client, argv: Argv) -> Reply:
     if client.kind in (b"replica", b"master"):
         raise CommandError("ERR can only reset normal connections")
     client.db = client.host.keyspace.databases[0]
-    client.set_transaction(None)
     client.host.pubsub.forget(client)
+    client.end_transaction()
     client.set_asking(False)
     client.resp3 = client.readonly = client.no_evict = False
     client.name = b""

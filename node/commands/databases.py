@@ -38,6 +38,7 @@ def empty(client: Client, databases: list[Database], lazily: bool) -> int:
             client.host.background.reclaimer.flush(db)
         else:
             db.flush()
+    client.host.keyspace.emptied()
     return count
 
 

@@ -249,6 +249,7 @@ def reload(client: Client, args: Argv) -> Reply:
     if b"noflush" not in options:
         for db in server.keyspace.databases:
             db.flush()
+        server.keyspace.emptied()
     try:
         loader = load_now(server, merge=b"noflush" in options and b"merge" in options)
     except LoadError as error:

@@ -1,12 +1,14 @@
-"""MULTI, EXEC, DISCARD: commands that run together, and reach replicas and files as one unit.
+"""MULTI, EXEC, DISCARD: commands that run together, and reach replicas and files as one unit. WATCH, UNWATCH.
 
 What is queued, and what is refused on the way, stands in `node.dispatch`: an error before EXEC spoils the transaction,
-an error of a command that runs does not undo the others.
+an error of a command that runs does not undo the others. What spoils a transaction whose keys are watched stands in
+`node.keyspace.watching`.
 """
 
 from node.commands.family import command
 from node.dispatch import call
-from node.net.resp import OK, Argv, CommandError, Encoded, Reply, encode
+from node.keyspace.watching import Watcher
+from node.net.resp import NULL_ARRAY, OK, Argv, CommandError, Encoded, Reply, encode
 from node.net.session import Transaction
 from node.server import Client
 
@@ -25,7 +27,23 @@ def multi(client: Client, argv: Argv) -> Reply:
 def discard(client: Client, argv: Argv) -> Reply:
     if client.transaction is None:
         raise CommandError("ERR DISCARD without MULTI")
-    client.set_transaction(None)
+    client.end_transaction()
+    return OK
+
+
+@command("watch", -2, AT_ONCE, acl="transaction", keys="@1/range:-1:1:0/RO")
+def watch(client: Client, argv: Argv) -> Reply:
+    if client.transaction is not None:
+        raise CommandError("ERR WATCH inside MULTI is not allowed")
+    if client.watcher is None:
+        client.watcher = Watcher()
+    client.host.keyspace.watching.watch(client.watcher, client.db, argv[1:])
+    return OK
+
+
+@command("unwatch", 1, AT_ONCE, acl="transaction")
+def unwatch(client: Client, argv: Argv) -> Reply:
+    client.unwatch()
     return OK
 
 
@@ -35,10 +53,15 @@ def exec_(client: Client, argv: Argv) -> Reply:
     transaction = client.transaction
     if transaction is None:
         raise CommandError("ERR EXEC without MULTI")
-    if transaction.spoiled:
-        client.set_transaction(None)
-        raise CommandError("EXECABORT Transaction discarded because of previous errors.")
     journal, keyspace, dirty = client.host.journal, client.host.keyspace, client.host.keyspace.dirty
+    outdated = client.watcher is not None and keyspace.watching.is_spoiled(client.watcher)
+    client.unwatch()
+    if transaction.spoiled:
+        client.end_transaction()
+        raise CommandError("EXECABORT Transaction discarded because of previous errors.")
+    if outdated:
+        client.end_transaction()
+        return NULL_ARRAY
     out = bytearray(b"*%d\r\n" % len(transaction.commands))
     may_block, client.may_block = client.may_block, False
     journal.begin_unit()
@@ -49,7 +72,7 @@ def exec_(client: Client, argv: Argv) -> Reply:
         journal.end_unit()
         client.may_block = may_block
         if client.transaction is transaction:  # RESET was not among them
-            client.set_transaction(None)
+            client.end_transaction()
     if keyspace.dirty != dirty:
         keyspace.journal_instead(db=client.db.index)  # the commands have said it all
     return Encoded(bytes(out))

@@ -169,6 +169,16 @@ class Database:
         slot = self.slots[slot_of(key)]
         return None if slot is None else slot.deadlines.get(key)
 
+    def holds(self, key: bytes) -> bool:
+        """Is `key` there, be its time over or not? Nothing happens to it."""
+        slot = self.slots[slot_of(key)]
+        return slot is not None and key in slot.values
+
+    def is_over(self, key: bytes) -> bool:
+        """Is `key` still there though its time is over? Nothing happens to it."""
+        deadline_ms = self.deadline(key)
+        return deadline_ms is not None and deadline_ms <= self.keyspace.now_ms
+
     def idle_seconds(self, key: bytes) -> int:
         """Seconds since the last access. Clocks are shared by hash, so now and then a key looks younger than it is."""
         return max(0, self.clock_s - self._clocks[hash(key) & self._clock_mask])
@@ -341,7 +351,7 @@ class Database:
         keyspace.expired_keys += 1
         keyspace.journal.append(self.index, (keyspace.expire_verb, key))
         keyspace.notify("x", "expired", key, self.index)
-        keyspace.touched(self, key)
+        keyspace.touched(self, key, by_itself=True)
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Let a key that is there expire at `deadline_ms`."""
@@ -423,6 +433,7 @@ class Database:
 
     def flush(self) -> None:
         """Remove everything. Running snapshots keep the old slots; whoever drops them last frees them."""
+        self.keyspace.watching.replace(self)
         self._empty()
         for db, key in self.keyspace.awaited:
             if db == self.index:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.waiting import Waiters
+from node.keyspace.watching import Watching
 
 Notify = Callable[[str, str, bytes, int], None]
 """(class flag, event, key, database): a keyspace event, as `notify-keyspace-events` names its classes."""
@@ -38,7 +39,10 @@ class Keyspace:
         self.listening = False  # somebody wants to hear of changes: `notify` and `touched` are called
         self._listeners: set[str] = set()
         self.notify: Notify = _nobody_listens
-        self.touched: Callable[[Database, bytes], None] = _nobody_watches
+        self.outdated: Callable[[bytes, bool], None] = _nobody_caches
+        """(key, by itself): a key has changed; by itself if that was no client's doing (it expired, was evicted)."""
+        self.emptied: Callable[[], None] = _nobody_remembers
+        """All keys of a database or of several have gone. Whoever empties them calls it, once for all."""
         self.next_deadline_ms = NEVER_MS  # the rounds of active expiry need not begin before
         self.deadline_came_near: Callable[[int], None] = _nobody_sleeps
         self.discard: Callable[[object], None] = _nobody_reclaims
@@ -47,6 +51,7 @@ class Keyspace:
         self.awaited = self.waiters.keys  # (database, key) -> who waits for it
         self.effects: list[tuple[int, Sequence[bytes]]] | None = None
         self.databases = [Database(index, self) for index in range(databases)]
+        self.watching = Watching(self.databases, lambda wanted: self.set_listening("watched keys", wanted))
 
     def set_time(self, now_ms: int, started_ms: int) -> None:
         """The time of the commands to come."""
@@ -61,6 +66,15 @@ class Keyspace:
         """Whether this listener (notifications, watched keys, tracked keys) wants to hear of changes from now on."""
         (self._listeners.add if wanted else self._listeners.discard)(listener)
         self.listening = bool(self._listeners)
+
+    def touched(self, db: Database, key: bytes, by_itself: bool = False) -> None:
+        """A key has changed or has gone: spoil the transactions that watch it, and let nobody keep an old copy.
+
+        Called only while `listening`, but for keys that expire. `by_itself`: no client did it.
+        """
+        if self.watching.keys:
+            self.watching.touch(db, key)
+        self.outdated(key, by_itself)
 
     def journal_instead(self, *commands: Sequence[bytes], db: int) -> None:
         """The running command has these effects; what the client sent does not say them well enough.
@@ -94,7 +108,10 @@ class Keyspace:
 
     def swap(self, first: int, second: int) -> None:
         """SWAPDB: clients of one database see the other's keys."""
-        self.databases[first].swap_contents(self.databases[second])
+        one, other = self.databases[first], self.databases[second]
+        self.watching.replace(one, other)
+        self.watching.replace(other, one)
+        one.swap_contents(other)
         if self.now_ms < self.next_deadline_ms:
             self.deadline_came_near(self.now_ms)  # a round that is under way has seen half of each
         self.waiters.databases_swapped(self, first, second)
@@ -108,7 +125,11 @@ def _nobody_listens(_kind: str, _event: str, _key: bytes, _db: int) -> None:
     pass
 
 
-def _nobody_watches(_db: Database, _key: bytes) -> None:
+def _nobody_caches(_key: bytes, _by_itself: bool) -> None:
+    pass
+
+
+def _nobody_remembers() -> None:
     pass
 
 

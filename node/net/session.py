@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from node.keyspace.database import Database
 from node.keyspace.keyspace import Keyspace
+from node.keyspace.watching import Watcher
 from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, RECEIVE_BYTES, RECEIVE_BYTES_MAX, Peer
 from node.net.resp import (
     ARGUMENTS_MAX,
@@ -129,6 +130,7 @@ class Session(Peer, Generic[HostT]):
         "transaction",
         "unix",
         "user",
+        "watcher",
         "write_offset",
     )  # fmt: skip
 
@@ -147,6 +149,7 @@ class Session(Peer, Generic[HostT]):
         self.user = b"default"
         self.asking = False
         self.transaction: Transaction | None = None
+        self.watcher: Watcher | None = None  # the keys that may spoil it, once there are any
         self.readonly = False  # READONLY: a replica of a cluster may serve its reads
         self.reply_mode = REPLY_ON
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
@@ -198,7 +201,7 @@ class Session(Peer, Generic[HostT]):
         self._update_any_gate()
 
     def set_transaction(self, transaction: Transaction | None) -> None:
-        """MULTI begins one; EXEC, DISCARD and RESET end it."""
+        """MULTI begins one; `end_transaction` ends it."""
         self.transaction = transaction
         self._update_any_gate()
 
@@ -208,6 +211,17 @@ class Session(Peer, Generic[HostT]):
         if self.kind in (b"normal", b"pubsub"):
             self.kind = b"normal" if subscriptions is None else b"pubsub"
         self._update_any_gate()
+
+    def end_transaction(self) -> None:
+        """EXEC, DISCARD, RESET: nothing is queued or watched any more."""
+        self.unwatch()
+        self.set_transaction(None)
+
+    def unwatch(self) -> None:
+        """No key that this client has watched can spoil its transaction, not even one that has changed already."""
+        if self.watcher is not None:
+            self.host.keyspace.watching.unwatch(self.watcher)
+            self.watcher = None
 
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""

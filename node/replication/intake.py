@@ -55,7 +55,9 @@ class Intake:
         host = self._host
         host.log.notice("MASTER <-> REPLICA sync: Flushing old data")
         for db, fresh in zip(host.keyspace.databases, self._databases, strict=True):
+            host.keyspace.watching.replace(db, fresh)
             db.swap_contents(fresh)
+        host.keyspace.emptied()
         host.keyspace.own_deadlines.clear()  # of keys that are gone
         host.keyspace.waiters.databases_swapped(host.keyspace, *range(len(self._databases)))
         host.reclaim(self._databases)
