@@ -13,6 +13,7 @@ from node.config.config import Config
 from node.config.values import OutputLimit
 from node.keyspace.keyspace import Keyspace
 from node.log import Log
+from node.monitoring import Monitors
 from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
 from node.net.resp import Argv, Reply, RequestParser, encode_command
@@ -21,6 +22,7 @@ from node.platform import Platform, Socket
 from node.pubsub import PubSub, counts
 from node.stats import Stats
 from node.timers import Timer, Timers
+from node.tracking import Tracking
 
 Client: TypeAlias = Session[Any]
 
@@ -59,6 +61,8 @@ class ClientsHost(Protocol):
     reactor: Reactor
     keyspace: Keyspace
     pubsub: PubSub
+    tracking: Tracking
+    monitors: Monitors
 
     def new_parser(self) -> RequestParser: ...
     def conditions_changed(self) -> None: ...
@@ -165,6 +169,8 @@ class Clients:
         self.sessions.pop(client.id, None)
         self._host.pubsub.forget(client)
         client.unwatch()
+        self._host.tracking.untrack(client)
+        self._host.monitors.remove(client)
         timer = self._soft_timers.pop(client.id, None)
         if timer is not None:
             timer.cancel()
@@ -202,7 +208,8 @@ class Clients:
             f"multi={queued} qbuf={input_bytes} qbuf-free=0 argv-mem={arguments_bytes} multi-mem={multi_bytes} "
             f"rbs={REPLY_BYTES} rbp={REPLY_BYTES} "
             f"obl={unsent - listed} oll={-(-listed // REPLY_BYTES)} omem={listed} tot-mem={total} "
-            f"events={'rw' if writing else 'r'} cmd={command} user={_text(client.user)} redir=-1 "
+            f"events={'rw' if writing else 'r'} cmd={command} user={_text(client.user)} "
+            f"redir={client.tracker.redirect if client.tracker is not None else -1} "
             f"resp={3 if client.resp3 else 2} lib-name={_text(client.lib_name)} lib-ver={_text(client.lib_ver)}"
         ).encode("utf-8", "surrogateescape")
 
@@ -284,6 +291,8 @@ class Clients:
         for client in list(self.present()):
             if client.kind != b"normal" or client.parked is not None or client.role is not None:
                 continue
+            if client.monitoring:
+                continue
             due_ms = client.last_active_ms + timeout_ms
             if due_ms < now_ms:
                 self._host.log.verbose("Closing idle client")
@@ -341,11 +350,15 @@ class Clients:
 def flags(client: Client) -> str:
     """The letters of CLIENT LIST's `flags`; N where there is nothing to say."""
     told = {
+        "O": client.monitoring,
         "S": client.kind == b"replica",
         "M": client.kind == b"master",
         "P": client.subscriptions is not None,
         "x": client.transaction is not None,
         "b": client.parked is not None,
+        "t": client.tracker is not None,
+        "R": client.tracker is not None and client.tracker.broken,
+        "B": client.tracker is not None and client.tracker.bcast,
         "d": client.watcher is not None and client.watcher.spoiled,
         "c": client.closing != 0,
         "U": client.unix,

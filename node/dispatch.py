@@ -28,10 +28,10 @@ from node.table import (
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
-    if client.subscriptions is None and client.transaction is None:
+    if client.subscriptions is None and client.transaction is None and client.tracker is None and not client.monitoring:
         return _execute_asking(client, argv)
     client.held = bytearray()  # messages that the command causes to its own client
-    reply = _execute_asking(client, argv)
+    reply = client.host.tracking.execute(client, argv, _execute_asking)
     held, client.held = client.held, None
     if not held:
         return reply
@@ -153,6 +153,9 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
     db = client.db.index
     started = server.clock_ns()
     client.last_command = command
+    monitors = server.monitors
+    if monitors:
+        monitors.show_early(client, command, argv)
     try:
         reply = command.run(client, argv)
     except CommandError as error:
@@ -162,6 +165,10 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         client.write_offset = server.journal.offset
     if type(reply) is Failure:
         server.command_failed(command, reply)
+    if monitors:
+        monitors.show(client, command, argv)
+    if client.tracker is not None and command.flags & READ:
+        server.tracking.remember(client.tracker, command, argv)
     command.count(1, server.clock_ns() - started)
     if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
@@ -367,6 +374,20 @@ class Loading:
         return Failure(b"LOADING Redis is loading the dataset in memory")
 
 
+class Monitored:
+    """MONITOR: every command goes the careful way, where it is shown; who monitors leaves the keys alone."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.monitors else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if not client.monitoring or not command.flags & (READ | WRITE | MAY_REPLICATE):
+            return None
+        return Failure(b"ERR Replica can't interact with the keyspace")
+
+
 class Paused:
     """CLIENT PAUSE, a failover or a shutdown that waits for replicas: commands come later. Always the last guard."""
 
@@ -379,7 +400,7 @@ class Paused:
         return WRITE | MAY_REPLICATE if pause.writes_only else ANY
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if client.kind == b"replica":
+        if client.kind == b"replica" or client.monitoring:
             return None
         client.last_command = command
         return client.host.clients.postpone(client)
@@ -410,6 +431,7 @@ GUARDS: tuple[Guard, ...] = (
     Subscriber(),
     StaleReplica(),
     Loading(),
+    Monitored(),
     KeysOnTheirWay(),
     Paused(),
 )

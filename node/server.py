@@ -15,6 +15,7 @@ from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.notifications import Notifications
 from node.log import Log
+from node.monitoring import Monitors
 from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
@@ -25,6 +26,7 @@ from node.replication.replication import Replication
 from node.stats import Counts, Rates, Stats
 from node.table import Command, CommandTable
 from node.timers import Timers
+from node.tracking import Tracking
 
 Client: TypeAlias = "Session[Server]"
 """What a command is handed: the session of the client that sent it."""
@@ -122,6 +124,15 @@ class Server:
         self.run_id = platform.random_hex()
         self.started_ms = platform.now_ms()
         self.clients = Clients(self)
+        self.tracking = Tracking(
+            self,
+            lambda wanted: self.keyspace.set_listening("tracked keys", wanted),
+            platform.random.randrange,
+            self.wake_outside_of_batch,
+            lambda: config.tracking_table_max_keys,
+        )
+        self.keyspace.outdated, self.keyspace.emptied = self.tracking.outdated, self.tracking.emptied
+        self.monitors = Monitors(platform.now_us, self.conditions_changed)
         self.startup_bytes = 0  # resident memory when nothing was loaded yet
         self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.executable = self.config_file = ""
@@ -191,8 +202,14 @@ class Server:
 
     def before_send(self) -> bool:
         """Between a batch of requests and their replies."""
+        self.tracking.broadcast()
         self.replication.primary.before_send()
         return True
+
+    def wake_outside_of_batch(self) -> None:
+        """Let `before_send` be called soon."""
+        if not self.reactor.in_batch:
+            self.reactor.wake()
 
     def new_parser(self) -> RequestParser:
         return RequestParser(self.config["proto-max-bulk-len"])

@@ -54,6 +54,8 @@ def quit_(client: Client, argv: Argv) -> Reply:
 def reset(client: Client, argv: Argv) -> Reply:
     if client.kind in (b"replica", b"master"):
         raise CommandError("ERR can only reset normal connections")
+    client.host.monitors.remove(client)
+    client.host.tracking.untrack(client)
     client.db = client.host.keyspace.databases[0]
     client.host.pubsub.forget(client)
     client.end_transaction()

@@ -8,6 +8,7 @@ from node.table import Spec
 MODULES = (
     "bitmaps",
     "client",
+    "client_tracking",
     "command",
     "config",
     "connection",
@@ -22,6 +23,7 @@ MODULES = (
     "keys",
     "lists",
     "migrate",
+    "monitor",
     "persistence",
     "pubsub",
     "replication",

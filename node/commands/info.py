@@ -109,7 +109,7 @@ def clients_fields(server: Server) -> Fields:
         "client_recent_max_input_buffer": max((client.parser.waiting_bytes for client in normal), default=0),
         "client_recent_max_output_buffer": max((len(client.out) for client in normal), default=0),
         "blocked_clients": len(blocked),
-        "tracking_clients": 0,
+        "tracking_clients": len(server.tracking.trackers),
         "clients_in_timeout_table": sum(client.parked_timer is not None for client in blocked),
         "total_blocking_keys": len(waiting.keys),
         "total_blocking_keys_on_nokey": 0,
@@ -277,7 +277,7 @@ def stats_fields(server: Server) -> Fields:
         "instantaneous_eventloop_cycles_per_sec": int(moved.turns / seconds),
         "instantaneous_eventloop_duration_usec": moved.busy_ns // 1000 // max(1, moved.turns),
     }
-    return {**traffic, **keys, **NO_DEFRAGMENTATION, **NO_TRACKING, **work}
+    return {**traffic, **keys, **NO_DEFRAGMENTATION, **_tracking_fields(server), **work}
 
 
 NO_DEFRAGMENTATION: Fields = {
@@ -288,7 +288,15 @@ NO_DEFRAGMENTATION: Fields = {
     "total_active_defrag_time": 0,
     "current_active_defrag_time": 0,
 }
-NO_TRACKING: Fields = {"tracking_total_keys": 0, "tracking_total_items": 0, "tracking_total_prefixes": 0}
+
+
+def _tracking_fields(server: Server) -> Fields:
+    tracking = server.tracking
+    return {
+        "tracking_total_keys": tracking.keys,
+        "tracking_total_items": tracking.items,
+        "tracking_total_prefixes": len(tracking.prefixes),
+    }
 
 
 def _expiry_fields(server: Server) -> Fields:

@@ -51,7 +51,7 @@ def _consumer(db: Database, key: bytes, group: Group, name: bytes) -> Consumer:
     if consumer is None:
         consumer = group.consumers[name] = Consumer(name, now_ms)
         db.keyspace.journal_instead((b"XGROUP", b"CREATECONSUMER", key, group.name, name), db=db.index)
-        db.changed(key, "xgroup-createconsumer", "t")
+        db.kept_apart(key, "xgroup-createconsumer", "t")
     consumer.seen_ms = now_ms
     return consumer
 
@@ -605,10 +605,12 @@ def xgroup_create(client: Client, argv: Argv) -> Reply:
     last_id = (0 if stream is None else stream.last_id) if text == NEWEST else parse_id(text)
     if stream is not None and name in stream.groups:
         raise CommandError("BUSYGROUP Consumer Group name already exists")
+    report = db.kept_apart
     if stream is None:
         stream = db.make(key, Stream())
+        report = db.changed
     stream.groups[name] = Group(name, last_id, entries_read)
-    db.changed(key, "xgroup-create", "t")
+    report(key, "xgroup-create", "t")
     return OK
 
 
@@ -632,7 +634,7 @@ def xgroup_setid(client: Client, argv: Argv) -> Reply:
         raise wrong_subcommand(argv)
     group.last_id = stream.last_id if text == NEWEST else parse_any_id(text)
     group.entries_read = entries_read
-    db.changed(key, "xgroup-setid", "t")
+    db.kept_apart(key, "xgroup-setid", "t")
     return OK
 
 
@@ -645,7 +647,7 @@ def xgroup_destroy(client: Client, argv: Argv) -> Reply:
         raise NO_STREAM
     if stream.groups.pop(name, None) is None:
         return 0
-    db.changed(key, "xgroup-destroy", "t")
+    db.kept_apart(key, "xgroup-destroy", "t")
     if db.keyspace.awaited:
         db.keyspace.appeared(db, key)  # its readers get an error
     return 1
@@ -670,5 +672,5 @@ def xgroup_delconsumer(client: Client, argv: Argv) -> Reply:
     if consumer_name not in group.consumers:
         return 0
     pending = group.remove_consumer(consumer_name)
-    db.changed(key, "xgroup-delconsumer", "t")
+    db.kept_apart(key, "xgroup-delconsumer", "t")
     return pending

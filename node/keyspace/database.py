@@ -526,6 +526,16 @@ class Database:
             keyspace.notify(kind, event, key, self.index)
             keyspace.touched(self, key)
 
+    def kept_apart(self, key: bytes, event: str, kind: str) -> None:
+        """As `changed`, of what stands under `key` but is no part of its value for any reader: groups of a stream.
+
+        Who watches the key or caches its value is not told, as in Redis.
+        """
+        keyspace = self.keyspace
+        keyspace.dirty += 1
+        if keyspace.listening:
+            keyspace.notify(kind, event, key, self.index)
+
     # --- housekeeping ---------------------------------------------------------------------------------------------
 
     def _new_slot(self, number: int) -> Slot:

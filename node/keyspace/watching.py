@@ -93,12 +93,13 @@ class Watching:
         for name in [name for name in self.keys if name[0] == db.index]:
             key = name[1]
             was, comes = db.holds(key), by is not None and by.holds(key)
-            over = comes and by is not None and by.is_over(key)
             if not was and not comes:
                 continue
+            over = by is not None and by.is_over(key)
             for watcher in list(self.keys.get(name, ())):
-                if watcher.keys[name] and (over or not comes) or not was and over:
-                    watcher.keys[name] = over  # it was not there for any reader, and is not there now
+                nothing_before = watcher.keys[name] if was else True
+                if nothing_before and (over or not comes):
+                    watcher.keys[name] = over
                 else:
                     self._spoil(watcher)
 

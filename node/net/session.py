@@ -113,6 +113,7 @@ class Session(Peer, Generic[HostT]):
         "lib_ver",
         "limit_since_ms",
         "may_block",
+        "monitoring",
         "name",
         "no_evict",
         "no_touch",
@@ -127,6 +128,7 @@ class Session(Peer, Generic[HostT]):
         "sent_bytes",
         "served",
         "subscriptions",
+        "tracker",
         "transaction",
         "unix",
         "user",
@@ -150,6 +152,8 @@ class Session(Peer, Generic[HostT]):
         self.asking = False
         self.transaction: Transaction | None = None
         self.watcher: Watcher | None = None  # the keys that may spoil it, once there are any
+        self.monitoring = False  # MONITOR: it is shown what all clients run
+        self.tracker: Any = None  # CLIENT TRACKING ON: how (node.tracking)
         self.readonly = False  # READONLY: a replica of a cluster may serve its reads
         self.reply_mode = REPLY_ON
         self.kind = b"normal"  # the class of its output limits: normal, replica, pubsub
@@ -223,6 +227,11 @@ class Session(Peer, Generic[HostT]):
             self.host.keyspace.watching.unwatch(self.watcher)
             self.watcher = None
 
+    def set_tracker(self, tracker: Any) -> None:
+        """How the keys that this client caches are tracked; None: not at all."""
+        self.tracker = tracker
+        self._update_any_gate()
+
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""
         self.no_touch = no_touch
@@ -230,7 +239,7 @@ class Session(Peer, Generic[HostT]):
 
     def _update_any_gate(self) -> None:
         unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking or self.transaction is not None
-        self.set_gate(ANY, unusual or self.subscriptions is not None)
+        self.set_gate(ANY, unusual or self.subscriptions is not None or self.tracker is not None)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""
@@ -421,9 +430,12 @@ class Session(Peer, Generic[HostT]):
     # --- the end, and what comes unasked --------------------------------------------------------------------------
 
     def push(self, value: Reply) -> None:
-        """Send something that answers no request."""
-        encode(value, self.out, self.resp3)
-        self.touch()
+        """Send something that answers no request; what the client's own command causes follows the reply to it."""
+        if self.held is not None:
+            encode(value, self.held, self.resp3)
+        else:
+            encode(value, self.out, self.resp3)
+            self.touch()
 
     def push_bytes(self, data: bytes | bytearray) -> None:
         """Send wire bytes that answer no request; what the client's own command causes follows the reply to it."""

@@ -35,6 +35,8 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.script": (2, 2),
     "node.background": (2, 3),
     "node.pubsub": (2, 3),
+    "node.monitoring": (2, 3),
+    "node.tracking": (2, 3),
     "node.clients": (2, 4),
     "node.server": (2, 5),
     "node.dispatch": (2, 6),
