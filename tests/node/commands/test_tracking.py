@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.node.commands.traces import Line
-from tests.support import RedisServer, Wire
+from tests.support import HexadServer, Push, RedisServer, Wire, encode, wait_until
 from tests.support.local import LocalNode
 
 PROOF = int(os.environ.get("HEXAD_PROOF", "1"))
@@ -155,3 +156,239 @@ def test_random_programs(redis: RedisServer) -> None:
     finally:
         both.close()
     assert both.messages > 200
+
+
+# --- how it is asked for ----------------------------------------------------------------------------------------------
+
+ASKED = [
+    "CLIENT TRACKING", "CLIENT TRACKING x", "CLIENT TRACKING on x", "CLIENT TRACKING on optin optout",
+    "CLIENT TRACKING on bcast optin", "CLIENT TRACKING on bcast optout", "CLIENT TRACKING on prefix a",
+    "CLIENT TRACKING off prefix a redirect 99", "CLIENT TRACKING x redirect 99", "CLIENT TRACKING on redirect x",
+    "CLIENT TRACKING on redirect", "CLIENT TRACKING on redirect ID1 redirect ID1", "CLIENT TRACKING on redirect 0",
+    "CLIENT TRACKING on prefix", "CLIENT TRACKINGINFO", "CLIENT GETREDIR", "CLIENT CACHING yes", "CLIENT CACHING x",
+    "CLIENT TRACKING on optin", "CLIENT TRACKING on optout", "CLIENT TRACKING on bcast", "CLIENT CACHING no",
+    "CLIENT CACHING x", "CLIENT CACHING yes", "CLIENT TRACKINGINFO", "GET x", "CLIENT TRACKINGINFO",
+    "CLIENT CACHING YES", "NONSENSE", "CLIENT TRACKINGINFO", "CLIENT CACHING YES", "MULTI", "GET x", "EXEC",
+    "CLIENT TRACKINGINFO", "CLIENT TRACKING on", "CLIENT TRACKINGINFO", "CLIENT TRACKING on optout",
+    "CLIENT CACHING yes", "CLIENT CACHING NO", "CLIENT TRACKINGINFO", "CLIENT TRACKING on optin",
+    "CLIENT TRACKING on optout optin", "CLIENT TRACKING off", "CLIENT TRACKING on bcast prefix foo prefix bar",
+    "CLIENT TRACKINGINFO", "CLIENT TRACKING on bcast prefix fo", "CLIENT TRACKING on bcast prefix foo",
+    "CLIENT TRACKING on bcast", "CLIENT TRACKINGINFO", "CLIENT TRACKING on bcast prefix x",
+    "CLIENT TRACKING on bcast noloop redirect ID1", "CLIENT TRACKINGINFO", "CLIENT GETREDIR", "CLIENT TRACKING off",
+    "CLIENT TRACKING on bcast prefix a prefix ab", "CLIENT TRACKINGINFO", "CLIENT TRACKING on noloop",
+    "CLIENT TRACKING on bcast bcast noloop", "CLIENT TRACKINGINFO x", "CLIENT CACHING", "CLIENT GETREDIR x", "RESET",
+    "CLIENT TRACKINGINFO",
+]  # fmt: skip
+
+
+@pytest.fixture
+def both(redis: RedisServer) -> Iterator[Together]:
+    together = Together(redis)
+    together.run([])
+    yield together
+    together.close()
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_is_asked_for_and_refused(both: Together, protocol: int) -> None:
+    for words in (f"HELLO {protocol}", *ASKED):
+        both.turn(0, words, compare=not words.startswith("HELLO"))
+
+
+def test_flags_in_client_list(both: Together) -> None:
+    def told() -> list[bytes]:
+        lists = [
+            both.control.raw("CLIENT", "LIST", "ID", both.names["ID0"]),
+            both.ours[1].raw("CLIENT", "LIST", "ID", both.names["ID0"]),
+        ]
+        return [b" ".join(re.findall(rb"(?:flags|redir)=\S+", text)) for text in lists]
+
+    for words, expected in (
+        ("PING", b"flags=N redir=-1"),
+        ("CLIENT TRACKING ON", b"flags=t redir=0"),
+        ("CLIENT TRACKING ON REDIRECT ID1", b"flags=t redir=" + both.names["ID1"]),
+        ("CLIENT TRACKING OFF", b"flags=N redir=-1"),
+        ("CLIENT TRACKING ON BCAST", b"flags=tB redir=0"),
+    ):
+        both.turn(0, words)
+        assert told() == [expected, expected]
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def push(*keys: bytes) -> bytes:
+    return b">2\r\n$10\r\ninvalidate\r\n*%d\r\n" % len(keys) + b"".join(b"$%d\r\n%b\r\n" % (len(k), k) for k in keys)
+
+
+ALL = b">2\r\n$10\r\ninvalidate\r\n_\r\n"
+
+
+class Clients:
+    """Clients of one node, who say a line and then look what everybody has got."""
+
+    def __init__(self, count: int, **options: object) -> None:
+        self.node = LocalNode(**options)
+        self.clients = [self.node.client() for _ in range(count)]
+        for client in self.clients:
+            client.raw("HELLO", 3)
+
+    def __call__(self, number: int, *lines: str) -> list[bytes]:
+        """What each client has got after these lines."""
+        for words in lines:
+            self.clients[number].session.receive(encode(*words.split()))
+        self.node.server.before_send()
+        texts = [bytes(client.session.out) for client in self.clients]
+        for client in self.clients:
+            client.session.out.clear()
+        return texts
+
+    def info(self, field: str) -> int:
+        text = self.node.client().raw("INFO", "all").decode()
+        return int(text.split(f"{field}:")[1].split("\r\n")[0])
+
+
+def test_ones_own_change_is_told_after_its_reply() -> None:
+    run = Clients(1)
+    run(0, "CLIENT TRACKING ON")
+    assert run(0, "GET a", "SET a 1", "GET a") == [b"_\r\n+OK\r\n" + push(b"a") + b"$1\r\n1\r\n"]
+    assert run(0, "MULTI", "SET a 2", "GET a", "SET a 3", "EXEC")[0].endswith(b"+OK\r\n" + push(b"a") * 2)
+    assert run(0, "GET a", "FLUSHALL")[0].endswith(b"+OK\r\n" + ALL)
+    assert run(0, "CLIENT REPLY OFF", "GET a", "SET a 1", "CLIENT REPLY ON") == [push(b"a") + b"+OK\r\n"]
+
+
+def test_others_are_told_at_once_and_once() -> None:
+    run = Clients(3)
+    run(0, "CLIENT TRACKING ON")
+    run(0, "MGET a b")
+    assert run(1, "SET a 1", "SET a 2") == [push(b"a"), b"+OK\r\n+OK\r\n", b""]
+    assert run(1, "FLUSHDB")[0] == ALL  # whatever it caches
+    assert run(1, "SET b 1")[0] == b""
+
+
+def test_keys_with_a_prefix_are_collected() -> None:
+    run = Clients(3)
+    run(0, "CLIENT TRACKING ON BCAST PREFIX user: PREFIX x")
+    run(1, "CLIENT TRACKING ON BCAST NOLOOP")
+    keys = ("user:2", "user:1", "other", "user:2", "x")
+    got = run(2, *(f"INCR {key}" for key in keys))
+    assert got[0] == push(b"user:1", b"user:2") + push(b"x")
+    assert got[1] == push(b"other", b"user:1", b"user:2", b"x")
+    assert run(1, "DEL x", "SET y 1") == [push(b"x"), b":1\r\n+OK\r\n", b""]
+    run(0, "CLIENT TRACKING OFF")
+    assert run(2, "SET x 1") == [b"", push(b"x"), b"+OK\r\n"]
+    assert run.info("tracking_total_prefixes") == 1
+
+
+def test_keys_that_expire_are_told_to_all_also_to_who_finds_out() -> None:
+    run = Clients(2)
+    run(0, "CLIENT TRACKING ON NOLOOP")
+    run(1, "CLIENT TRACKING ON BCAST NOLOOP")
+    run(0, "SET a 1 PX 10", "GET a")
+    run.node.platform.time_ms += 20
+    run.node.server.read_clock()
+    assert run(0, "DBSIZE", "GET a") == [b":1\r\n_\r\n" + push(b"a"), push(b"a")]
+
+
+def test_redirection() -> None:
+    """To RESP3 as it is; to RESP2 as a message, where the other is subscribed to anything; else to nobody."""
+    run = Clients(3)
+    run(0, "HELLO 2")
+    run(1, "HELLO 2")
+    target = run.clients[1].session
+    run(0, f"CLIENT TRACKING ON REDIRECT {target.id}")
+    assert run(0, "GET a", "SET a 1") == [b"_\r\n+OK\r\n".replace(b"_", b"$-1"), b"", b""]
+    run(1, "SUBSCRIBE __redis__:invalidate")
+    message = b"*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n"
+    assert run(0, "GET a", "SET a 1")[1] == message + b"*1\r\n$1\r\na\r\n"
+    assert run(2, "FLUSHALL")[1] == message + b"$-1\r\n"
+    run(1, "RESET", "HELLO 3")
+    assert run(0, "GET a", "SET a 1")[1] == push(b"a")
+
+
+def test_a_redirection_that_broke_is_told() -> None:
+    run = Clients(3)
+    gone = run.clients[1].session
+    run(0, f"CLIENT TRACKING ON REDIRECT {gone.id}", "GET a")
+    gone.lost("")
+    assert run(2, "SET a 1")[0] == b">2\r\n$21\r\ntracking-redir-broken\r\n:%d\r\n" % gone.id
+    assert b"broken_redirect" in run(0, "CLIENT TRACKINGINFO")[0]
+    assert b" flags=tR " in run(0, "CLIENT INFO")[0]
+    run(0, f"CLIENT TRACKING ON REDIRECT {run.clients[2].session.id}")
+    assert b"broken" not in run(0, "CLIENT TRACKINGINFO")[0]
+
+
+def test_the_table_has_a_bound() -> None:
+    """What goes is told, also to a client that wants to hear nothing of its own changes."""
+    run = Clients(3, tracking_table_max_keys=10)
+    run(0, "CLIENT TRACKING ON NOLOOP")
+    run(1, "CLIENT TRACKING ON")
+    told: set[bytes] = set()
+    for number in range(30):
+        for reader in (1, 0):
+            told.update(re.findall(rb"k\d+", run(reader, f"GET k{number}")[0]))
+        assert run.info("tracking_total_keys") <= 10
+    assert len(told) == 20 and run.info("tracking_total_items") <= 20
+    run.node.server.config.put("tracking-table-max-keys", 0)
+    for number in range(30):
+        run(0, f"GET k{number}")
+    assert run.info("tracking_total_keys") == 30
+
+
+def test_counts_and_the_end() -> None:
+    run = Clients(3)
+    run(0, "CLIENT TRACKING ON")
+    run(1, "CLIENT TRACKING ON")
+    run(0, "MGET a b")
+    run(1, "GET a", "GET a")
+    fields = ("tracking_clients", "tracking_total_keys", "tracking_total_items", "tracking_total_prefixes")
+    assert [run.info(field) for field in fields] == [2, 2, 3, 0]
+    run(2, "SET a 1")
+    assert [run.info(field) for field in fields] == [2, 1, 1, 0]
+    run.clients[0].session.lost("")
+    assert run.node.keyspace.listening
+    run(1, "RESET")
+    assert [run.info(field) for field in fields] == [0, 0, 0, 0] and not run.node.keyspace.listening
+
+
+def test_nobody_else_pays() -> None:
+    run = Clients(2)
+    gates = run.clients[1].session.gates
+    run(0, "CLIENT TRACKING ON")
+    assert run.clients[1].session.gates == gates != run.clients[0].session.gates
+    run(0, "CLIENT TRACKING OFF")
+    assert run.clients[0].session.gates == gates
+
+
+# --- over sockets -----------------------------------------------------------------------------------------------------
+
+
+def test_expiry_and_a_full_synchronization_are_told_without_any_request() -> None:
+    with HexadServer() as ours, HexadServer(repl_diskless_sync_delay=0) as other:
+        with ours.wire(protocol=3) as listener, ours.wire() as client:
+            listener("CLIENT", "TRACKING", "ON", "BCAST")
+            client("SET", "a", 1, "PX", 30)
+            assert listener.read() == Push([b"invalidate", [b"a"]])
+            assert listener.read() == Push([b"invalidate", [b"a"]])
+            client("REPLICAOF", "127.0.0.1", other.port)
+            assert listener.read() == Push([b"invalidate", None])
+
+
+def test_the_cache_of_redis_py(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wants a server that says 7.4 or more, whatever that can do; the rest is the client's own."""
+    from redis import Redis
+    from redis.cache import CacheConfig
+    from redis.connection import CacheProxyConnection
+
+    monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "7.2.0")
+    with HexadServer() as server, server.wire() as other:
+        caching = Redis(port=server.port, protocol=3, cache_config=CacheConfig(), decode_responses=True)
+        other("SET", "key", "old")
+        assert [caching.get("key") for _ in range(3)] == ["old"] * 3
+        reads = int(other.info("commandstats")["cmdstat_get"].split("calls=")[1].split(",")[0])
+        assert reads == 1 and caching.get_cache().size == 1
+        other("SET", "key", "new")
+        wait_until(lambda: caching.get("key") == "new", 5, "the new value is seen")
+        other("FLUSHALL")
+        wait_until(lambda: caching.get("key") is None, 5, "the loss is seen")
+        caching.close()
