@@ -360,6 +360,33 @@ def test_nobody_else_pays() -> None:
     assert run.clients[0].session.gates == gates
 
 
+def test_a_subscriber_of_resp2_beside_redis(both: Together) -> None:
+    """The way of clients that speak RESP2: a second connection, subscribed to the channel of invalidations."""
+    for number in (0, 1):
+        both.turn(number, "RESET")
+        both.turn(number, "HELLO 2", compare=False)
+    for number, words in (
+        (1, "SUBSCRIBE __redis__:invalidate"),
+        (0, "CLIENT TRACKING ON REDIRECT ID1"),
+        (0, "MGET a b"),
+        (2, "SET a 1"),
+        (0, "SET b 1"),
+        (2, "FLUSHALL"),
+        (1, "UNSUBSCRIBE"),
+        (0, "GET a"),
+        (2, "SET a 1"),
+        (1, "PSUBSCRIBE x"),
+        (0, "GET a"),
+        (2, "MSET a 1 b 2"),
+        (0, "CLIENT TRACKING OFF"),
+        (0, "CLIENT TRACKING ON BCAST REDIRECT ID1 NOLOOP"),
+        (2, "MSET a 1 b 2"),
+        (0, "SET a 2"),
+    ):
+        both.turn(number, words)
+    assert both.messages == 8  # two replies name the channel, and the one that tracks all the time hears of FLUSHALL
+
+
 # --- over sockets -----------------------------------------------------------------------------------------------------
 
 

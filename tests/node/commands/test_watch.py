@@ -6,13 +6,18 @@ import os
 import time
 from collections.abc import Iterator
 from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from gossip.bus import PERFORM
+from gossip.events import DropSlotKeys
+from node.slots import slot_of
 from tests.node.commands.traces import Line
-from tests.support import RedisServer
+from tests.support import HexadServer, RedisServer, wait_until
 from tests.support.local import LocalNode
 
 PROOF = int(os.environ.get("HEXAD_PROOF", "1"))
@@ -243,3 +248,35 @@ def test_a_slot_that_is_lost_and_a_full_synchronization_spoil(both: Together) ->
     beside.set(b"b", b"1")
     beside.flush()  # a load that was given up: not what clients see
     assert not first.session.watcher.spoiled
+
+
+# --- cluster ----------------------------------------------------------------------------------------------------------
+
+
+def test_keys_of_a_lost_slot_spoil_and_are_told() -> None:
+    """What the cluster drops with a slot is a change like any other."""
+    node = LocalNode()
+    first, tracker = node.client(), node.client()
+    first.raw("SET", "key", 1)
+    first.raw("WATCH", "key", "other")
+    tracker.raw("HELLO", 3)
+    tracker.raw("CLIENT", "TRACKING", "ON", "BCAST")
+    drop: Any = PERFORM[DropSlotKeys]
+    drop(SimpleNamespace(server=node.server), DropSlotKeys((slot_of(b"key"),)))
+    node.server.before_send()
+    assert b"invalidate" in tracker.session.out
+    first.raw("MULTI")
+    assert first.raw("EXEC") == NIL
+
+
+def test_a_cluster_sends_watch_where_its_keys_are() -> None:
+    told = []
+    for kind in (RedisServer, HexadServer):
+        with kind(cluster_enabled="yes") as server, server.wire() as wire, server.wire() as other:
+            wire("CLUSTER", "ADDSLOTSRANGE", 0, 12000)
+            wire("CONFIG", "SET", "cluster-require-full-coverage", "no")
+            wait_until(lambda: other("SET", "b", 1) == "OK", 10, "the slots are served")
+            replies = [wire(*words.split()) for words in ("WATCH a", "WATCH b c", "WATCH b", "MULTI", "GET b")]
+            other("SET", "b", 2)
+            told.append([*replies, wire("EXEC")])
+    assert told[1] == told[0]
