@@ -23,7 +23,7 @@ from tests.support.local import LocalClient, LocalNode
 from tests.support.servers import Server
 
 EXAMPLES = 12 * PROOF
-EVENTS_MIN = 300
+EVENTS_MIN = 100
 FLAGS = "KEAmn"
 END = b"end of a command"
 
@@ -48,6 +48,11 @@ def some(commands: st.SearchStrategy[Line]) -> st.SearchStrategy[list[Line]]:
     return st.lists(commands.filter(lambda words: words[0].upper() not in WAITING), min_size=40, max_size=60)
 
 
+def is_small(words: Line) -> bool:
+    """No bit so far out that the servers would be busy for seconds making room for it."""
+    return all(len(word) < 10 for word in words[2:])
+
+
 FAMILIES = {
     "strings": some(string_traces.commands),
     "lists": some(list_traces.commands),
@@ -55,7 +60,7 @@ FAMILIES = {
     "sets": some(test_hashes_sets_differential.set_commands),
     "sorted sets": some(st.one_of(zset_traces.zset_commands, zset_traces.algebra_commands)),
     "geo": some(zset_traces.geo_commands),
-    "bitmaps": some(test_bits_differential.bit_commands),
+    "bitmaps": some(test_bits_differential.bit_commands.filter(is_small)),
     "hyperloglogs": some(test_bits_differential.hll_commands),
     "streams": some(stream_traces.commands).map(stream_traces.with_consumers),
     "sort": some(sort_commands),
@@ -165,7 +170,7 @@ XGROUP CREATE x g $ MKSTREAM; XGROUP CREATECONSUMER x g c
 blocked XREADGROUP GROUP g c BLOCK 0 STREAMS x >; XADD x 1-1 f v; XACK x g 1-1
 DEL x
 SADD s only; SPOP s; SADD s 1 2 3; SPOP s 2; SPOP s 5
-SET t v PX 1; WAITGONE t; SET t v; EXPIRE t 100; PERSIST t; EXPIRE t -1
+SET t v PX 1000; WAITGONE t; SET t v; EXPIRE t 100; PERSIST t; EXPIRE t -1
 SET u v; GETEX u EX 100; GETEX u PERSIST; GETDEL u; SETEX u 100 v; SET u v KEEPTTL; APPEND u w; SETRANGE u 1 z
 RENAME u w; COPY w u; MOVE w 1; SWAPDB 0 1; SWAPDB 0 1; UNLINK u
 SET big 10; INCRBYFLOAT big 1.5; DEL big; INCR big; DECRBY big 3; MSET a 1 b 2; MSETNX a 1 c 2; MSETNX c 3 d 4
