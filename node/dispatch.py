@@ -4,6 +4,7 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
+from node.access import denial_text
 from node.clients import is_local
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
@@ -73,11 +74,13 @@ def _execute(client: Client, argv: Argv) -> Reply:
     return client.wanted(call(client, command, argv))
 
 
-def _refusal(client: Client, command: Command, argv: Argv) -> Reply | None:
-    """What the guards have against a command."""
+def _refusal(client: Client, command: Command, argv: Argv, *, queued: bool = False) -> Reply | None:
+    """What the guards have against a command; one that was `queued` is asked for its permission when its turn comes."""
     flags = command.flags
     own = client.own_gates & flags
     for mask, guard in client.host.active_guards:
+        if queued and guard is PERMISSION:
+            continue
         if mask & flags or (own and guard.personal):
             refusal = guard.check(client, command, argv)
             if refusal is not None:
@@ -115,7 +118,7 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
         client.set_transaction(None)
         return refusal
     for command, argv in transaction.commands:
-        refusal = _refusal(client, command, argv)
+        refusal = _refusal(client, command, argv, queued=True)
         if type(refusal) is Failure:
             client.set_transaction(None)
             return Failure(b"EXECABORT Transaction discarded because of: " + refusal)
@@ -171,7 +174,7 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
 def obey(session: Client, argv: Argv) -> None:
     """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply."""
     server = session.host
-    command = find(server, session, argv)
+    command: Command | Failure = server.commands.original(argv[0]) or find(server, session, argv)
     reply = command if isinstance(command, Failure) else call(session, command, argv)
     if type(reply) is Failure:
         name = "<unknown>" if isinstance(command, Failure) else command.full_name
@@ -220,26 +223,30 @@ def _unknown_subcommand(argv: Argv) -> Failure:
 
 
 class Protection:
-    """DEBUG is closed, or open to clients of this machine, as `enable-debug-command` says."""
+    """DEBUG and MODULE are closed, or open to clients of this machine: `enable-debug-command` and its like say so."""
 
     personal = False
 
     def mask(self, server: Server) -> int:
-        return PROTECTED if server.config["enable-debug-command"] != "yes" else 0
+        config = server.config
+        return PROTECTED if {config["enable-debug-command"], config["enable-module-command"]} != {"yes"} else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        opened = client.host.config["enable-debug-command"]
-        if not command.flags & PROTECTED or opened == "yes" or (opened == "local" and is_local(client)):
+        name = command.full_name.partition("|")[0]
+        if not command.flags & PROTECTED:
+            return None
+        opened = client.host.config[f"enable-{name}-command"]
+        if opened == "yes" or (opened == "local" and is_local(client)):
             return None
         return Failure(
-            b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '
-            b"from a local connection, otherwise you need to set this option in the configuration file, and then "
-            b"restart the server."
+            f'ERR {name.upper()} command not allowed. If the enable-{name}-command option is set to "local", you can '
+            "run it from a local connection, otherwise you need to set this option in the configuration file, and "
+            "then restart the server.".encode()
         )
 
 
 class Authentication:
-    """`requirepass`: nothing but AUTH, HELLO, QUIT and RESET before a password."""
+    """Nothing but AUTH, HELLO, QUIT and RESET before a password, where the default user needs one."""
 
     personal = True
 
@@ -250,6 +257,60 @@ class Authentication:
         if client.authenticated or command.flags & NO_AUTH:
             return None
         return Failure(b"NOAUTH Authentication required.")
+
+
+class Permission:
+    """A user that may not do everything: see `node.access`."""
+
+    personal = True
+
+    def mask(self, server: Server) -> int:
+        return 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        return not_permitted(client, command, argv) if client.restricted else None
+
+
+def not_permitted(client: Client, command: Command, argv: Argv) -> Failure | None:
+    """What the rights of its user have against a client's command; it is written down."""
+    access = client.host.access
+    denial = access.denial(client, command, argv)
+    if denial is None:
+        return None
+    client.last_command = command
+    access.note_denial(client, denial, command, argv)
+    return Failure(b"NOPERM " + denial_text(client.user, denial, command, argv))
+
+
+WHY_NOT_ANY_MORE = {
+    "command": b"no permission to execute the command or subcommand",
+    "key": b"no permission to touch the specified keys",
+    "channel": b"no permission to access one of the channels used as arguments to the command",
+}
+
+
+def no_longer_permitted(client: Client, command: Command, argv: Argv) -> Failure | None:
+    """As `not_permitted`, for a command whose turn comes in EXEC: it was permitted when it was queued."""
+    access = client.host.access
+    denial = access.denial(client, command, argv)
+    if denial is None:
+        return None
+    access.note_denial(client, denial, command, argv)
+    failure = Failure(
+        b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. "
+        b"This command is no longer allowed for the following reason: " + WHY_NOT_ANY_MORE[denial.reason]
+    )
+    client.host.stats.count_error(failure)
+    return failure
+
+
+def permission_lost(client: Client) -> Failure | None:
+    """As `not_permitted`, for the command that a parked client runs: its user may have changed meanwhile."""
+    command, argv = client.last_command, client.commands[client.served - 1]
+    refusal = not_permitted(client, command, argv) if command is not None else None
+    if refusal is not None:
+        client.host.command_rejected(command, refusal)
+    return refusal
 
 
 class Redirection:
@@ -400,9 +461,12 @@ class KeysOnTheirWay:
         return client.host.migration.postpone(client)
 
 
+PERMISSION = Permission()
+
 GUARDS: tuple[Guard, ...] = (
     Protection(),
     Authentication(),
+    PERMISSION,
     Redirection(),
     Unsaved(),
     GoodReplicas(),

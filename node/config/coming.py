@@ -6,10 +6,12 @@ no effect in Redis either while the feature is off.
 WITHOUT_MEANING: accepted and shown, but there is nothing here that it could steer.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from node.config.directives import DIRECTIVES
 
 COMING = {
-    "aclfile": "users of their own",
     "appendonly": "the append-only file",
     "latency-monitor-threshold": "the latency monitor",
     "maxmemory": "eviction",
@@ -22,10 +24,7 @@ COMING = {
     "tls-replication": "TLS",
 }
 
-COMING_LINES = {
-    "rename-command": "renamed commands",
-    "user": "users of their own",
-}
+COMING_LINES: Mapping[str, str] = MappingProxyType({})
 
 MODULES_REFUSED = "Hexad loads no modules: they are written for another program's memory"
 

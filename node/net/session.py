@@ -93,6 +93,7 @@ class Session(Peer, Generic[HostT]):
     """One client of the node `host`."""
 
     __slots__ = (
+        "account",
         "addr",
         "asking",
         "authenticated",
@@ -104,6 +105,7 @@ class Session(Peer, Generic[HostT]):
         "held",
         "host",
         "id",
+        "identified",
         "kind",
         "laddr",
         "last_active_ms",
@@ -122,6 +124,7 @@ class Session(Peer, Generic[HostT]):
         "received_bytes",
         "reply_mode",
         "resp3",
+        "restricted",
         "role",
         "sent_bytes",
         "served",
@@ -144,7 +147,10 @@ class Session(Peer, Generic[HostT]):
         self.commands: list[Argv] = []  # taken from the parser, not yet run...
         self.served = 0  # ...from this place on
         self.authenticated = True
+        self.identified = True  # by a password, or because none was needed when it came
         self.user = b"default"
+        self.account: Any = None  # the rights of that user (node.acl.users.User); None: all there are
+        self.restricted = False  # it has not every right
         self.asking = False
         self.transaction: Transaction | None = None
         self.readonly = False  # READONLY: a replica of a cluster may serve its reads
@@ -185,6 +191,11 @@ class Session(Peer, Generic[HostT]):
     def set_authenticated(self, authenticated: bool) -> None:
         """The client has shown a password (or needs none); without one all but a few commands are refused."""
         self.authenticated = self.parser.trusted = authenticated
+        self._update_any_gate()
+
+    def set_restricted(self, restricted: bool) -> None:
+        """Whether each command has to be looked at: the client acts for a user that may not do everything."""
+        self.restricted = restricted
         self._update_any_gate()
 
     def set_reply_mode(self, mode: bytes) -> None:

@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.welcome": (0, 0),
     "node.net.resp": (1, 0),  # the codec knows neither keys nor clients; both speak in its replies
     "node.table": (1, 1),
+    "node.acl": (1, 2),
     "node.keyspace": (1, 2),
     "node.net": (1, 3),
     "node.stats": (1, 4),
@@ -35,6 +36,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.script": (2, 2),
     "node.background": (2, 3),
     "node.pubsub": (2, 3),
+    "node.access": (2, 3),
     "node.clients": (2, 4),
     "node.server": (2, 5),
     "node.dispatch": (2, 6),
