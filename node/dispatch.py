@@ -60,7 +60,10 @@ def _execute(client: Client, argv: Argv) -> Reply:
         return client.wanted(_rejected(client, server.commands.find(argv[0]), found))
     command = found
     refusal = _refusal(client, command, argv)
-    if client.transaction is not None:
+    if type(refusal) is Failure and command.full_name == "exec":  # also where no transaction was begun
+        client.set_transaction(None)
+        refusal = Failure(b"EXECABORT Transaction discarded because of: " + refusal)
+    elif client.transaction is not None:
         if command.full_name == "exec":
             refusal = refusal or _refusal_of_transaction(client, client.transaction)
         elif refusal is None and command.full_name not in NEVER_QUEUED:

@@ -6,9 +6,6 @@ no effect in Redis either while the feature is off.
 WITHOUT_MEANING: accepted and shown, but there is nothing here that it could steer.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from node.config.directives import DIRECTIVES
 
 COMING = {
@@ -23,8 +20,6 @@ COMING = {
     "tls-port": "TLS",
     "tls-replication": "TLS",
 }
-
-COMING_LINES: Mapping[str, str] = MappingProxyType({})
 
 MODULES_REFUSED = "Hexad loads no modules: they are written for another program's memory"
 
@@ -65,7 +60,6 @@ WITHOUT_MEANING = {
 
 
 def refusal(name: str) -> str:
-    """Why the directive or line of that name cannot have what it asks for."""
-    feature = COMING.get(name) or COMING_LINES[name]
-    only = f": only its default '{DIRECTIVES[name].default}' is taken" if name in DIRECTIVES else ""
-    return f"'{name}' asks for {feature}, which this version of Hexad does not have yet{only}"
+    """Why the directive of that name cannot have what it asks for."""
+    only = f"only its default '{DIRECTIVES[name].default}' is taken"
+    return f"'{name}' asks for {COMING[name]}, which this version of Hexad does not have yet: {only}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from node.config.coming import COMING, COMING_LINES, MODULES_REFUSED, refusal
+from node.config.coming import COMING, MODULES_REFUSED, refusal
 from node.config.directives import ALIASES, DIRECTIVES, FORGOTTEN, Directive, find_directive
 from node.config.errors import ConfigError, ConfigFileError, ConfigSetError
 from node.config.lines import FindFiles, Line, ReadFile, follow_includes, matching_paths, read_lines, read_text
@@ -315,4 +315,4 @@ def _set_failed(name: str, reason: str) -> ConfigSetError:
     return ConfigSetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 
 
-assert set(COMING) <= set(DIRECTIVES) and not set(COMING_LINES) & set(DIRECTIVES)
+assert set(COMING) <= set(DIRECTIVES)
