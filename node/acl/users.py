@@ -12,7 +12,7 @@ from typing import NamedTuple
 from node.acl.catalog import Catalog
 from node.acl.rules import Permissions, RuleError, has_spaces
 from node.acl.touching import channels_touched, keys_touched
-from node.config.words import UnbalancedQuotes, split_words
+from node.config.words import UnbalancedQuotes, quote, split_words
 from node.net.resp import Argv
 from node.table import Command
 
@@ -226,11 +226,21 @@ class User:
         """The rules that make a new user into this one."""
         own, *others = (selector.describe() for selector in self.selectors)
         passwords = (b"#" + password for password in self.passwords)
-        return b" ".join((*self.flags(), *passwords, own, *(b"(" + other + b")" for other in others)))
+        return b" ".join((*self.flags(), *passwords, own, *map(_enclosed, others)))
 
     def line(self) -> bytes:
         """Its line in an ACL file, without the end."""
         return b"user " + self.name + b" " + self.rules()
+
+
+def _enclosed(rules: bytes) -> bytes:
+    """The rules of a selector as they are read again: quotes mean something there."""
+    words = (_quoted(word) if b'"' in word or b"'" in word else word for word in rules.split(b" "))
+    return b"(" + b" ".join(words) + b")"
+
+
+def _quoted(word: bytes) -> bytes:
+    return quote(word.decode("utf-8", "surrogateescape")).encode()
 
 
 def _hash_of(rule: bytes, plain_sign: bytes) -> bytes:
