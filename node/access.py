@@ -236,7 +236,7 @@ class Access:
     # --- refusals -------------------------------------------------------------------------------------------------
 
     def denial(self, client: Client, command: Command, argv: Argv) -> Denial | None:
-        """Why the user of `client` may not run this; None: it may. Nothing is noted."""
+        """Why the user of `client` may not run this; None: it may. Nothing is noted: `redis.acl_check_cmd` asks so."""
         return None if client.account is None else client.account.denial(command, argv)
 
     def reads_every_key(self, client: Client, command: Command, argv: Argv) -> bool:

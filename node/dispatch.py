@@ -307,6 +307,16 @@ def no_longer_permitted(client: Client, command: Command, argv: Argv) -> Failure
     return failure
 
 
+def refusal_in_script(client: Client, command: Command, argv: Argv) -> Failure | None:
+    """What the rights of a script's user have against a command that the script calls; it is written down."""
+    access = client.host.access
+    denial = access.denial(client, command, argv)
+    if denial is None:
+        return None
+    access.note_denial(client, denial, command, argv, in_script=True)
+    return Failure(b"NOPERM ACL failure in script: " + denial_text(client.user, denial, command, argv))
+
+
 def permission_lost(client: Client) -> Failure | None:
     """As `not_permitted`, for the command that a parked client runs: its user may have changed meanwhile."""
     command, argv = client.last_command, client.commands[client.served - 1]

@@ -51,6 +51,9 @@ each: fast commands on data, and those declared "brief"."""
 SHARDED = 1 << 34
 """The command's arguments are shard channels, each in the slot of its name: the cluster treats them as keys."""
 OWN_FLAGS = {"brief": BRIEF, "sharded": SHARDED | KEYED}
+RIGHTS = 1 << 40
+"""On every command, as ANY is: a user that may not do everything has a gate of its own."""
+OWN_FLAGS = {"brief": BRIEF}
 """Words of declarations that stand for no flag of Redis's."""
 
 
@@ -205,7 +208,7 @@ class Registry:
         own: int = 0,
     ) -> None:
         assert name == name.lower() and name not in self.specs, name
-        bits = ANY | own
+        bits = ANY | RIGHTS | own
         for word in flags.split():
             bits |= FLAGS.get(word) or OWN_FLAGS[word]
         if bits & FAST and bits & (READ | WRITE) and not bits & BLOCKING:

@@ -212,7 +212,12 @@ class Permissions:
         """May a key be read or written, as the bits of `permission` say (0: merely named)?"""
         if self.all_keys:
             return True
-        return any(not permission & ~allowed and matches(key) for allowed, matches in self._keys.values())
+        for allowed, matches in self._keys.values():
+            if permission & ~allowed:
+                continue
+            if matches(key):
+                return True
+        return False
 
     def allows_every_key(self, permission: int) -> bool:
         """May any key be used so: by `allkeys`, or by the pattern `*`?"""

@@ -1,6 +1,7 @@
 """What a command touches, as far as permissions go: its keys with what it does to them, and its channels."""
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 from node.acl.rules import READ, WRITE
@@ -8,6 +9,9 @@ from node.net.resp import Argv
 from node.table import KEYED, MOVABLE_KEYS, Command
 
 _BITS = {"ACCESS": READ, "INSERT": WRITE, "DELETE": WRITE, "UPDATE": WRITE}
+
+TOUCHING = KEYED | MOVABLE_KEYS
+"""Flags of the commands that have keys."""
 
 CHANNELS: Mapping[str, tuple[int | None, bool]] = MappingProxyType(
     {
@@ -25,10 +29,8 @@ are patterns. Giving up a subscription needs no permission."""
 def keys_touched(command: Command, argv: Argv) -> list[tuple[int, int]]:
     """The index of each key, with the permission that it takes: bits of READ and WRITE, 0 where it is merely named.
 
-    Arguments that make no sense name no keys: the command itself will say so.
+    For commands with TOUCHING flags. Arguments that make no sense name no keys: the command itself will say so.
     """
-    if not command.flags & (KEYED | MOVABLE_KEYS):
-        return []
     if command.only_key:
         (spec,) = command.spec.keys
         return [(command.only_key, _permission(command.settled_flags(spec.flags, argv)))]
@@ -50,6 +52,7 @@ def keys_touched(command: Command, argv: Argv) -> list[tuple[int, int]]:
     return [(at, _permission(names)) for at, names in flags.items()]
 
 
+@cache  # a memo of a pure function: nodes in one process may share it, and specifications have few sets of flags
 def _permission(names: tuple[str, ...]) -> int:
     bits = 0
     for name in names:
@@ -58,9 +61,6 @@ def _permission(names: tuple[str, ...]) -> int:
 
 
 def channels_touched(command: Command, argv: Argv) -> tuple[range, bool]:
-    """The indices of the channels, and whether they are patterns."""
-    place = CHANNELS.get(command.full_name)
-    if place is None:
-        return range(0), False
-    end, is_pattern = place
+    """The indices of the channels of one of the CHANNELS commands, and whether they are patterns."""
+    end, is_pattern = CHANNELS[command.full_name]
     return range(1, len(argv) if end is None else end), is_pattern

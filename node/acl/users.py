@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from node.acl.catalog import Catalog
 from node.acl.rules import Permissions, RuleError, has_spaces
-from node.acl.touching import channels_touched, keys_touched
+from node.acl.touching import CHANNELS, TOUCHING, channels_touched, keys_touched
 from node.config.words import UnbalancedQuotes, quote, split_words
 from node.net.resp import Argv
 from node.table import Command
@@ -189,13 +189,13 @@ class User:
 
     def denial(self, command: Command, argv: Argv) -> Denial | None:
         """Why it may not run this; None: it may. Of several reasons, the one that came closest to being allowed."""
-        worst = Denial("command", 0)
+        denials = []
         for selector in self.selectors:
             denial = _denial(selector, command, argv)
             if denial is None:
                 return None
-            worst = max(worst, denial, key=lambda one: (_RANK[one.reason], one.at))
-        return worst
+            denials.append(denial)
+        return max(denials, key=lambda one: (_RANK[one.reason], one.at))
 
     def reads_every_key(self, command: Command, argv: Argv) -> bool:
         """May it run this command, and read any key with it: what SORT takes for BY and GET?"""
@@ -256,11 +256,11 @@ def _hash_of(rule: bytes, plain_sign: bytes) -> bytes:
 def _denial(selector: Permissions, command: Command, argv: Argv) -> Denial | None:
     if not selector.allows_command(command, argv):
         return Denial("command", 0)
-    if not selector.all_keys:
+    if not selector.all_keys and command.flags & TOUCHING:
         for at, permission in keys_touched(command, argv):
             if not selector.allows_key(argv[at], permission):
                 return Denial("key", at)
-    if not selector.all_channels:
+    if not selector.all_channels and command.full_name in CHANNELS:
         places, is_pattern = channels_touched(command, argv)
         for at in places:
             if not selector.allows_channel(argv[at], is_pattern):

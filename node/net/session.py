@@ -24,7 +24,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, Command
+from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, RIGHTS, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -196,7 +196,7 @@ class Session(Peer, Generic[HostT]):
     def set_restricted(self, restricted: bool) -> None:
         """Whether each command has to be looked at: the client acts for a user that may not do everything."""
         self.restricted = restricted
-        self._update_any_gate()
+        self.set_gate(RIGHTS, restricted)
 
     def set_reply_mode(self, mode: bytes) -> None:
         """Which replies the client wants: one of the REPLY_ constants."""
@@ -312,6 +312,7 @@ class Session(Peer, Generic[HostT]):
                 or (
                     (blocked := (flags := command.flags) & self.gates)
                     and (blocked != KEYED or not is_mine(command, argv))
+                    and (blocked != RIGHTS or self.account.denial(command, argv) is not None)
                 )
             ):
                 if running is not None:  # the same command, but now there is something in its way

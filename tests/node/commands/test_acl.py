@@ -12,10 +12,11 @@ import redis
 from node.acl.users import hashed
 from node.app import build
 from node.config import Config, ConfigFileError
+from node.dispatch import refusal_in_script
 from node.log import Log
 from node.program import LineChecks
 from node.server import CannotStart
-from node.table import ANY
+from node.table import ANY, RIGHTS
 from tests.support import HexadServer, RedisServer, ReplyError, Wire, wait_until
 from tests.support.local import LocalClient, LocalNode, StillPlatform
 
@@ -43,17 +44,17 @@ def logged_in(node: LocalNode, *rules: str) -> LocalClient:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def test_only_who_may_not_do_everything_goes_the_careful_way(node: LocalNode, admin: LocalClient) -> None:
-    assert not admin.session.gates & ANY
+def test_only_who_may_not_do_everything_is_looked_at(node: LocalNode, admin: LocalClient) -> None:
+    assert not admin.session.gates & (ANY | RIGHTS)
     client = logged_in(node, "allkeys", "allchannels", "+@all")
-    assert not client.session.gates & ANY
+    assert not client.session.gates & (ANY | RIGHTS)
     admin.raw("ACL", "SETUSER", "u", "-get")
-    assert client.session.gates & ANY
+    assert client.session.gates & (ANY | RIGHTS)
     assert client.raw("GET", "k") == b"-NOPERM User u has no permissions to run the 'get' command\r\n"
     admin.raw("ACL", "SETUSER", "u", "+get")
-    assert client.session.gates & ANY  # as in Redis, there may be commands that the rules do not know
+    assert client.session.gates & (ANY | RIGHTS)  # as in Redis, there may be commands that the rules do not know
     admin.raw("ACL", "SETUSER", "u", "+@all")
-    assert not client.session.gates & ANY
+    assert not client.session.gates & (ANY | RIGHTS)
     assert client.raw("GET", "k") == b"$-1\r\n"
 
 
@@ -121,6 +122,32 @@ def test_a_command_that_waited_is_asked_for_its_permission_again(node: LocalNode
     assert admin.raw("LPUSH", "l", "v") == b":1\r\n"
     assert client.raw("PING").startswith(b"-NOPERM No permissions to access a key\r\n-NOPERM User u has no permissions")
     assert admin.raw("LLEN", "l") == b":1\r\n"
+
+
+def test_a_script_is_refused_what_its_user_is(node: LocalNode, admin: LocalClient) -> None:
+    client = logged_in(node, "~a", "+get")
+    access, found = node.server.access, node.server.commands.find(b"get")
+    assert found is not None
+    assert refusal_in_script(client.session, found, [b"GET", b"a"]) is None
+    refusal = refusal_in_script(client.session, found, [b"GET", b"b"])
+    assert refusal == b"NOPERM ACL failure in script: No permissions to access a key"
+    assert access.log.entries[0].what == ("key", "lua", b"b", b"u") and len(access.log.entries) == 1
+    assert access.denial(client.session, found, [b"GET", b"c"]) == ("key", 1)
+    assert len(access.log.entries) == 1  # asking is no attempt
+
+
+def test_who_listens_to_what_it_may_not_hear_any_more_is_cut_off(node: LocalNode, admin: LocalClient) -> None:
+    heard = {"one": [(b"news", False)], "two": [(b"n*", True)], "three": []}
+    clients = {name: logged_in(node, "&n*", "+@all") for name in heard}
+    by_session = {client.session: heard[name] for name, client in clients.items()}
+    node.server.access.subscriptions = lambda session: by_session.get(session, ())
+    admin.raw("ACL", "SETUSER", "u", "&other")
+    admin.raw("ACL", "SETUSER", "u", "resetchannels", "&n*")
+    assert not any(client.session.closing for client in clients.values())
+    admin.raw("ACL", "SETUSER", "u", "resetchannels", "&ne*")
+    assert [name for name, client in clients.items() if client.session.closing] == ["two"]
+    admin.raw("ACL", "SETUSER", "u", "resetchannels")
+    assert [name for name, client in clients.items() if client.session.closing] == ["one", "two"]
 
 
 def test_requirepass_is_the_default_users_password() -> None:
