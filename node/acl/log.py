@@ -10,6 +10,8 @@ from typing import NamedTuple
 MERGE_MS = 60_000
 SCANNED_MAX = 10
 """How many of the newest entries are looked at for one that is the same."""
+TARGET_BYTES_MAX = 16 * 1024
+"""How much of a key, channel or name is kept: a client must not fill the memory with what it is refused."""
 REASONS = ("auth", "command", "key", "channel")
 
 
@@ -46,6 +48,7 @@ class DenialLog:
     def add(self, what: What, client_info: bytes, now_ms: int, length_max: int) -> None:
         """Note that something was refused to the client that the line of CLIENT LIST describes."""
         self.counts[what.reason] += 1
+        what = what._replace(target=what.target[:TARGET_BYTES_MAX], username=what.username[:TARGET_BYTES_MAX])
         entry = self._same(what, now_ms)
         if entry is None:
             entry = Entry(what, self._next_number, now_ms)
