@@ -5,7 +5,7 @@ any other has a gate of its own, and `node.dispatch` asks here before each comma
 the methods of `Access`, so that sessions follow.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from node.acl.catalog import Catalog
@@ -60,8 +60,6 @@ class Access:
         self._describe = describe
         self.users = Users(Catalog(host.commands.specs), lambda: config["acl-pubsub-default"] == "allchannels")
         self.log = DenialLog()
-        self.subscriptions: Callable[[Client], Iterable[tuple[bytes, bool]]] | None = None
-        """Channels of a client, and whether each is a pattern: handed in by who keeps them."""
         self._apply_password(config["requirepass"])
         config.on_change("requirepass", self._password_changed)
         config.describe_users = self.config_lines
@@ -181,10 +179,8 @@ class Access:
 
     def _cut_off_subscribers(self, user: User, asking: Client) -> None:
         """Close the sessions of a user that listen to what it may not hear any more."""
-        if self.subscriptions is None:
-            return
         for client in list(self._host.sessions.values()):
-            if client.account is user and not all(user.allows_channel(*one) for one in self.subscriptions(client)):
+            if client.account is user and not all(user.allows_channel(*one) for one in _heard_by(client)):
                 _close(client, asking)
 
     def delete_users(self, names: Iterable[bytes], asking: Client) -> int:
@@ -262,6 +258,13 @@ def _close(client: Client, asking: Client) -> None:
         client.closing = CLOSE_WHEN_SENT
     else:
         client.close(CLOSE_NOW)
+
+
+def _heard_by(client: Client) -> Iterator[tuple[bytes, bool]]:
+    """What a client has subscribed to, and whether each is a pattern."""
+    channels, patterns, shard_channels = client.subscriptions or ((), (), ())
+    yield from ((channel, False) for channel in (*channels, *shard_channels))
+    yield from ((pattern, True) for pattern in patterns)
 
 
 def _config_word(word: bytes) -> str:

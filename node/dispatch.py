@@ -141,6 +141,11 @@ def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
             )
             client.close(CLOSE_NOW)
         return _unknown_command(argv)
+    return _meant(command, argv)
+
+
+def _meant(command: Command, argv: Argv) -> Command | Failure:
+    """The command itself or its subcommand, if it takes that many arguments."""
     if command.flags & CONTAINER and len(argv) > 1:
         subcommand = command.subcommands.get(argv[1].lower())
         if subcommand is None:
@@ -175,9 +180,13 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
 
 
 def obey(session: Client, argv: Argv) -> None:
-    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply."""
+    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply.
+
+    The stream may name a command as it was called before `rename-command`.
+    """
     server = session.host
-    command: Command | Failure = server.commands.original(argv[0]) or find(server, session, argv)
+    original = server.commands.original(argv[0]) if server.commands.find(argv[0]) is None else None
+    command = find(server, session, argv) if original is None else _meant(original, argv)
     reply = command if isinstance(command, Failure) else call(session, command, argv)
     if type(reply) is Failure:
         name = "<unknown>" if isinstance(command, Failure) else command.full_name

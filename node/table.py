@@ -50,10 +50,9 @@ BRIEF = 1 << 33
 each: fast commands on data, and those declared "brief"."""
 SHARDED = 1 << 34
 """The command's arguments are shard channels, each in the slot of its name: the cluster treats them as keys."""
-OWN_FLAGS = {"brief": BRIEF, "sharded": SHARDED | KEYED}
 RIGHTS = 1 << 40
 """On every command, as ANY is: a user that may not do everything has a gate of its own."""
-OWN_FLAGS = {"brief": BRIEF}
+OWN_FLAGS = {"brief": BRIEF, "sharded": SHARDED | KEYED}
 """Words of declarations that stand for no flag of Redis's."""
 
 

@@ -12,7 +12,7 @@ import redis
 from node.acl.users import hashed
 from node.app import build
 from node.config import Config, ConfigFileError
-from node.dispatch import refusal_in_script
+from node.dispatch import obey, refusal_in_script
 from node.log import Log
 from node.program import LineChecks
 from node.server import CannotStart
@@ -136,18 +136,34 @@ def test_a_script_is_refused_what_its_user_is(node: LocalNode, admin: LocalClien
     assert len(access.log.entries) == 1  # asking is no attempt
 
 
+def test_channels(node: LocalNode, admin: LocalClient) -> None:
+    client = logged_in(node, "&n*", "+@all", "~*")
+    no = b"-NOPERM No permissions to access a channel\r\n"
+    for words in ("SUBSCRIBE news x", "PSUBSCRIBE ne*", "SSUBSCRIBE x", "PUBLISH x m", "SPUBLISH x m"):
+        assert client.raw(*words.split()) == no, words
+    assert client.raw("PUBLISH", "news", "m") == client.raw("SPUBLISH", "news", "m") == b":0\r\n"
+    assert client.raw("UNSUBSCRIBE", "x").endswith(b"$1\r\nx\r\n:0\r\n")
+    assert node.server.access.log.entries[0].what == ("channel", "toplevel", b"x", b"u")
+    assert client.raw("PSUBSCRIBE", "n*").endswith(b"$2\r\nn*\r\n:1\r\n")
+    assert client.raw("SUBSCRIBE", "x") == no
+
+
 def test_who_listens_to_what_it_may_not_hear_any_more_is_cut_off(node: LocalNode, admin: LocalClient) -> None:
-    heard = {"one": [(b"news", False)], "two": [(b"n*", True)], "three": []}
-    clients = {name: logged_in(node, "&n*", "+@all") for name in heard}
-    by_session = {client.session: heard[name] for name, client in clients.items()}
-    node.server.access.subscriptions = lambda session: by_session.get(session, ())
+    lines = {"channel": "SUBSCRIBE news", "pattern": "PSUBSCRIBE n*", "shard": "SSUBSCRIBE news", "nothing": "PING"}
+    clients = {name: logged_in(node, "&n*", "+@all") for name in lines}
+    for name, line in lines.items():
+        assert not clients[name].raw(*line.split()).startswith(b"-"), line
+
+    def closing() -> list[str]:
+        return [name for name, client in clients.items() if client.session.closing]
+
     admin.raw("ACL", "SETUSER", "u", "&other")
     admin.raw("ACL", "SETUSER", "u", "resetchannels", "&n*")
-    assert not any(client.session.closing for client in clients.values())
+    assert closing() == []
     admin.raw("ACL", "SETUSER", "u", "resetchannels", "&ne*")
-    assert [name for name, client in clients.items() if client.session.closing] == ["two"]
+    assert closing() == ["pattern"]
     admin.raw("ACL", "SETUSER", "u", "resetchannels")
-    assert [name for name, client in clients.items() if client.session.closing] == ["one", "two"]
+    assert closing() == ["channel", "pattern", "shard"]
 
 
 def test_requirepass_is_the_default_users_password() -> None:
@@ -245,6 +261,15 @@ def test_a_renamed_command_keeps_its_name_in_rules() -> None:
     assert admin.raw("COMMAND", "INFO", "get") == b"*1\r\n$-1\r\n"
     assert admin.raw("COMMAND", "DOCS", "fetch").startswith(b"*2\r\n$3\r\nget\r\n")
     assert b"$5\r\ndebug" not in admin.raw("COMMAND", "LIST")
+
+
+def test_a_primarys_stream_may_use_the_old_name() -> None:
+    node = built("rename-command set put\nrename-command client ''")
+    client = node.client()
+    for words in ([b"SET", b"k", b"v"], [b"put", b"l", b"v"], [b"SET"], [b"CLIENT"], [b"CLIENT", b"NOPE"]):
+        obey(client.session, words)
+    assert client.raw("MGET", "k", "l") == b"*2\r\n$1\r\nv\r\n$1\r\nv\r\n"
+    assert client.raw("SET", "k", "v").startswith(b"-ERR unknown command")
 
 
 @pytest.mark.parametrize(
