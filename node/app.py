@@ -12,6 +12,7 @@ import trio
 
 from gossip import words
 from node import dispatch, listening
+from node.access import UsersRefused
 from node.commands import families
 from node.config import Config, ConfigError
 from node.log import Log
@@ -20,7 +21,7 @@ from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
-from node.server import Server
+from node.server import CannotStart, Server
 from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
@@ -29,8 +30,15 @@ ACCEPT_AGAIN_S = 0.1
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
-    """A node that nobody can reach yet. Raises CannotStart where it cannot take part in its cluster."""
-    server = Server(platform, config, CommandTable(every_spec(in_cluster=config["cluster-enabled"])), log)
+    """A node that nobody can reach yet. Raises CannotStart: its users are wrong, or what it knows of its cluster."""
+    commands = CommandTable(every_spec(in_cluster=config["cluster-enabled"]))
+    for old, new in config.renamed_commands:
+        commands.rename(old.encode("utf-8", "surrogateescape"), new.encode("utf-8", "surrogateescape"))
+    server = Server(platform, config, commands, log)
+    try:
+        server.access.load_configured()
+    except UsersRefused as error:
+        raise CannotStart(str(error)) from None
     server.replication = Replication(server, dispatch.obey)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from node.access import NOBODY, Access
 from node.config.config import Config
 from node.config.values import OutputLimit
 from node.keyspace.keyspace import Keyspace
@@ -63,6 +64,7 @@ class ClientsHost(Protocol):
     pubsub: PubSub
     tracking: Tracking
     monitors: Monitors
+    access: Access
 
     def new_parser(self) -> RequestParser: ...
     def conditions_changed(self) -> None: ...
@@ -102,7 +104,6 @@ class Clients:
         self._idle_timer: Timer | None = None
         config = host.config
         config.on_change("timeout", lambda _timeout_s: self.watch_idle())
-        config.on_change("requirepass", self._password_changed)
         config.on_change("proto-max-bulk-len", self._bulk_limit_changed)
 
     # --- coming ---------------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ class Clients:
         config = self._host.config
         if len(self.sessions) >= config["maxclients"]:
             return TOO_MANY
-        guarded = config["protected-mode"] and not config["requirepass"]
+        guarded = config["protected-mode"] and self._host.access.users.default.nopass
         if guarded and not is_unix and not _is_loopback(addr):
             return PROTECTED
         return None
@@ -139,8 +140,7 @@ class Clients:
         self.next_id += 1
         client.addr, client.laddr = addr, laddr
         client.created_ms = client.last_active_ms = host.keyspace.now_ms
-        if host.config["requirepass"]:
-            client.set_authenticated(False)
+        host.access.welcome(client)
         self.sessions[client.id] = client
         host.stats.connections_received += 1
         if self._idle_timer is None:
@@ -151,14 +151,9 @@ class Clients:
         """Count a session among the clients that we opened ourselves: our primary's."""
         client.id = self.next_id
         self.next_id += 1
+        client.user = NOBODY  # it may do everything
         client.created_ms = client.last_active_ms = self._host.keyspace.now_ms
         self.sessions[client.id] = client
-
-    def _password_changed(self, password: str) -> None:
-        """Whoever is in stays in; without a password everybody is."""
-        if not password:
-            for client in self.sessions.values():
-                client.set_authenticated(True)
 
     def _bulk_limit_changed(self, bytes_max: int) -> None:
         for client in self.sessions.values():

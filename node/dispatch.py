@@ -4,6 +4,7 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
+from node.access import denial_text
 from node.clients import is_local
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
@@ -59,7 +60,10 @@ def _execute(client: Client, argv: Argv) -> Reply:
         return client.wanted(_rejected(client, server.commands.find(argv[0]), found))
     command = found
     refusal = _refusal(client, command, argv)
-    if client.transaction is not None:
+    if type(refusal) is Failure and command.full_name == "exec":  # also where no transaction was begun
+        client.end_transaction()
+        refusal = Failure(b"EXECABORT Transaction discarded because of: " + refusal)
+    elif client.transaction is not None:
         if command.full_name == "exec":
             refusal = refusal or _refusal_of_transaction(client, client.transaction)
         elif refusal is None and command.full_name not in NEVER_QUEUED:
@@ -73,11 +77,13 @@ def _execute(client: Client, argv: Argv) -> Reply:
     return client.wanted(call(client, command, argv))
 
 
-def _refusal(client: Client, command: Command, argv: Argv) -> Reply | None:
-    """What the guards have against a command."""
+def _refusal(client: Client, command: Command, argv: Argv, *, queued: bool = False) -> Reply | None:
+    """What the guards have against a command; one that was `queued` is asked for its permission when its turn comes."""
     flags = command.flags
     own = client.own_gates & flags
     for mask, guard in client.host.active_guards:
+        if queued and guard is PERMISSION:
+            continue
         if mask & flags or (own and guard.personal):
             refusal = guard.check(client, command, argv)
             if refusal is not None:
@@ -115,7 +121,7 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
         client.end_transaction()
         return refusal
     for command, argv in transaction.commands:
-        refusal = _refusal(client, command, argv)
+        refusal = _refusal(client, command, argv, queued=True)
         if type(refusal) is Failure:
             client.end_transaction()
             return Failure(b"EXECABORT Transaction discarded because of: " + refusal)
@@ -135,6 +141,11 @@ def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
             )
             client.close(CLOSE_NOW)
         return _unknown_command(argv)
+    return _meant(command, argv)
+
+
+def _meant(command: Command, argv: Argv) -> Command | Failure:
+    """The command itself or its subcommand, if it takes that many arguments."""
     if command.flags & CONTAINER and len(argv) > 1:
         subcommand = command.subcommands.get(argv[1].lower())
         if subcommand is None:
@@ -176,9 +187,13 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
 
 
 def obey(session: Client, argv: Argv) -> None:
-    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply."""
+    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply.
+
+    The stream may name a command as it was called before `rename-command`.
+    """
     server = session.host
-    command = find(server, session, argv)
+    original = server.commands.original(argv[0]) if server.commands.find(argv[0]) is None else None
+    command = find(server, session, argv) if original is None else _meant(original, argv)
     reply = command if isinstance(command, Failure) else call(session, command, argv)
     if type(reply) is Failure:
         name = "<unknown>" if isinstance(command, Failure) else command.full_name
@@ -227,26 +242,30 @@ def _unknown_subcommand(argv: Argv) -> Failure:
 
 
 class Protection:
-    """DEBUG is closed, or open to clients of this machine, as `enable-debug-command` says."""
+    """DEBUG and MODULE are closed, or open to clients of this machine: `enable-debug-command` and its like say so."""
 
     personal = False
 
     def mask(self, server: Server) -> int:
-        return PROTECTED if server.config["enable-debug-command"] != "yes" else 0
+        config = server.config
+        return PROTECTED if {config["enable-debug-command"], config["enable-module-command"]} != {"yes"} else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        opened = client.host.config["enable-debug-command"]
-        if not command.flags & PROTECTED or opened == "yes" or (opened == "local" and is_local(client)):
+        name = command.full_name.partition("|")[0]
+        if not command.flags & PROTECTED:
+            return None
+        opened = client.host.config[f"enable-{name}-command"]
+        if opened == "yes" or (opened == "local" and is_local(client)):
             return None
         return Failure(
-            b'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it '
-            b"from a local connection, otherwise you need to set this option in the configuration file, and then "
-            b"restart the server."
+            f'ERR {name.upper()} command not allowed. If the enable-{name}-command option is set to "local", you can '
+            "run it from a local connection, otherwise you need to set this option in the configuration file, and "
+            "then restart the server.".encode()
         )
 
 
 class Authentication:
-    """`requirepass`: nothing but AUTH, HELLO, QUIT and RESET before a password."""
+    """Nothing but AUTH, HELLO, QUIT and RESET before a password, where the default user needs one."""
 
     personal = True
 
@@ -257,6 +276,70 @@ class Authentication:
         if client.authenticated or command.flags & NO_AUTH:
             return None
         return Failure(b"NOAUTH Authentication required.")
+
+
+class Permission:
+    """A user that may not do everything: see `node.access`."""
+
+    personal = True
+
+    def mask(self, server: Server) -> int:
+        return 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        return not_permitted(client, command, argv) if client.restricted else None
+
+
+def not_permitted(client: Client, command: Command, argv: Argv) -> Failure | None:
+    """What the rights of its user have against a client's command; it is written down."""
+    access = client.host.access
+    denial = access.denial(client, command, argv)
+    if denial is None:
+        return None
+    client.last_command = command
+    access.note_denial(client, denial, command, argv)
+    return Failure(b"NOPERM " + denial_text(client.user, denial, command, argv))
+
+
+WHY_NOT_ANY_MORE = {
+    "command": b"no permission to execute the command or subcommand",
+    "key": b"no permission to touch the specified keys",
+    "channel": b"no permission to access one of the channels used as arguments to the command",
+}
+
+
+def no_longer_permitted(client: Client, command: Command, argv: Argv) -> Failure | None:
+    """As `not_permitted`, for a command whose turn comes in EXEC: it was permitted when it was queued."""
+    access = client.host.access
+    denial = access.denial(client, command, argv)
+    if denial is None:
+        return None
+    access.note_denial(client, denial, command, argv)
+    failure = Failure(
+        b"NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. "
+        b"This command is no longer allowed for the following reason: " + WHY_NOT_ANY_MORE[denial.reason]
+    )
+    client.host.stats.count_error(failure)
+    return failure
+
+
+def refusal_in_script(client: Client, command: Command, argv: Argv) -> Failure | None:
+    """What the rights of a script's user have against a command that the script calls; it is written down."""
+    access = client.host.access
+    denial = access.denial(client, command, argv)
+    if denial is None:
+        return None
+    access.note_denial(client, denial, command, argv, in_script=True)
+    return Failure(b"NOPERM ACL failure in script: " + denial_text(client.user, denial, command, argv))
+
+
+def permission_lost(client: Client) -> Failure | None:
+    """As `not_permitted`, for the command that a parked client runs: its user may have changed meanwhile."""
+    command, argv = client.last_command, client.commands[client.served - 1]
+    refusal = not_permitted(client, command, argv) if command is not None else None
+    if refusal is not None:
+        client.host.command_rejected(command, refusal)
+    return refusal
 
 
 class Redirection:
@@ -421,9 +504,12 @@ class KeysOnTheirWay:
         return client.host.migration.postpone(client)
 
 
+PERMISSION = Permission()
+
 GUARDS: tuple[Guard, ...] = (
     Protection(),
     Authentication(),
+    PERMISSION,
     Redirection(),
     Unsaved(),
     GoodReplicas(),

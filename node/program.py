@@ -6,8 +6,12 @@ a supervisor) is set here and nowhere else.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from node import app, crash, listening
+from node.acl.catalog import Catalog
+from node.acl.rules import RuleError, UnknownName
+from node.acl.users import UnmatchedParenthesis, Users, merged
 from node.config import CommandLine, Config, ConfigError, ConfigFileError, parse_command_line
 from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
 from node.log import Log
@@ -15,6 +19,7 @@ from node.persistence.loader import LoadError
 from node.platform import SIGINT, SIGTERM, Platform
 from node.server import HEXAD_VERSION, REDIS_VERSION, CannotGoOn, CannotStart, Server
 from node.supervision import supervisor_of
+from node.table import CommandTable, NameTaken, UnknownCommand
 from node.welcome import logo
 
 VERSION = f"Redis server v={REDIS_VERSION} sha=00000000:0 malloc=libc bits=64 build={'0' * 16} hexad={HEXAD_VERSION}\n"
@@ -72,13 +77,14 @@ def configure(platform: Platform, line: CommandLine) -> Config:
     def read(path: str) -> str:
         return platform.read_file(path).decode("utf-8", "surrogateescape")
 
+    lines = LineChecks()
     config = Config.load(
         line.path,
         stdin=platform.read_input().decode("utf-8", "surrogateescape") if line.reads_stdin else None,
         options=line.options,
         read_file=read,
         find_files=platform.find_files,
-        checks={"dir": enter},
+        checks={"dir": enter, "user": lines.check_user, "rename-command": lines.rename_command},
     )
     config.put("dir", platform.current_directory())
     config.on_change("dir", enter)
@@ -88,6 +94,44 @@ def configure(platform: Platform, line: CommandLine) -> Config:
         except OSError as error:
             raise ConfigFileError(f"Can't open the log file: {error.strerror}") from None
     return config
+
+
+class LineChecks:
+    """Looks at the lines of a configuration that speak of commands, as soon as they are read."""
+
+    def __init__(self) -> None:
+        self._commands: CommandTable | None = None
+
+    @property
+    def commands(self) -> CommandTable:
+        """A table as the node's will be, once a line asks for it."""
+        if self._commands is None:
+            self._commands = CommandTable(app.every_spec())
+        return self._commands
+
+    def rename_command(self, words: list[str]) -> None:
+        """Rename a command. Raises ConfigError."""
+        old, new = (word.encode("utf-8", "surrogateescape") for word in words)
+        try:
+            self.commands.rename(old, new)
+        except UnknownCommand:
+            raise ConfigError("No such command in rename-command") from None
+        except NameTaken:
+            raise ConfigError("Target command name already exists") from None
+
+    def check_user(self, words: list[str]) -> None:
+        """Try the rules of a user; names that nobody knows are left to the start. Raises ConfigError."""
+        name, *rules = (word.encode("utf-8", "surrogateescape") for word in words)
+        user = Users(Catalog(self.commands.specs), lambda: False).new(name)
+        try:
+            for rule in merged(rules):
+                with suppress(UnknownName):
+                    user.apply(rule)
+        except UnmatchedParenthesis as error:
+            shown = error.start.decode("utf-8", "surrogateescape")
+            raise ConfigError(f"Error in user declaration '{shown}': Unmatched parenthesis in selector") from None
+        except RuleError as error:
+            raise ConfigError(f"Error in user declaration '{words[0]}': {error.reason}") from None
 
 
 def open_log(platform: Platform, config: Config) -> Log:

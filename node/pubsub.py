@@ -8,7 +8,7 @@ when it goes.
 A message is encoded once, and its bytes are appended to the output of every subscriber: RESP2 and RESP3 differ in one
 byte. What a client's own command sends to it follows the reply of that command (`Session.push_bytes`).
 
-`channels_of` names the channels of a command, for whoever has to decide whether a user may use them.
+Which channels a user may use is decided before: see `node.acl.touching` for those that a command names.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,25 +43,6 @@ Subscriptions: TypeAlias = tuple[dict[bytes, None], dict[bytes, None], dict[byte
 """What one client has subscribed to, by `Kind.place`, in the order in which it did."""
 
 Subscribers: TypeAlias = dict[Client, None]
-
-
-class Named(NamedTuple):
-    """The channels that a command names; `as_patterns` if they are patterns."""
-
-    channels: list[bytes]
-    as_patterns: bool
-
-
-def channels_of(command: str, argv: list[bytes]) -> Named | None:
-    """The channels that the command of this full name would publish or subscribe to; None if it does neither.
-
-    Leaving a channel needs no right to it, so the commands that do so name none here.
-    """
-    if command in ("publish", "spublish"):
-        return Named(argv[1:2], False)
-    if command in ("subscribe", "ssubscribe", "psubscribe"):
-        return Named(argv[1:], command == "psubscribe")
-    return None
 
 
 def counts(client: Client) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ handed in: `cluster` is None without one.
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from node.access import Access
 from node.background import Background
 from node.clients import Clients
 from node.config.config import Config
@@ -133,6 +134,7 @@ class Server:
         )
         self.keyspace.outdated, self.keyspace.emptied = self.tracking.outdated, self.tracking.emptied
         self.monitors = Monitors(platform.now_us, self.conditions_changed)
+        self.access = Access(self, self.clients.describe)
         self.startup_bytes = 0  # resident memory when nothing was loaded yet
         self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.executable = self.config_file = ""

@@ -50,6 +50,8 @@ BRIEF = 1 << 33
 each: fast commands on data, and those declared "brief"."""
 SHARDED = 1 << 34
 """The command's arguments are shard channels, each in the slot of its name: the cluster treats them as keys."""
+RIGHTS = 1 << 40
+"""On every command, as ANY is: a user that may not do everything has a gate of its own."""
 OWN_FLAGS = {"brief": BRIEF, "sharded": SHARDED | KEYED}
 """Words of declarations that stand for no flag of Redis's."""
 
@@ -205,7 +207,7 @@ class Registry:
         own: int = 0,
     ) -> None:
         assert name == name.lower() and name not in self.specs, name
-        bits = ANY | own
+        bits = ANY | RIGHTS | own
         for word in flags.split():
             bits |= FLAGS.get(word) or OWN_FLAGS[word]
         if bits & FAST and bits & (READ | WRITE) and not bits & BLOCKING:
@@ -261,6 +263,15 @@ class Command:
         """Is `count` (with the name) a possible number of arguments?"""
         return count == self.arity if self.arity > 0 else count >= -self.arity
 
+    def settled_flags(self, flags: tuple[str, ...], argv: list[bytes]) -> tuple[str, ...]:
+        """The flags of one of its key specifications, where that leaves them to the arguments: SET and BITFIELD do."""
+        if "VARIABLE_FLAGS" not in flags:
+            return tuple(flag for flag in flags if flag != "INCOMPLETE") if "INCOMPLETE" in flags else flags
+        if self.name == "set":
+            reads = any(word.lower() == b"get" for word in argv[3:])
+            return ("RW", "ACCESS", "UPDATE") if reads else ("OW", "UPDATE")
+        return ("RO", "ACCESS") if _only_gets(argv) else ("RW", "ACCESS", "UPDATE")
+
     def key_positions(self, argv: list[bytes]) -> list[int] | None:
         """Indices of the keys in `argv`; None if the arguments make no sense."""
         if self.spec.find_keys is not None:
@@ -276,6 +287,14 @@ class Command:
         return found
 
 
+def _only_gets(argv: list[bytes]) -> bool:
+    """Does a BITFIELD do nothing but `GET encoding offset` (and `OVERFLOW kind`, which changes nothing by itself)?"""
+    at = 2
+    while at < len(argv):
+        at += {b"get": 3, b"overflow": 2}.get(argv[at].lower(), len(argv) + 1)
+    return at == len(argv)
+
+
 def _only_key(spec: Spec) -> int:
     if len(spec.keys) != 1 or spec.find_keys is not None:
         return 0
@@ -284,13 +303,23 @@ def _only_key(spec: Spec) -> int:
     return key.start if fixed else 0
 
 
+class UnknownCommand(Exception):
+    """There is no command of that name."""
+
+
+class NameTaken(Exception):
+    """Another command has that name."""
+
+
 class CommandTable:
     """The commands of one node by name. `by_word` is what the session asks first: both usual spellings."""
 
     def __init__(self, specs: Iterable[Spec]) -> None:
+        self.specs = tuple(specs)
         self.by_word: dict[bytes, Command] = {}
         self.top: dict[str, Command] = {}
-        for spec in sorted(specs, key=lambda spec: "|" in spec.name):  # containers before their subcommands
+        self._originals: dict[bytes, Command] = {}  # what was renamed, by the names it had
+        for spec in sorted(self.specs, key=lambda spec: "|" in spec.name):  # containers before their subcommands
             self._add(Command(spec))
 
     def _add(self, command: Command) -> None:
@@ -301,6 +330,28 @@ class CommandTable:
         self.top[head] = command
         word = head.encode()
         self.by_word[word] = self.by_word[word.upper()] = command
+
+    def rename(self, name: bytes, new_name: bytes) -> None:
+        """`rename-command`: clients find the command under the new name alone, or nowhere if that is empty.
+
+        In access rules, COMMAND and counts it keeps the old one. Raises UnknownCommand, NameTaken.
+        """
+        command = self.find(name)
+        if command is None:
+            raise UnknownCommand
+        self._originals.setdefault(command.full_name.encode(), command)
+        for word in (name.lower(), name.upper()):
+            self.by_word.pop(word, None)
+        if not new_name:
+            del self.top[command.full_name]
+            return
+        if self.find(new_name) is not None:
+            raise NameTaken
+        self.by_word[new_name.lower()] = self.by_word[new_name.upper()] = command
+
+    def original(self, word: bytes) -> Command | None:
+        """The command that was called `word` before it was renamed: what streams of other nodes call it."""
+        return self._originals.get(word.lower())
 
     def find(self, word: bytes) -> Command | None:
         """The command called `word`, in any spelling."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from node.commands.arguments import integer
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import INT64_MAX, parse_long_double
-from node.net.resp import NULL_ARRAY, CommandError, Reply
+from node.dispatch import permission_lost
+from node.net.resp import NULL_ARRAY, CommandError, Encoded, Reply
 from node.net.session import Waiting
 from node.server import Client
 
@@ -76,6 +77,9 @@ class KeyWaiter(Waiting):
         value = client.db.peek(key)
         if value is None or kind_of(value).name != self._type_name:
             return False
+        if client.restricted and (refusal := permission_lost(client)) is not None:
+            client.resume(Encoded(b"-%b\r\n" % refusal))  # counted as refused, not as failed
+            return True
         dirty = keyspace.dirty
         try:
             reply = self._attempt(key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from node.acl.users import Users
 from node.clients import Clients
 from node.commands.connection import BAD_NAME, valid_name
 from node.commands.family import command, container
@@ -143,7 +144,7 @@ def kill(client: Client, argv: Argv) -> Reply:
         tests: list[Callable[[Client], bool]] = [lambda one: one.addr == address]
         spare_me = False
     else:
-        tests, spare_me = _filters(argv)
+        tests, spare_me = _filters(argv, client.host.access.users)
     me = not spare_me and all(test(client) for test in tests)
     killed = me + client.host.clients.kill(lambda one: one is not client and all(test(one) for test in tests))
     if me:
@@ -153,7 +154,7 @@ def kill(client: Client, argv: Argv) -> Reply:
     return OK if killed else Failure(b"ERR No such client")
 
 
-def _filters(argv: Argv) -> tuple[list[Callable[[Client], bool]], bool]:
+def _filters(argv: Argv, users: Users) -> tuple[list[Callable[[Client], bool]], bool]:
     """What a client must be to be meant, and whether the one that asks is spared. The last of a kind counts."""
     chosen: dict[bytes, Callable[[Client], bool]] = {}
     spare_me = True
@@ -166,11 +167,11 @@ def _filters(argv: Argv) -> tuple[list[Callable[[Client], bool]], bool]:
                 raise SYNTAX
             spare_me = value.lower() == b"yes"
         else:
-            chosen[option] = _filter(option, value)
+            chosen[option] = _filter(option, value, users)
     return list(chosen.values()), spare_me
 
 
-def _filter(option: bytes, value: bytes) -> Callable[[Client], bool]:
+def _filter(option: bytes, value: bytes, users: Users) -> Callable[[Client], bool]:
     text = value.decode("latin-1")
     if option == b"id":
         number = parse_int(value)
@@ -185,7 +186,7 @@ def _filter(option: bytes, value: bytes) -> Callable[[Client], bool]:
     if option == b"laddr":
         return lambda one: one.laddr == text
     if option == b"user":
-        if value != b"default":
+        if users.get(value) is None:
             raise CommandError(b"ERR No such user '%b'" % value)
         return lambda one: one.user == value
     raise SYNTAX

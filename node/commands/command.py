@@ -148,7 +148,8 @@ def _key_spec(spec: KeySpec) -> dict[bytes, Reply]:
 @command("command|docs", -2, USUAL, acl="connection", tips="nondeterministic_output_order")
 def docs_(client: Client, argv: Argv) -> Reply:
     available = [one.full_name for one in client.host.commands.every()]
-    asked = [word.decode("latin-1") for word in argv[2:]] or None
+    found = [_find(client, word) for word in argv[2:]]
+    asked = [one.full_name for one in found if one is not None] if found else None
     return _as_reply(docs.docs_reply(available, asked))
 
 
@@ -201,7 +202,7 @@ def _flags_by_position(found: Command, argv: Argv) -> dict[int, Members]:
     flags: dict[int, Members] = {}
     unknown = Members()
     for spec in found.spec.keys:
-        names = _settled(found, spec.flags, argv)
+        names = found.settled_flags(spec.flags, argv)
         if spec.begin == "unknown":
             unknown = _key_flags(names)
         for at in spec.positions(argv) or ():
@@ -209,14 +210,3 @@ def _flags_by_position(found: Command, argv: Argv) -> dict[int, Members]:
     for at in found.key_positions(argv) or ():
         flags.setdefault(at, unknown)
     return flags
-
-
-def _settled(found: Command, flags: tuple[str, ...], argv: Argv) -> tuple[str, ...]:
-    """The flags of a specification that leaves them to the other arguments: only SET and BITFIELD have such."""
-    if "VARIABLE_FLAGS" not in flags:
-        return tuple(flag for flag in flags if flag != "INCOMPLETE")
-    words = {word.lower() for word in argv[2:]}
-    if found.name == "set":
-        return ("RW", "ACCESS", "UPDATE") if b"get" in words else ("OW", "UPDATE")
-    writes = words & {b"set", b"incrby"}
-    return ("RW", "ACCESS", "UPDATE") if writes else ("RO", "ACCESS")

@@ -1,5 +1,6 @@
 """The connection itself: PING, ECHO, SELECT, and who is at its other end: AUTH, HELLO, RESET, QUIT."""
 
+from node.acl.users import DEFAULT
 from node.commands.family import command
 from node.datatypes.numbers import parse_int
 from node.net.peer import CLOSE_WHEN_SENT
@@ -7,7 +8,6 @@ from node.net.resp import OK, PONG, Argv, CommandError, Failure, Reply, Status
 from node.net.session import REPLY_ON
 from node.server import REDIS_VERSION, Client
 
-DEFAULT_USER = b"default"
 WRONG_PASSWORD = Failure(b"WRONGPASS invalid username-password pair or user is disabled.")
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
@@ -62,10 +62,9 @@ def reset(client: Client, argv: Argv) -> Reply:
     client.set_asking(False)
     client.resp3 = client.readonly = client.no_evict = False
     client.name = b""
-    client.user = DEFAULT_USER
     client.set_no_touch(False)
     client.set_reply_mode(REPLY_ON)
-    client.set_authenticated(not client.host.config["requirepass"])
+    client.host.access.welcome(client)
     return Status(b"RESET")
 
 
@@ -76,25 +75,14 @@ def reset(client: Client, argv: Argv) -> Reply:
 def auth(client: Client, argv: Argv) -> Reply:
     if len(argv) > 3:
         raise CommandError("ERR syntax error")
-    if len(argv) == 2 and not client.host.config["requirepass"]:
+    access = client.host.access
+    if len(argv) == 2 and access.users.default.nopass:
         raise CommandError(
             "ERR AUTH <password> called without any password configured for the default user. "
             "Are you sure your configuration is correct?"
         )
-    user = argv[1] if len(argv) == 3 else DEFAULT_USER
-    return OK if authenticate(client, user, argv[-1]) else WRONG_PASSWORD
-
-
-def authenticate(client: Client, user: bytes, password: bytes) -> bool:
-    """Let `client` in as `user` if that is the password. Without `requirepass` any password is right."""
-    host = client.host
-    expected = host.config["requirepass"].encode("utf-8", "surrogateescape")
-    right = not expected or host.platform.is_same_secret(password, expected)
-    if user != DEFAULT_USER or not right:
-        return False
-    client.user = DEFAULT_USER
-    client.set_authenticated(True)
-    return True
+    user = argv[1] if len(argv) == 3 else DEFAULT
+    return OK if access.log_in(client, user, argv[-1], argv) else WRONG_PASSWORD
 
 
 def valid_name(text: bytes) -> bool:
@@ -109,7 +97,7 @@ BAD_NAME = CommandError("ERR Client names cannot contain spaces, newlines or spe
 def hello(client: Client, argv: Argv) -> Reply:
     version = _protocol(argv[1]) if len(argv) > 1 else 0
     credentials, name = _hello_options(argv)
-    if credentials is not None and not authenticate(client, *credentials):
+    if credentials is not None and not client.host.access.log_in(client, *credentials, argv):
         return WRONG_PASSWORD
     if not client.authenticated:
         raise CommandError(

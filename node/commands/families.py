@@ -6,6 +6,7 @@ from node.commands.family import FAMILIES
 from node.table import Spec
 
 MODULES = (
+    "acl",
     "bitmaps",
     "client",
     "client_tracking",

@@ -219,6 +219,16 @@ NO_APPEND_ONLY_FILE: Fields = {
 }
 
 
+def _denial_fields(server: Server) -> Fields:
+    counts = server.access.log.counts
+    return {
+        "acl_access_denied_auth": counts["auth"],
+        "acl_access_denied_cmd": counts["command"],
+        "acl_access_denied_key": counts["key"],
+        "acl_access_denied_channel": counts["channel"],
+    }
+
+
 def stats_fields(server: Server) -> Fields:
     stats, keyspace, reactor = server.stats, server.keyspace, server.reactor
     counts = server.counts()
@@ -276,6 +286,7 @@ def stats_fields(server: Server) -> Fields:
         "eventloop_duration_cmd_sum": _commands_ns(server) // 1000,
         "instantaneous_eventloop_cycles_per_sec": int(moved.turns / seconds),
         "instantaneous_eventloop_duration_usec": moved.busy_ns // 1000 // max(1, moved.turns),
+        **_denial_fields(server),
     }
     return {**traffic, **keys, **NO_DEFRAGMENTATION, **_tracking_fields(server), **work}
 

@@ -39,7 +39,7 @@ class _Options:
         self.store: bytes | None = None
 
 
-def _options(argv: Argv, may_store: bool, in_cluster: bool) -> _Options:
+def _options(argv: Argv, *, may_store: bool, in_cluster: bool, reads_every_key: bool) -> _Options:
     options = _Options()
     at, last = 2, len(argv) - 1
     while at <= last:
@@ -61,9 +61,13 @@ def _options(argv: Argv, may_store: bool, in_cluster: bool) -> _Options:
                 options.unsorted = True
             elif in_cluster:
                 raise CommandError("ERR BY option of SORT denied in Cluster mode.")
+            elif not reads_every_key:
+                raise CommandError("ERR BY option of SORT denied due to insufficient ACL permissions.")
         elif word == b"GET" and at < last:
             if in_cluster:
                 raise CommandError("ERR GET option of SORT denied in Cluster mode.")
+            if not reads_every_key:
+                raise CommandError("ERR GET option of SORT denied due to insufficient ACL permissions.")
             at += 1
             options.gets.append(argv[at])
         else:
@@ -158,7 +162,12 @@ def _limited(elements: list[bytes], options: _Options) -> list[bytes]:
 
 
 def _run(client: Client, argv: Argv, may_store: bool) -> Reply:
-    options = _options(argv, may_store, client.host.config.cluster_enabled)
+    options = _options(
+        argv,
+        may_store=may_store,
+        in_cluster=client.host.config.cluster_enabled,
+        reads_every_key=not client.restricted or _reads_every_key(client, argv),
+    )
     db = client.db
     elements = _elements(db, argv[1], options)
     if not options.unsorted:
@@ -170,6 +179,12 @@ def _run(client: Client, argv: Argv, may_store: bool) -> Reply:
     if options.store is None:
         return found
     return _store(client, options.store, [element or b"" for element in found])
+
+
+def _reads_every_key(client: Client, argv: Argv) -> bool:
+    """BY and GET lead to keys that nobody can tell beforehand: so they take a user that may read all of them."""
+    found = client.host.commands.resolve(argv)
+    return found is not None and client.host.access.reads_every_key(client, found, argv)
 
 
 def _store(client: Client, key: bytes, elements: list[bytes]) -> int:

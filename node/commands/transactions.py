@@ -6,7 +6,7 @@ an error of a command that runs does not undo the others. What spoils a transact
 """
 
 from node.commands.family import command
-from node.dispatch import call
+from node.dispatch import call, no_longer_permitted
 from node.keyspace.watching import Watcher
 from node.net.resp import NULL_ARRAY, OK, Argv, CommandError, Encoded, Reply, encode
 from node.net.session import Transaction
@@ -67,7 +67,8 @@ def exec_(client: Client, argv: Argv) -> Reply:
     journal.begin_unit()
     try:
         for queued, queued_argv in transaction.commands:
-            encode(call(client, queued, queued_argv), out, client.resp3)
+            refusal = no_longer_permitted(client, queued, queued_argv) if client.restricted else None
+            encode(refusal or call(client, queued, queued_argv), out, client.resp3)
     finally:
         journal.end_unit()
         client.may_block = may_block

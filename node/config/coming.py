@@ -9,7 +9,6 @@ WITHOUT_MEANING: accepted and shown, but there is nothing here that it could ste
 from node.config.directives import DIRECTIVES
 
 COMING = {
-    "aclfile": "users of their own",
     "appendonly": "the append-only file",
     "latency-monitor-threshold": "the latency monitor",
     "maxmemory": "eviction",
@@ -20,11 +19,6 @@ COMING = {
     "tls-cluster": "TLS",
     "tls-port": "TLS",
     "tls-replication": "TLS",
-}
-
-COMING_LINES = {
-    "rename-command": "renamed commands",
-    "user": "users of their own",
 }
 
 MODULES_REFUSED = "Hexad loads no modules: they are written for another program's memory"
@@ -66,7 +60,6 @@ WITHOUT_MEANING = {
 
 
 def refusal(name: str) -> str:
-    """Why the directive or line of that name cannot have what it asks for."""
-    feature = COMING.get(name) or COMING_LINES[name]
-    only = f": only its default '{DIRECTIVES[name].default}' is taken" if name in DIRECTIVES else ""
-    return f"'{name}' asks for {feature}, which this version of Hexad does not have yet{only}"
+    """Why the directive of that name cannot have what it asks for."""
+    only = f"only its default '{DIRECTIVES[name].default}' is taken"
+    return f"'{name}' asks for {COMING[name]}, which this version of Hexad does not have yet: {only}"

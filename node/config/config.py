@@ -6,8 +6,9 @@ or none; `get` is CONFIG GET; `rewrite` is CONFIG REWRITE.  The hot code reads t
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from typing import Any
 
-from node.config.coming import COMING, COMING_LINES, MODULES_REFUSED, refusal
+from node.config.coming import COMING, MODULES_REFUSED, refusal
 from node.config.directives import ALIASES, DIRECTIVES, FORGOTTEN, Directive, find_directive
 from node.config.errors import ConfigError, ConfigFileError, ConfigSetError
 from node.config.lines import FindFiles, Line, ReadFile, follow_includes, matching_paths, read_lines, read_text
@@ -21,6 +22,8 @@ HZ_MIN, HZ_MAX = 1, 500
 REPL_BACKLOG_BYTES_MIN = 16 * 1024
 
 Apply = Callable[[Value], None]
+Check = Callable[[Any], None]
+"""What looks at a value, or at the words of a line, before it is taken; it may raise ConfigError."""
 
 
 def _defaults() -> dict[str, Value]:
@@ -45,6 +48,10 @@ class Config(Settings):
 
     def __init__(self) -> None:
         self._appliers: dict[str, list[Apply]] = {}
+        self.user_lines: list[list[str]] = []  # name and rules, for each `user` line
+        self.renamed_commands: list[tuple[str, str]] = []  # old and new name, for each `rename-command` line
+        self.describe_users: Callable[[], list[str]] = self._only_user
+        """The `user` lines that CONFIG REWRITE writes: handed in by who knows the users of a running node."""
         for name, value in DEFAULTS.items():
             self.put(name, value)
 
@@ -57,13 +64,13 @@ class Config(Settings):
         options: str | None = None,
         read_file: ReadFile,
         find_files: FindFiles,
-        checks: Mapping[str, Apply] | None = None,
+        checks: Mapping[str, Check] | None = None,
     ) -> "Config":
         """The configuration from the file, the text of standard input and the lines of the command line.
 
         `read_file(path)` raises OSError, `find_files(pattern)` lists what a name with wildcards stands for.
         `checks[name](value)` is called as soon as a line sets `name` and may raise ConfigError (a `dir` that is not
-        there).  Raises ConfigFileError.
+        there); for `user` and `rename-command` with the words that follow.  Raises ConfigFileError.
         """
         config = cls()
         lines = _main_lines(path, stdin, options, read_file, find_files)
@@ -125,9 +132,9 @@ class Config(Settings):
         """The text of the configuration file as CONFIG REWRITE makes it from the old one."""
         return rewrite_text(old_text, self._wanted_lines())
 
-    def default_user_rules(self) -> list[str]:
-        """The rules of the only user, as a `user default` line names them."""
-        return ["on", *self._default_user_secret(), "~*", "&*", "+@all"]
+    def _only_user(self) -> list[str]:
+        """The line of the user that there is where nothing else is said."""
+        return [" ".join(["user default on", *self._default_user_secret(), "~* &* +@all"])]
 
     def _default_user_secret(self) -> list[str]:
         if not self.requirepass:
@@ -200,18 +207,16 @@ class Config(Settings):
         for name, directive in DIRECTIVES.items():
             is_told_elsewhere = name == "replicaof" and self.cluster_enabled  # by the cluster's own file
             yield name, [] if is_told_elsewhere else write(directive, self[name], DEFAULTS[name])
-        rules = " ".join(self.default_user_rules())
-        yield "user", [] if self.aclfile else [(f"user default {rules}", True)]
+        yield "user", [] if self.aclfile else [(line, True) for line in self.describe_users()]
         yield "loadmodule", []
 
 
 class _Loader:
     """Takes the lines of a start one by one; checks at the end what depends on all of them."""
 
-    def __init__(self, config: Config, checks: Mapping[str, Apply]) -> None:
+    def __init__(self, config: Config, checks: Mapping[str, Check]) -> None:
         self.config, self.checks = config, checks
         self.origins: dict[str, Line] = {}
-        self.user_lines: list[Line] = []
 
     def load(self, lines: Iterable[Line]) -> None:
         for line in lines:
@@ -225,26 +230,28 @@ class _Loader:
         name, *words = line.words
         directive = find_directive(name)
         if directive is None:
-            return self.take_other(line, name.lower(), words)
+            return self.take_other(name.lower(), words)
         if directive.is_multi_arg and len(words) == 1:  # one quoted word may hold them all
             words = words[0].split(" ") if words[0] else []
         value = parse(directive, words, self.config[directive.name])
         if directive.name == "save" and words and "save" in self.origins:
             value = self.config.save + value
-        if directive.name in self.checks:
-            self.checks[directive.name](value)
+        self.check(directive.name, value)
         self.config.put(directive.name, _settle(directive.name, value))
         self.origins[directive.name] = line
 
-    def take_other(self, line: Line, name: str, words: list[str]) -> None:
+    def take_other(self, name: str, words: list[str]) -> None:
         if name in FORGOTTEN and len(words) == 1:
             return
         if name == "rename-command" and len(words) == 2:
-            raise ConfigError(refusal(name))
-        if name == "user" and words:
-            if len(words) < 2 and words != ["default"]:
-                raise ConfigError(refusal(name))
-            self.user_lines.append(line)
+            self.check(name, words)
+            self.config.renamed_commands.append((words[0], words[1]))
+        elif name == "user" and words:
+            if any(words[0] == known[0] for known in self.config.user_lines):
+                reason = "Duplicate user found. A user can only be defined once in config files"
+                raise ConfigError(f"Error in user declaration '{words[0]}': {reason}")
+            self.check(name, words)
+            self.config.user_lines.append(words)
         elif name == "loadmodule" and words:
             raise ConfigError(MODULES_REFUSED)
         elif "." in name:
@@ -256,22 +263,18 @@ class _Loader:
         else:
             raise ConfigError("Bad directive or wrong number of arguments")
 
+    def check(self, name: str, value: Any) -> None:
+        """Let whoever knows more than the configuration have a look."""
+        if name in self.checks:
+            self.checks[name](value)
+
     def finish(self) -> None:
         for name in COMING:
             if self.config[name] != DEFAULTS[name]:
                 line = self.origins[name]
                 raise ConfigFileError(refusal(name), line.number, line.text)
-        for line in self.user_lines:
-            if not self.is_default_user(line.words[1:]):
-                raise ConfigFileError(refusal("user"), line.number, line.text)
         if self.config.cluster_enabled and self.config.replicaof:
             raise ConfigFileError("replicaof directive not allowed in cluster mode")
-
-    def is_default_user(self, words: list[str]) -> bool:
-        """Whether a `user` line says no more than CONFIG REWRITE writes for the only user."""
-        same = {"allkeys": "~*", "allchannels": "&*", "allcommands": "+@all"}
-        rules = {same.get(word, word) for word in words[1:]} | {"sanitize-payload"}
-        return words[0] == "default" and rules == set(self.config.default_user_rules())
 
 
 def _main_lines(
@@ -312,4 +315,4 @@ def _set_failed(name: str, reason: str) -> ConfigSetError:
     return ConfigSetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 
 
-assert set(COMING) <= set(DIRECTIVES) and not set(COMING_LINES) & set(DIRECTIVES)
+assert set(COMING) <= set(DIRECTIVES)

@@ -25,7 +25,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, Command
+from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, RIGHTS, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -94,6 +94,7 @@ class Session(Peer, Generic[HostT]):
     """One client of the node `host`."""
 
     __slots__ = (
+        "account",
         "addr",
         "asking",
         "authenticated",
@@ -105,6 +106,7 @@ class Session(Peer, Generic[HostT]):
         "held",
         "host",
         "id",
+        "identified",
         "kind",
         "laddr",
         "last_active_ms",
@@ -124,6 +126,7 @@ class Session(Peer, Generic[HostT]):
         "received_bytes",
         "reply_mode",
         "resp3",
+        "restricted",
         "role",
         "sent_bytes",
         "served",
@@ -148,7 +151,10 @@ class Session(Peer, Generic[HostT]):
         self.commands: list[Argv] = []  # taken from the parser, not yet run...
         self.served = 0  # ...from this place on
         self.authenticated = True
+        self.identified = True  # by a password, or because none was needed when it came
         self.user = b"default"
+        self.account: Any = None  # the rights of that user (node.acl.users.User); None: all there are
+        self.restricted = False  # it has not every right
         self.asking = False
         self.transaction: Transaction | None = None
         self.watcher: Watcher | None = None  # the keys that may spoil it, once there are any
@@ -193,6 +199,11 @@ class Session(Peer, Generic[HostT]):
         """The client has shown a password (or needs none); without one all but a few commands are refused."""
         self.authenticated = self.parser.trusted = authenticated
         self._update_any_gate()
+
+    def set_restricted(self, restricted: bool) -> None:
+        """Whether each command has to be looked at: the client acts for a user that may not do everything."""
+        self.restricted = restricted
+        self.set_gate(RIGHTS, restricted)
 
     def set_reply_mode(self, mode: bytes) -> None:
         """Which replies the client wants: one of the REPLY_ constants."""
@@ -324,6 +335,7 @@ class Session(Peer, Generic[HostT]):
                 or (
                     (blocked := (flags := command.flags) & self.gates)
                     and (blocked != KEYED or not is_mine(command, argv))
+                    and (blocked != RIGHTS or self.account.denial(command, argv) is not None)
                 )
             ):
                 if running is not None:  # the same command, but now there is something in its way

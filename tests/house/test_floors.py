@@ -27,6 +27,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.welcome": (0, 0),
     "node.net.resp": (1, 0),  # the codec knows neither keys nor clients; both speak in its replies
     "node.table": (1, 1),
+    "node.acl": (1, 2),
     "node.keyspace": (1, 2),
     "node.net": (1, 3),
     "node.stats": (1, 4),
@@ -37,6 +38,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.pubsub": (2, 3),
     "node.monitoring": (2, 3),
     "node.tracking": (2, 3),
+    "node.access": (2, 3),
     "node.clients": (2, 4),
     "node.server": (2, 5),
     "node.dispatch": (2, 6),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from node.keyspace.journal import TO_FILE
 from node.net.peer import CLOSE_NOW
-from node.pubsub import WATCHED_OUTPUT_BYTES, Named, channels_of
+from node.pubsub import WATCHED_OUTPUT_BYTES
 from tests.node.commands.test_notifications_differential import array_at
 from tests.node.replication.support import PAIRS, follow, node, wait_connected
 from tests.support import HexadServer, wait_until
@@ -287,15 +287,6 @@ def test_a_killed_subscriber_is_no_receiver() -> None:
 
 
 # --- for others -------------------------------------------------------------------------------------------------------
-
-
-def test_channels_of_a_command() -> None:
-    assert channels_of("publish", [b"PUBLISH", b"a", b"m"]) == Named([b"a"], False)
-    assert channels_of("spublish", [b"SPUBLISH", b"a", b"m"]) == Named([b"a"], False)
-    assert channels_of("subscribe", [b"SUBSCRIBE", b"a", b"b"]) == Named([b"a", b"b"], False)
-    assert channels_of("ssubscribe", [b"SSUBSCRIBE", b"a"]) == Named([b"a"], False)
-    assert channels_of("psubscribe", [b"PSUBSCRIBE", b"a*"]) == Named([b"a*"], True)
-    assert channels_of("unsubscribe", [b"UNSUBSCRIBE", b"a"]) is channels_of("get", [b"GET", b"a"]) is None
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -25,6 +25,7 @@ BLOCKING_POPS = (
 
 CHANGED_IN_7_2 = {
     **{name: {FLAGS} for name in BLOCKING_POPS},  # open to scripts, where they do not wait, since 7.2
+    **{f"acl|{name}": {TIPS} for name in ("deluser", "save", "setuser")},  # proxies may send them to all nodes
     "command|getkeys": {ARITY},  # -3 since 7.2, -4 before
     "command|getkeysandflags": {ARITY},
     "client|setname": {TIPS},  # proxies may send it to all nodes, 7.2 says

@@ -204,13 +204,7 @@ def test_an_unreadable_file_is_one_line() -> None:
     [
         ("hz 10\nmaxmemory 1gb", 2, "'maxmemory' asks for eviction, .*: only its default '0' is taken"),
         ("tls-port 7000", 1, "'tls-port' asks for TLS"),
-        ("user ann on nopass", 1, "'user' asks for users of their own"),
-        ("user default on nopass", 1, "'user' asks for users of their own"),
-        ("user default off", 1, "'user' asks"),
-        ("user ann", 1, "'user' asks"),
-        ("rename-command GET get2", 1, "'rename-command' asks for renamed commands"),
         ("loadmodule /m.so", 1, "Hexad loads no modules"),
-        ("requirepass a\nuser default on nopass ~* &* +@all", 2, "'user' asks"),
     ],
 )
 def test_what_is_to_come_stops_the_start(text: str, line: int, reason: str) -> None:
