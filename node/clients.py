@@ -107,7 +107,9 @@ class Clients:
 
     # --- coming ---------------------------------------------------------------------------------------------------
 
-    def welcome(self, sock: Socket, addr: str, laddr: str, *, is_unix: bool) -> None:
+    def welcome(
+        self, sock: Socket, addr: str, laddr: str, *, is_unix: bool = False, is_tls: bool = False
+    ) -> Client | None:
         """Serve a connection that was just accepted, or tell it why not and close it."""
         host = self._host
         refusal = self.refusal(addr, is_unix=is_unix)
@@ -116,11 +118,13 @@ class Clients:
             with suppress(OSError):
                 sock.send(refusal)
             sock.close()
-            return
+            return None
         host.platform.keep_alive(sock, host.config["tcp-keepalive"])
         client = self.add(addr, laddr)
         client.unix = is_unix
+        client.tls = is_tls
         host.reactor.add(sock, client)
+        return client
 
     def refusal(self, addr: str, *, is_unix: bool) -> bytes | None:
         """What somebody at `addr` is told instead of being served; None lets it in."""

@@ -128,6 +128,7 @@ class Session(Peer, Generic[HostT]):
         "sent_bytes",
         "served",
         "subscriptions",
+        "tls",
         "tracker",
         "transaction",
         "unix",
@@ -166,6 +167,7 @@ class Session(Peer, Generic[HostT]):
         self.no_touch = False
         self.addr = self.laddr = ""
         self.unix = False  # it came by the Unix socket
+        self.tls = False  # it came by TLS
         self.created_ms = self.last_active_ms = 0
         self.last_command: Command | None = None
         self.received_bytes = 0
