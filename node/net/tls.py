@@ -274,6 +274,8 @@ class TlsSocket(LayeredSocket):
 
     def send_soon(self, data: bytes) -> None:
         """Send a few bytes that the caller forgets, unless others still wait for room."""
+        if self._sealed_bytes or not self.flush():
+            return
         with suppress(BlockingIOError):
             self.send(data)
         self._sealed_bytes = 0

@@ -116,7 +116,7 @@ class Follower:
             with trio.fail_after(host.config["repl-timeout"]):
                 socket = await host.tls.dial(name, port, is_tls=host.config["tls-replication"])
         except (OSError, trio.TooSlowError) as error:
-            host.log.warning(f"Error condition on socket for SYNC: {error or 'Connection timed out'}")
+            host.log.warning(f"Error condition on socket for SYNC: {str(error) or 'Connection timed out'}")
             return None
         host.log.notice("MASTER <-> REPLICA sync started")
         return socket
