@@ -164,7 +164,9 @@ class Entrance:
             if (accepted := listener.accept()) is None:
                 return True
             sock, addr, laddr = accepted
-            if listener.is_tls:
+            if listener.is_tls and server.clients.is_full:  # a handshake is dear, and what comes of it is known
+                server.clients.turn_away(sock)
+            elif listener.is_tls:
                 welcome = partial(server.clients.welcome, addr=addr, laddr=laddr, is_tls=True)
                 server.tls.receive(sock, f"addr={addr} laddr={laddr}", welcome)
             else:

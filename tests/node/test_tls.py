@@ -16,7 +16,6 @@ import redis
 from tests.support import HexadServer, RedisServer, Server, Wire, encode, wait_until
 from tests.support.certificates import Authority, Certificate
 from tests.support.ports import free_port
-from tests.support.wire import ReplyError
 
 ALIVE_S = 10.0
 
@@ -171,11 +170,29 @@ def test_an_expired_certificate_of_ours(trust: Trust) -> None:
         assert plain("PING") == "PONG"
 
 
-def test_protected_mode_and_maxclients(trust: Trust) -> None:
-    with serving(HexadServer, trust, maxclients=1) as server, wire_to(server, trust) as wire:
-        assert wire("PING") == "PONG"
-        with wire_to(server, trust) as second:
-            assert second.read() == ReplyError("ERR max number of clients reached")
+@pytest.mark.parametrize("kind", [HexadServer, RedisServer])
+def test_no_handshake_where_there_is_no_room(trust: Trust, kind: type[Server]) -> None:
+    with serving(kind, trust, maxclients=1) as server:
+        with wire_to(server, trust) as wire:
+            assert wire("PING") == "PONG"
+            with pytest.raises(OSError):
+                wire_to(server, trust)
+            assert wire.info("stats")["rejected_connections"] == "1"
+
+
+def test_a_password_and_a_push_from_others(trust: Trust) -> None:
+    """What comes outside of a client's own turn leaves as well."""
+    with serving(HexadServer, trust, requirepass="secret") as server:
+        with wire_to(server, trust) as stranger, server.wire() as plain:
+            assert stranger("PING").code == "NOAUTH"
+            assert stranger("AUTH", "secret") == "OK"
+            stranger.send("BLPOP", "list", 0)
+            wait_until(lambda: b"cmd=blpop" in plain("CLIENT", "LIST"), ALIVE_S, "it waits")
+            assert plain("RPUSH", "list", "x" * 40_000) == 1
+            assert stranger.read() == [b"list", b"x" * 40_000]
+            assert stranger("SUBSCRIBE", "news") == [b"subscribe", b"news", 1]
+            assert plain("PUBLISH", "news", "today") == 1
+            assert stranger.read() == [b"message", b"news", b"today"]
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------
@@ -195,12 +212,13 @@ def test_plain_bytes_close_only_their_connection(ours: Server, trust: Trust) -> 
         assert wire("PING") == "PONG"
 
 
-def test_random_bytes(ours: Server, trust: Trust) -> None:
+@pytest.mark.parametrize("rounds", [150, pytest.param(5000, marks=pytest.mark.long)])
+def test_random_bytes(ours: Server, trust: Trust, rounds: int) -> None:
     """Noise, pieces of a handshake, and a good handshake with noise behind it: only their connections end."""
     luck = random.Random(7)
     hello = client_hello(trust)
     with wire_to(ours, trust) as wire:
-        for _ in range(150):
+        for _ in range(rounds):
             data = bytearray(luck.choice((hello, luck.randbytes(luck.randrange(1, 400)))))
             for _ in range(luck.randrange(4)):
                 data[luck.randrange(len(data))] = luck.randrange(256)
