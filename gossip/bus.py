@@ -36,11 +36,11 @@ from gossip.events import (
 from gossip.machine import ClusterMachine
 from gossip.packet import Packet, PacketReader, encode
 from node.net.peer import CLOSE_NOW, Peer
-from node.platform import Listener, Socket
+from node.platform import Connected, Listener, Socket
 from node.server import CannotGoOn, Server
 
 ACCEPT_AGAIN_S = 0.1
-"""How long no link is taken after the system had no descriptor left for one more."""
+"""How long no link is taken where there is no descriptor, or no place to shake hands, for one more."""
 
 
 class BusLink(Peer):
@@ -171,18 +171,29 @@ class Bus:
         while True:
             await listener.wait()
             try:
-                while (accepted := listener.accept()) is not None:
-                    sock, addr, laddr = accepted
-                    self._accepted -= 1
-                    self._add(sock, self._accepted, addr, laddr)
+                while self.server.tls.has_room and (accepted := listener.accept()) is not None:
+                    self._let_in(*accepted)
+                if not self.server.tls.has_room:
+                    await trio.sleep(ACCEPT_AGAIN_S)
             except OSError as error:
                 self.server.log.warning(f"Error accepting cluster node: {error.strerror}")
                 await trio.sleep(ACCEPT_AGAIN_S)
 
-    def _add(self, sock: Socket, number: int, addr: str, laddr: str) -> None:
+    def _let_in(self, sock: Connected, addr: str, laddr: str) -> None:
+        def add(sock: Socket) -> BusLink:
+            self._accepted -= 1
+            return self._add(sock, self._accepted, addr, laddr)
+
+        if self.server.config["tls-cluster"]:
+            self.server.tls.receive(sock, f"addr={addr} laddr={laddr}", add, is_bus=True)
+        else:
+            add(sock)
+
+    def _add(self, sock: Socket, number: int, addr: str, laddr: str) -> BusLink:
         link = BusLink(self, number, _ip(addr), _ip(laddr))
         self.links[number] = link
         self.server.reactor.add(sock, link)
+        return link
 
     def _dial(self, effect: Dial) -> None:
         scope = self._dials[effect.link] = trio.CancelScope()
@@ -194,7 +205,7 @@ class Bus:
         failure: OSError | None = None
         with scope:
             try:
-                sock = await platform.connect_tcp(effect.ip, effect.cport, self.server.config["bind-source-addr"] or "")
+                sock = await self.server.tls.dial(effect.ip, effect.cport, is_tls=self.server.config["tls-cluster"])
             except OSError as error:
                 failure = error
         if scope.cancelled_caught:

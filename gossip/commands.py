@@ -101,7 +101,7 @@ def info(client: Client, _argv: Argv) -> Reply:
 
 @command("cluster|nodes")
 def nodes(client: Client, _argv: Argv) -> Reply:
-    return Verbatim(report.nodes(service(client).machine.core).encode())
+    return Verbatim(report.nodes(service(client).machine.core, tls=client.tls).encode())
 
 
 @command("cluster|myid")
@@ -116,7 +116,7 @@ def myshardid(client: Client, _argv: Argv) -> Reply:
 
 @command("cluster|slots")
 def slots(client: Client, _argv: Argv) -> Reply:
-    return report.slots(service(client).machine.core)
+    return report.slots(service(client).machine.core, tls=client.tls)
 
 
 @command("cluster|shards")
@@ -138,7 +138,7 @@ def links(client: Client, _argv: Argv) -> Reply:
 @command("cluster|replicas")
 @command("cluster|slaves")
 def replicas(client: Client, argv: Argv) -> Reply:
-    return report.replicas(service(client).machine.core, _text(argv[2]))
+    return report.replicas(service(client).machine.core, _text(argv[2]), tls=client.tls)
 
 
 @command("cluster|count-failure-reports")

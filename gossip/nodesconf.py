@@ -65,14 +65,14 @@ def slot_text(slots: int) -> str:
     return "".join(f" {first}-{last}" if last > first else f" {first}" for first, last in ranges_in(slots))
 
 
-def describe(node: Node, state: ClusterState, *, aux: bool, tls: bool = False) -> str:
+def describe(node: Node, state: ClusterState, *, aux: bool, tls: bool = False, port: int | None = None) -> str:
     """Return a node's line without a newline.
 
     aux -- add the fields of 7.2's file; CLUSTER NODES has none of them.
-    tls -- `node.port` is the TLS port, so that the other one is `tcp-port`; with CLUSTER NODES the ports
-        are the caller's choice.
+    tls -- `node.port` is the TLS port, so that the other one is `tcp-port`.
+    port -- the client port to show, the node's own without.
     """
-    address = f"{node.ip}:{node.port}@{node.cport}"
+    address = f"{node.ip}:{node.port if port is None else port}@{node.cport}"
     if aux:
         address += f",{node.hostname},{'tcp' if tls else 'tls'}-port={node.pport}"
         address += f",nodename={node.nodename}" if node.nodename else ""
@@ -101,15 +101,19 @@ def render(state: ClusterState, *, tls: bool = False) -> str:
 # ---- reading ---------------------------------------------------------------------------------------------------
 
 
-def parse(text: str) -> ClusterState:
-    """Return the state that the text tells.  Raises NodesConfError."""
-    return _Reader(text).read()
+def parse(text: str, *, tls: bool = False) -> ClusterState:
+    """Return the state that the text tells.  Raises NodesConfError.
+
+    tls -- the bus runs by TLS now, so that `Node.port` is to be the TLS port.
+    """
+    return _Reader(text, tls).read()
 
 
 class _Reader:
     """One reading of one file.  Lines may name nodes that come later, so relations are tied at the end."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tls: bool = False) -> None:
+        self.tls = tls
         self.lines = text.split("\n")
         self.number = 0
         self.nodes: dict[str, Node] = {}
@@ -205,6 +209,8 @@ class _Reader:
     def _aux(self, node: Node, name: str, value: str) -> None:
         if name in ("tls-port", "tcp-port"):
             node.pport = self._number(value, 65535, name)
+            if self.tls != (name == "tcp-port"):  # it was written when the other port was the cluster's
+                node.port, node.pport = node.pport or node.port, node.port if node.pport else 0
         elif name == "nodename" and is_name(value):
             node.nodename = value
         elif name == "shard-id" and is_node_id(value):

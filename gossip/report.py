@@ -31,6 +31,11 @@ def preferred_endpoint(core: Core, node: Node) -> str | None:
     return node.ip if kind == "ip" else None
 
 
+def client_port(core: Core, node: Node, *, tls: bool) -> int:
+    """Return the port for clients that came by TLS, or for those that did not; the only one if there is but one."""
+    return node.port if tls == core.settings.tls or not node.pport else node.pport
+
+
 def _bulk(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
 
@@ -38,17 +43,21 @@ def _bulk(text: str | None) -> bytes | None:
 # ---- texts -----------------------------------------------------------------------------------------------------
 
 
-def nodes(core: Core) -> str:
-    """CLUSTER NODES."""
-    return "".join(describe(node, core.state, aux=False) + "\n" for node in core.state.nodes.values())
+def nodes(core: Core, *, tls: bool = False) -> str:
+    """CLUSTER NODES, for a client that came by TLS or not."""
+    return "".join(_line(core, node, tls) + "\n" for node in core.state.nodes.values())
 
 
-def replicas(core: Core, node_id: str) -> list[bytes]:
+def _line(core: Core, node: Node, tls: bool) -> str:
+    return describe(node, core.state, aux=False, port=client_port(core, node, tls=tls))
+
+
+def replicas(core: Core, node_id: str, *, tls: bool = False) -> list[bytes]:
     """CLUSTER REPLICAS: the replicas' lines as in CLUSTER NODES.  Raises ClusterError."""
     node = known_node(core, node_id)
     if node.is_replica:
         raise ClusterError("ERR The specified node is not a master")
-    return [describe(replica, core.state, aux=False).encode() for replica in node.replicas]
+    return [_line(core, replica, tls).encode() for replica in node.replicas]
 
 
 def info(core: Core, links_over_limit: int = 0) -> str:
@@ -87,15 +96,15 @@ def _message_counts(way: str, counts: list[int]) -> Iterator[str]:
 # ---- values ----------------------------------------------------------------------------------------------------
 
 
-def slots(core: Core) -> Value:
+def slots(core: Core, *, tls: bool = False) -> Value:
     """CLUSTER SLOTS: first, last, primary, replicas that have data, for each range in order."""
     found = [
         (first, last, node) for node in core.state.nodes.values() if node.slots for first, last in ranges_in(node.slots)
     ]
     found.sort(key=lambda entry: entry[0])
     return [
-        [first, last, _slots_node(core, node)]
-        + [_slots_node(core, replica) for replica in node.replicas if _is_available(core, replica)]
+        [first, last, _slots_node(core, node, tls)]
+        + [_slots_node(core, replica, tls) for replica in node.replicas if _is_available(core, replica)]
         for first, last, node in found
     ]
 
@@ -108,7 +117,7 @@ def _offset(core: Core, node: Node) -> int:
     return core.facts.offset() if node is core.myself else node.offset
 
 
-def _slots_node(core: Core, node: Node) -> Value:
+def _slots_node(core: Core, node: Node, tls: bool) -> Value:
     """Endpoint, port, id, and what else is known of its addresses."""
     kind = core.settings.preferred_endpoint_type
     more: dict[bytes, Value] = {}
@@ -116,7 +125,7 @@ def _slots_node(core: Core, node: Node) -> Value:
         more[b"ip"] = node.ip.encode()
     if kind != "hostname" and node.hostname:
         more[b"hostname"] = node.hostname.encode()
-    return [_bulk(preferred_endpoint(core, node)), node.port, node.id.encode(), more]
+    return [_bulk(preferred_endpoint(core, node)), client_port(core, node, tls=tls), node.id.encode(), more]
 
 
 def shards(core: Core, *, loading: bool = False) -> Value:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gossip.core import Core
-from gossip.report import preferred_endpoint
+from gossip.report import client_port, preferred_endpoint
 from gossip.state import Node
 
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
@@ -113,5 +113,4 @@ def _reads_from_replica(core: Core, request: Request, owner: Node) -> bool:
 
 
 def _sends_to(core: Core, word: str, slot: int, node: Node, tls: bool) -> str:
-    port = node.port if tls == core.settings.tls or not node.pport else node.pport
-    return f"{word} {slot} {preferred_endpoint(core, node) or ''}:{port}"
+    return f"{word} {slot} {preferred_endpoint(core, node) or ''}:{client_port(core, node, tls=tls)}"

@@ -24,6 +24,11 @@ BUS_PORT_OFFSET = 10000
 """The bus listens this far above the client port, unless `cluster-port` says otherwise."""
 NEVER_SYNCED_MS = 1 << 50
 
+_ADDRESSES = (
+    "port", "tls-port", "tls-cluster", "cluster-announce-port", "cluster-announce-tls-port",
+    "cluster-announce-bus-port",
+)  # fmt: skip
+
 _SETTINGS = {
     "cluster-announce-ip": "announce_ip",
     "cluster-announce-hostname": "announce_hostname",
@@ -65,7 +70,7 @@ class ClusterService:
     @property
     def directives(self) -> tuple[str, ...]:
         """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
-        return ("port", "cluster-announce-port", "cluster-announce-bus-port", *_SETTINGS)
+        return (*_ADDRESSES, *_SETTINGS)
 
     @property
     def my_id(self) -> str:
@@ -94,7 +99,8 @@ class ClusterService:
     @property
     def bus_port(self) -> int:
         config = self.server.config
-        return int(config["cluster-port"] or config["port"] + BUS_PORT_OFFSET)
+        client_port = config["tls-port"] if config["tls-cluster"] else config["port"]
+        return int(config["cluster-port"] or client_port + BUS_PORT_OFFSET)
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class ClusterService:
             self.server.log.notice(f"No cluster configuration found, I'm {state.myself.id}")
             return state
         try:
-            state = nodesconf.parse(text)
+            state = nodesconf.parse(text, tls=self.settings.tls)
         except nodesconf.NodesConfError as error:
             raise CannotStart(
                 f'Unrecoverable error: corrupted cluster config file "{self.config_path}": {error}. '
@@ -129,7 +135,7 @@ class ClusterService:
 
     def save(self, durable: bool) -> None:
         """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
-        text = nodesconf.render(self.machine.state).encode()
+        text = nodesconf.render(self.machine.state, tls=self.settings.tls).encode()
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
         if self.server.keyspace.waiters.keys:
             self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
@@ -147,7 +153,10 @@ class ClusterService:
     def read_settings(self) -> None:
         """Take over what the configuration says now."""
         config, settings = self.server.config, self.settings
-        settings.port = config["cluster-announce-port"] or config["port"]
+        plain = config["cluster-announce-port"] or config["port"]
+        secure = config["cluster-announce-tls-port"] or config["tls-port"]
+        settings.tls = config["tls-cluster"]
+        settings.port, settings.pport = (secure, plain) if settings.tls else (plain, secure)
         settings.cport = config["cluster-announce-bus-port"] or self.bus_port
         for directive, name in _SETTINGS.items():
             value = config[directive]
@@ -196,7 +205,8 @@ class ClusterService:
                 readonly=client.readonly,
                 migrates=command.spec.name == "migrate",
                 sharded=bool(command.flags & SHARDED),
-            )
+            ),
+            tls=client.tls,
         )
 
     def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
@@ -210,7 +220,8 @@ class ClusterService:
                 asking=client.asking or any(command.flags & ASKING for command, _ in commands),
                 readonly=client.readonly,
                 sharded=any(command.flags & SHARDED for command, _ in commands),
-            )
+            ),
+            tls=client.tls,
         )
 
     def send_waiting_away(self) -> None:
@@ -228,11 +239,12 @@ class ClusterService:
         if self.state.ok and (self.state.owners[slot] is self.state.myself or slot in self.state.importing):
             return None
         writes = client.last_command is not None and bool(client.last_command.flags & WRITE)
-        return self._refusal(Request([key], [slot], writes=writes, asking=False, readonly=client.readonly))
+        request = Request([key], [slot], writes=writes, asking=False, readonly=client.readonly)
+        return self._refusal(request, tls=client.tls)
 
-    def _refusal(self, request: Request) -> Reply | None:
+    def _refusal(self, request: Request, *, tls: bool) -> Reply | None:
         db = self.server.keyspace.databases[0]
-        refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None)
+        refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None, tls=tls)
         return None if refusal is None else Failure(refusal.encode())
 
     # --- the machine's facts --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -24,9 +25,11 @@ from node.replication.replication import Replication
 from node.server import CannotStart, Server
 from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
+from node.tls import CANNOT_START, CannotUseTls
 
 ACCEPT_AGAIN_S = 0.1
-"""How long nobody is let in after the system had no descriptor left for one more."""
+"""How long nobody is let in where there is no descriptor, or no place to shake hands, for one more."""
+PORT_REFUSED = "Unable to listen on this port. Check server logs."
 
 
 def build(platform: Platform, config: Config, log: Log) -> Server:
@@ -44,6 +47,10 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.saver = Saver(server)
     server.migration = Migration(server)
     server.shutdown = Shutdown(server)
+    try:
+        server.tls.configure()
+    except CannotUseTls:
+        raise CannotStart(CANNOT_START) from None
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService
@@ -107,8 +114,10 @@ class Entrance:
         self._server = server
         self._nursery = nursery
         self._open: dict[Listener, trio.CancelScope] = {}
-        server.config.on_change("port", lambda _: self._move("Unable to listen on this port. Check server logs."))
-        server.config.on_change("bind", lambda _: self._move("Failed to bind to specified addresses."))
+        config = server.config
+        config.on_change("port", lambda port: self._move(PORT_REFUSED, port=port))
+        config.on_change("tls-port", lambda port: self._move_tls(port))
+        config.on_change("bind", lambda _: self._move("Failed to bind to specified addresses.", **self._ports()))
 
     def add(self, listeners: Sequence[Listener]) -> None:
         """Take what comes to these, too."""
@@ -122,13 +131,23 @@ class Entrance:
             self._open.pop(listener).cancel()
             listener.close()
 
-    def _move(self, failure: str) -> None:
-        """CONFIG SET port or bind: the old ones go first, since the new ones may share addresses with them."""
-        self.close(lambda listener: not listener.is_unix)
-        if not self._server.config["port"]:
-            return
+    def _ports(self) -> dict[str, int]:
+        return {"port": self._server.config["port"], "tls_port": self._server.config["tls-port"]}
+
+    def _move_tls(self, port: int) -> None:
+        """CONFIG SET tls-port: TLS may not have been configured so far."""
+        if port:
+            self._server.tls.update()
+        self._move(PORT_REFUSED, tls_port=port)
+
+    def _move(self, failure: str, *, port: int | None = None, tls_port: int | None = None) -> None:
+        """CONFIG SET of ports or bind: the old ones go first, since the new ones may share addresses with them."""
+        wanted = {is_tls: number for is_tls, number in ((False, port), (True, tls_port)) if number is not None}
+        self.close(lambda listener: not listener.is_unix and listener.is_tls in wanted)
         try:
-            self.add(listening.open_tcp(self._server, self._server.config["port"]))
+            for is_tls, number in wanted.items():
+                if number:
+                    self.add(listening.open_tcp(self._server, number, is_tls=is_tls))
         except listening.CannotListen:
             raise ConfigError(failure) from None
 
@@ -137,17 +156,30 @@ class Entrance:
             while not scope.cancel_called:  # a listener may be closed while its task has yet to run
                 await listener.wait()
                 try:
-                    if not scope.cancel_called:
-                        self._let_in(listener)
+                    if not scope.cancel_called and not self._let_in(listener):
+                        await trio.sleep(ACCEPT_AGAIN_S)
                 except OSError as error:
                     self._server.log.warning(f"Accepting client connection: accept: {error.strerror}")
                     await trio.sleep(ACCEPT_AGAIN_S)
 
-    def _let_in(self, listener: Listener) -> None:
-        """Serve all who wait at an address. Raises OSError where the system has no descriptor left."""
-        while (accepted := listener.accept()) is not None:
+    def _let_in(self, listener: Listener) -> bool:
+        """Serve all who wait at an address; False: there is no room for one more handshake just now.
+
+        Raises OSError where the system has no descriptor left.
+        """
+        server = self._server
+        while not listener.is_tls or server.tls.has_room:
+            if (accepted := listener.accept()) is None:
+                return True
             sock, addr, laddr = accepted
-            self._server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
+            if listener.is_tls and server.clients.is_full:  # a handshake is dear, and what comes of it is known
+                server.clients.turn_away(sock)
+            elif listener.is_tls:
+                welcome = partial(server.clients.welcome, addr=addr, laddr=laddr, is_tls=True)
+                server.tls.receive(sock, f"addr={addr} laddr={laddr}", welcome)
+            else:
+                server.clients.welcome(sock, addr, laddr, is_unix=listener.is_unix)
+        return False
 
 
 @asynccontextmanager

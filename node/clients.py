@@ -108,25 +108,38 @@ class Clients:
 
     # --- coming ---------------------------------------------------------------------------------------------------
 
-    def welcome(self, sock: Socket, addr: str, laddr: str, *, is_unix: bool) -> None:
+    def welcome(
+        self, sock: Socket, addr: str, laddr: str, *, is_unix: bool = False, is_tls: bool = False
+    ) -> Client | None:
         """Serve a connection that was just accepted, or tell it why not and close it."""
         host = self._host
         refusal = self.refusal(addr, is_unix=is_unix)
         if refusal is not None:
-            host.stats.connections_rejected += 1
-            with suppress(OSError):
-                sock.send(refusal)
-            sock.close()
-            return
+            self.turn_away(sock, refusal)
+            return None
         host.platform.keep_alive(sock, host.config["tcp-keepalive"])
         client = self.add(addr, laddr)
         client.unix = is_unix
+        client.tls = is_tls
         host.reactor.add(sock, client)
+        return client
+
+    def turn_away(self, sock: Socket, words: bytes = b"") -> None:
+        """Close a connection that is not served, with a word if it can hear one yet."""
+        self._host.stats.connections_rejected += 1
+        if words:
+            with suppress(OSError):
+                sock.send(words)
+        sock.close()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.sessions) >= int(self._host.config["maxclients"])
 
     def refusal(self, addr: str, *, is_unix: bool) -> bytes | None:
         """What somebody at `addr` is told instead of being served; None lets it in."""
         config = self._host.config
-        if len(self.sessions) >= config["maxclients"]:
+        if self.is_full:
             return TOO_MANY
         guarded = config["protected-mode"] and self._host.access.users.default.nopass
         if guarded and not is_unix and not _is_loopback(addr):

@@ -24,6 +24,8 @@ def open_all(server: Server) -> list[Listener]:
     try:
         if server.config["port"]:
             listeners += open_tcp(server, server.config["port"])
+        if server.config["tls-port"]:
+            listeners += open_tcp(server, server.config["tls-port"], is_tls=True)
         if server.config["unixsocket"]:
             listeners.append(_open_unix(server))
     except CannotListen:
@@ -34,13 +36,14 @@ def open_all(server: Server) -> list[Listener]:
     return listeners
 
 
-def open_tcp(server: Server, port: int) -> list[Listener]:
+def open_tcp(server: Server, port: int, *, is_tls: bool = False) -> list[Listener]:
     """Listen on `port` of every address of `bind`. Raises CannotListen, with nothing left open."""
+    kind = "tls" if is_tls else "tcp"
     listeners: list[Listener] = []
     for word in server.config["bind"]:
         host = word.removeprefix("-")
         try:
-            listeners.append(server.platform.listen_tcp(host, port, server.config["tcp-backlog"]))
+            listener = server.platform.listen_tcp(host, port, server.config["tcp-backlog"])
         except OSError as error:
             server.log.warning(
                 f"Warning: Could not create server TCP listening socket {host}:{port}: bind: {error.strerror}"
@@ -48,7 +51,10 @@ def open_tcp(server: Server, port: int) -> list[Listener]:
             optional = word.startswith("-") and error.errno == errno.EADDRNOTAVAIL
             if not optional and error.errno not in NOT_SUPPORTED:
                 close_all(listeners)
-                raise CannotListen(f"Failed listening on port {port} (tcp), aborting.") from error
+                raise CannotListen(f"Failed listening on port {port} ({kind}), aborting.") from error
+            continue
+        listener.is_tls = is_tls
+        listeners.append(listener)
     return listeners
 
 
@@ -78,6 +84,8 @@ def described(config: Config) -> list[Address]:
     found = []
     if config["port"]:
         found.append(Address("tcp", config["bind"], config["port"]))
+    if config["tls-port"]:
+        found.append(Address("tls", config["bind"], config["tls-port"]))
     if config["unixsocket"]:
         found.append(Address("unix", [config["unixsocket"]], 0))
     return found

@@ -12,6 +12,7 @@ manual failover has told its offset) nothing is deleted; a node that has become 
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -157,7 +158,12 @@ class Migration:
             return target
         if not 0 < order.port <= 65535:
             raise ConnectionError(f"no port: {order.port}") from ConnectionRefusedError()  # so Redis takes it
-        client = await RespClient.connect(self._server.platform, order.host, order.port, timeout_ms=order.timeout_ms)
+        server = self._server
+        # As in Redis: nodes of a cluster that links them by TLS serve MIGRATE at their TLS ports.
+        dial = partial(server.tls.dial, is_tls=server.config["tls-cluster"])
+        client = await RespClient.connect(
+            server.platform, order.host, order.port, timeout_ms=order.timeout_ms, dial=dial
+        )
         return Target(client)
 
     def keep(self, order: Order, target: Target) -> None:

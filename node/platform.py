@@ -86,6 +86,7 @@ class Listener:
         self._socket = sock
         self.address = address
         self.is_unix = sock.family == socket.AF_UNIX
+        self.is_tls = False  # set by whoever opened it: those who come begin with a handshake
         self.port = 0 if self.is_unix else int(sock.getsockname()[1])
 
     async def wait(self) -> None:
@@ -113,6 +114,49 @@ class Listener:
 Connected = socket.socket
 
 
+class LayeredSocket:
+    """A `Socket` that speaks for another one and may hold bytes back that the other did not take: TLS."""
+
+    __slots__ = ("below",)
+
+    def __init__(self, below: Connected) -> None:
+        self.below = below
+
+    def fileno(self) -> int:
+        return self.below.fileno()
+
+    def recv(self, size: int, /) -> bytes:
+        """Raises BlockingIOError when nothing came for the upper side, whatever the lower one received."""
+        raise NotImplementedError
+
+    def send(self, data: bytes | bytearray | memoryview, /) -> int:
+        """After BlockingIOError it wants to be called with the same bytes again: some are on their way."""
+        raise NotImplementedError
+
+    def send_soon(self, data: bytes) -> None:
+        """Send a few bytes, and do not ask for them again; they may be dropped where others wait."""
+        raise NotImplementedError
+
+    def flush(self) -> bool:
+        """Send what is held back; True if nothing is any more. Raises OSError."""
+        raise NotImplementedError
+
+    def end_input(self) -> None:
+        """Let the next `recv` tell the end, and a poller report it."""
+        with suppress(OSError):
+            self.below.shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+def tcp_of(sock: Socket) -> socket.socket | None:
+    """The kernel's socket below; None where there is none, as in a simulation."""
+    if isinstance(sock, LayeredSocket):
+        return sock.below
+    return sock if isinstance(sock, socket.socket) else None
+
+
 def _address_text(address: Any) -> str:
     host, port = address[0], address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -120,12 +164,13 @@ def _address_text(address: Any) -> str:
 
 def keep_alive(sock: Socket, seconds: int) -> None:
     """Let the kernel probe an idle connection after `seconds`, as Redis sets it; 0 leaves it off."""
-    if seconds <= 0 or not isinstance(sock, socket.socket) or sock.family == socket.AF_UNIX:
+    tcp = tcp_of(sock)
+    if seconds <= 0 or tcp is None or tcp.family == socket.AF_UNIX:
         return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 3))
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 class Platform:
@@ -254,8 +299,9 @@ class Platform:
 
     def addresses_of(self, sock: Socket) -> tuple[str, str]:
         """(peer's, own) address of a connected TCP socket as "ip:port"."""
-        assert isinstance(sock, socket.socket)
-        return _address_text(sock.getpeername()), _address_text(sock.getsockname())
+        tcp = tcp_of(sock)
+        assert tcp is not None
+        return _address_text(tcp.getpeername()), _address_text(tcp.getsockname())
 
     def keep_alive(self, sock: Socket, seconds: int) -> None:
         keep_alive(sock, seconds)

@@ -284,13 +284,14 @@ class Program:
         """The drawing for people, or lines for programs; " PID: n" stands in either."""
         platform, config, log = self.platform, self.config, self.log
         mode = "cluster" if server.cluster is not None else "standalone"
+        port = config["port"] or config["tls-port"]
         for_people = platform.is_terminal() and not config["logfile"] and not config["syslog-enabled"]
         if for_people or config["always-show-logo"]:
-            log.raw(logo(HEXAD_VERSION, REDIS_VERSION, mode, config["port"], platform.pid))
+            log.raw(logo(HEXAD_VERSION, REDIS_VERSION, mode, port, platform.pid))
         else:
-            log.notice(f"Running mode={mode}, port={config['port']}.")
+            log.notice(f"Running mode={mode}, port={port}.")
             log.notice(f"PID: {platform.pid}")
-        platform.name_process(f"hexad *:{config['port']}")
+        platform.name_process(f"hexad *:{port}")
 
     def tell_ready(self, server: Server) -> None:
         """The node serves: say so to whoever waits for it."""

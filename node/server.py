@@ -27,6 +27,7 @@ from node.replication.replication import Replication
 from node.stats import Counts, Rates, Stats
 from node.table import Command, CommandTable
 from node.timers import Timers
+from node.tls import Tls
 from node.tracking import Tracking
 
 Client: TypeAlias = "Session[Server]"
@@ -125,6 +126,7 @@ class Server:
         self.run_id = platform.random_hex()
         self.started_ms = platform.now_ms()
         self.clients = Clients(self)
+        self.tls = Tls(self)
         self.tracking = Tracking(
             self,
             lambda wanted: self.keyspace.set_listening("tracked keys", wanted),

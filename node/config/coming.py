@@ -3,6 +3,7 @@
 COMING: the feature is still to come, so anything but the default is refused, at the start and by CONFIG SET.
 A directive that only shapes such a feature (the certificate of a TLS port that cannot be opened) is kept: it has
 no effect in Redis either while the feature is off.
+BEYOND_PYTHON: Python's `ssl` has no call for it, so anything but the default is refused likewise.
 WITHOUT_MEANING: accepted and shown, but there is nothing here that it could steer.
 """
 
@@ -16,10 +17,19 @@ COMING = {
     "maxmemory-policy": "eviction",
     "slowlog-log-slower-than": "the slow log",
     "slowlog-max-len": "the slow log",
-    "tls-cluster": "TLS",
-    "tls-port": "TLS",
-    "tls-replication": "TLS",
 }
+
+_SESSION_CACHE = "Python's ssl has no call that changes OpenSSL's session cache"
+
+BEYOND_PYTHON = {
+    "tls-ciphersuites": "Python's ssl has no call that chooses the cipher suites of TLS 1.3",
+    "tls-session-cache-size": _SESSION_CACHE,
+    "tls-session-cache-timeout": _SESSION_CACHE,
+    "tls-session-caching": _SESSION_CACHE,
+}
+
+REFUSED = (*COMING, *BEYOND_PYTHON)
+"""Directives of which only the default is taken."""
 
 MODULES_REFUSED = "Hexad loads no modules: they are written for another program's memory"
 
@@ -62,4 +72,6 @@ WITHOUT_MEANING = {
 def refusal(name: str) -> str:
     """Why the directive of that name cannot have what it asks for."""
     only = f"only its default '{DIRECTIVES[name].default}' is taken"
+    if name in BEYOND_PYTHON:
+        return f"'{name}' cannot be changed: {BEYOND_PYTHON[name]}: {only}"
     return f"'{name}' asks for {COMING[name]}, which this version of Hexad does not have yet: {only}"

@@ -4,11 +4,11 @@
 or none; `get` is CONFIG GET; `rewrite` is CONFIG REWRITE.  The hot code reads typed values as attributes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from node.config.coming import COMING, MODULES_REFUSED, refusal
+from node.config.coming import MODULES_REFUSED, REFUSED, refusal
 from node.config.directives import ALIASES, DIRECTIVES, FORGOTTEN, Directive, find_directive
 from node.config.errors import ConfigError, ConfigFileError, ConfigSetError
 from node.config.lines import FindFiles, Line, ReadFile, follow_includes, matching_paths, read_lines, read_text
@@ -120,13 +120,14 @@ class Config(Settings):
         """
         changes = self._check_names(list(pairs), is_local, is_loading)
         before = {directive.name: self[directive.name] for _, directive, _ in changes}
+        again = {directive.name for _, directive, _ in changes if directive.is_volatile}
         for name, directive, text in changes:
             try:
                 self.put(directive.name, self._new_value(directive, text))
             except ConfigError as error:
                 self._put_all(before)
                 raise _set_failed(name, error.reason) from None
-        self._apply({directive.name: name for name, directive, _ in changes}, before)
+        self._apply({directive.name: name for name, directive, _ in changes}, before, again)
 
     def rewrite(self, old_text: str) -> str:
         """The text of the configuration file as CONFIG REWRITE makes it from the old one."""
@@ -170,16 +171,16 @@ class Config(Settings):
 
     def _new_value(self, directive: Directive, text: str) -> Value:
         value = _settle(directive.name, parse_text(directive, text, self[directive.name]))
-        if directive.name in COMING and value != DEFAULTS[directive.name]:
+        if directive.name in REFUSED and value != DEFAULTS[directive.name]:
             raise ConfigError(refusal(directive.name))
         if directive.name == "repl-backlog-size":
             value = max(value, REPL_BACKLOG_BYTES_MIN)
         return value
 
-    def _apply(self, given_names: dict[str, str], before: dict[str, Value]) -> None:
+    def _apply(self, given_names: dict[str, str], before: dict[str, Value], again: Container[str]) -> None:
         applied: list[str] = []
         for name, old in before.items():
-            if self[name] == old:
+            if self[name] == old and name not in again:
                 continue
             applied.append(name)
             try:
@@ -269,7 +270,7 @@ class _Loader:
             self.checks[name](value)
 
     def finish(self) -> None:
-        for name in COMING:
+        for name in REFUSED:
             if self.config[name] != DEFAULTS[name]:
                 line = self.origins[name]
                 raise ConfigFileError(refusal(name), line.number, line.text)
@@ -315,4 +316,4 @@ def _set_failed(name: str, reason: str) -> ConfigSetError:
     return ConfigSetError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
 
 
-assert set(COMING) <= set(DIRECTIVES)
+assert set(REFUSED) <= set(DIRECTIVES)

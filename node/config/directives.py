@@ -3,7 +3,8 @@
 The facts stand in `directives.tsv`: one line a directive, in the order in which CONFIG GET and CONFIG REWRITE
 show them.  Kinds are those of `values.py`; flags: `immutable` (only at the start), `protected` (CONFIG SET needs
 `enable-protected-configs`), `not-while-loading`, `hidden` (CONFIG GET shows it by its exact name only),
-`sensitive` (never logged), `multi-arg` (takes several words).
+`sensitive` (never logged), `multi-arg` (takes several words), `volatile` (names a file whose content counts: set to the
+same name, it takes effect again).
 """
 
 from typing import Any, NamedTuple
@@ -37,6 +38,10 @@ class Directive(NamedTuple):
     @property
     def is_sensitive(self) -> bool:
         return "sensitive" in self.flags
+
+    @property
+    def is_volatile(self) -> bool:
+        return "volatile" in self.flags
 
     @property
     def is_multi_arg(self) -> bool:

@@ -9,7 +9,7 @@ that names the address, and closes the client: after it nobody knows which reply
 call. Several tasks may call at once; each call has the link to itself, in the order of asking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -46,13 +46,22 @@ class RespClient:
 
     @classmethod
     async def connect(
-        cls, platform: Platform, host: str, port: int, *, timeout_ms: float = CONNECT_TIMEOUT_MS
+        cls,
+        platform: Platform,
+        host: str,
+        port: int,
+        *,
+        timeout_ms: float = CONNECT_TIMEOUT_MS,
+        dial: Callable[[str, int], Awaitable[Socket]] | None = None,
     ) -> "RespClient":
-        """Open a connection. Raises OSError (TimeoutError after `timeout_ms`) that names the address."""
+        """Open a connection. Raises OSError (TimeoutError after `timeout_ms`) that names the address.
+
+        dial -- opens the socket, for a link by TLS.
+        """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         with trio.move_on_after(timeout_ms / 1000):
             try:
-                return cls(platform, await platform.connect_tcp(host, port), address)
+                return cls(platform, await (dial or platform.connect_tcp)(host, port), address)
             except OSError as error:
                 raise ConnectionError(f"{address}: {error.strerror or error}") from error
         raise TimeoutError(f"{address}: no connection within {timeout_ms:g} ms")

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import trio
 
-from node.platform import Platform, Socket
+from node.platform import LayeredSocket, Platform, Socket
 
 LINE_BYTES_MAX = 64 * 1024
 """A peer that sends a longer line than this is not speaking our protocol."""
@@ -34,6 +34,9 @@ class Dialogue:
 
     def send_now(self, byte: bytes) -> None:
         """Send one byte if there is room for it, and forget it otherwise: a sign of life."""
+        if isinstance(self.socket, LayeredSocket):
+            self.socket.send_soon(byte)
+            return
         with suppress(BlockingIOError):
             self.socket.send(byte)
 

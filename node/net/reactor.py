@@ -13,7 +13,7 @@ entry asks for room. An error of a socket closes that peer, never the node; any 
 from collections.abc import Callable
 
 from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, Peer
-from node.platform import HUNG_UP, READABLE, WRITABLE, Platform, Socket
+from node.platform import HUNG_UP, READABLE, WRITABLE, LayeredSocket, Platform, Socket
 
 SLICE_NS = 1_000_000
 """How long the reactor works before it lets Trio's other tasks (timers, dialling) run."""
@@ -27,6 +27,8 @@ UNLIMITED_BYTES = 16 * 1024
 
 USUAL = READABLE | HUNG_UP
 """What a socket is watched for unless its peer is parked, slow or at its end."""
+_UNSETTLED = -1
+"""No mask: the connection is looked at more closely once the batch is over."""
 
 
 class Connection:
@@ -58,7 +60,28 @@ class Connection:
         return len(self.peer.out) - self.sent_bytes
 
     def waits_to_send(self) -> bool:
-        return bool(self.mask & WRITABLE)
+        return self.mask > 0 and bool(self.mask & WRITABLE)
+
+    def holds_back(self) -> bool:
+        """Does the socket hold bytes of its own that have not left?"""
+        return False
+
+
+class LayeredConnection(Connection):
+    """A connection whose socket has words of its own to send: a handshake."""
+
+    __slots__ = ("_layer",)
+
+    def __init__(self, reactor: "Reactor", socket: LayeredSocket, peer: Peer) -> None:
+        super().__init__(reactor, socket, peer)
+        self._layer = socket
+
+    def holds_back(self) -> bool:
+        try:
+            return not self._layer.flush()
+        except OSError:
+            self.peer.closing = CLOSE_NOW
+            return False
 
 
 class Reactor:
@@ -88,7 +111,10 @@ class Reactor:
 
     def add(self, socket: Socket, peer: Peer) -> Connection:
         """Serve `peer` over a connected, non-blocking socket from now on."""
-        connection = Connection(self, socket, peer)
+        if isinstance(socket, LayeredSocket):
+            connection: Connection = LayeredConnection(self, socket, peer)
+        else:
+            connection = Connection(self, socket, peer)
         peer.transport = connection
         self.connections[connection.fd] = connection
         self._poller.register(connection.fd, connection.mask)
@@ -159,6 +185,7 @@ class Reactor:
         try:
             data = connection.socket.recv(peer.read_bytes)
         except BlockingIOError:
+            connection.mask = _UNSETTLED  # a handshake goes on: it may wait for room
             return
         except OSError:
             peer.closing = CLOSE_NOW
@@ -213,7 +240,7 @@ class Reactor:
                 peer.close(CLOSE_NOW)
             else:
                 self._send(connection)
-        unsent = bool(peer.out)
+        unsent = bool(peer.out) or connection.holds_back()
         if peer.closing == CLOSE_NOW or (peer.closing and (not unsent or connection.ended)):
             self._close(connection, "")
             return
@@ -267,13 +294,13 @@ class Reactor:
 
     def detach(self, peer: Peer) -> Socket | None:
         """Stop serving `peer` and hand its socket back, unclosed."""
-        for connection in self.connections.values():
-            if connection.peer is peer:
-                del self.connections[connection.fd]
-                self._poller.unregister(connection.fd)
-                peer.transport = None
-                return connection.socket
-        return None
+        connection = peer.transport
+        if not isinstance(connection, Connection):
+            return None
+        del self.connections[connection.fd]
+        self._poller.unregister(connection.fd)
+        peer.transport = None
+        return connection.socket
 
     def close(self) -> None:
         """Close every connection: the end of the node."""

@@ -131,6 +131,7 @@ class Session(Peer, Generic[HostT]):
         "sent_bytes",
         "served",
         "subscriptions",
+        "tls",
         "tracker",
         "transaction",
         "unix",
@@ -172,6 +173,7 @@ class Session(Peer, Generic[HostT]):
         self.no_touch = False
         self.addr = self.laddr = ""
         self.unix = False  # it came by the Unix socket
+        self.tls = False  # it came by TLS
         self.created_ms = self.last_active_ms = 0
         self.last_command: Command | None = None
         self.received_bytes = 0

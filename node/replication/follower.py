@@ -114,9 +114,9 @@ class Follower:
         host.log.notice(f"Connecting to MASTER {name}:{port}")
         try:
             with trio.fail_after(host.config["repl-timeout"]):
-                socket = await host.platform.connect_tcp(name, port, host.config["bind-source-addr"] or "")
+                socket = await host.tls.dial(name, port, is_tls=host.config["tls-replication"])
         except (OSError, trio.TooSlowError) as error:
-            host.log.warning(f"Error condition on socket for SYNC: {error or 'Connection timed out'}")
+            host.log.warning(f"Error condition on socket for SYNC: {str(error) or 'Connection timed out'}")
             return None
         host.log.notice("MASTER <-> REPLICA sync started")
         return socket

@@ -31,7 +31,7 @@ async def introduce(host: ReplicationHost, dialogue: Dialogue) -> None:
     if config["masterauth"]:
         user = [config["masteruser"].encode()] if config["masteruser"] else []
         requests.append([b"AUTH", *user, config["masterauth"].encode()])
-    port = config["replica-announce-port"] or config["port"]
+    port = config["replica-announce-port"] or (config["tls-replication"] and config["tls-port"]) or config["port"]
     requests.append([b"REPLCONF", b"listening-port", b"%d" % port])
     if config["replica-announce-ip"]:
         requests.append([b"REPLCONF", b"ip-address", config["replica-announce-ip"].encode()])

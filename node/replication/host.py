@@ -8,6 +8,7 @@ from node.net.reactor import Reactor
 from node.net.session import Session
 from node.persistence.host import PersistenceHost
 from node.stats import Stats
+from node.tls import Tls
 
 
 class ReplicationHost(PersistenceHost, Protocol):
@@ -15,6 +16,7 @@ class ReplicationHost(PersistenceHost, Protocol):
 
     reactor: Reactor
     stats: Stats
+    tls: Tls
 
     @property
     def sessions(self) -> dict[int, Any]: ...

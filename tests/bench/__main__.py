@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import idle, messages, size, speed, sync
+from tests.bench import connections, idle, messages, size, speed, sync, tls
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
@@ -14,6 +14,8 @@ PARTS: dict[str, Callable[[int], str]] = {
     "size": size.table,
     "sync": sync.table,
     "idle": idle.table,
+    "connections": connections.table,
+    "tls": tls.table,
 }
 
 

@@ -31,6 +31,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.keyspace": (1, 2),
     "node.net": (1, 3),
     "node.stats": (1, 4),
+    "node.tls": (1, 4),
     "node.persistence": (2, 0),
     "node.replication": (2, 1),
     "node.script": (2, 2),

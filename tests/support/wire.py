@@ -9,6 +9,7 @@ about types where clients see a difference: a `RespSet` is no list, a `Simple` i
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ class Wire:
         host: str = "127.0.0.1",
         *,
         unix: str | None = None,
+        tls: ssl.SSLContext | None = None,
         timeout_s: float = 10.0,
         protocol: int = 2,
         password: str | None = None,
@@ -129,6 +131,8 @@ class Wire:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout_s)
             self.socket.connect(unix)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=host)
         if password is not None:
             self._must("AUTH", password)
         if protocol != 2:
@@ -250,7 +254,9 @@ class Wire:
         self.socket.settimeout(max(0.001, self._deadline - time.monotonic()))
         try:
             data = self.socket.recv(RECV_BYTES)
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError) as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                raise
             return False
         self._buffer += data
         return bool(data)

@@ -7,6 +7,7 @@ import pytest
 
 from node.config import (
     ALIASES,
+    BEYOND_PYTHON,
     COMING,
     DEFAULTS,
     DIRECTIVES,
@@ -282,8 +283,23 @@ def test_what_is_to_come_is_refused_by_name(name: str) -> None:
     assert f"'{name}' asks for {COMING[name]}, which this version of Hexad does not have yet" in answer
 
 
+@pytest.mark.parametrize("name", BEYOND_PYTHON)
+def test_what_python_cannot_set_is_refused_by_name(name: str) -> None:
+    answer = outcome(Config(), name, "no" if DIRECTIVES[name].kind == "bool" else "1")
+    assert f"'{name}' cannot be changed: {BEYOND_PYTHON[name]}" in answer
+    assert outcome(Config(), name, DIRECTIVES[name].default) == "OK"
+
+
+def test_a_volatile_name_takes_effect_again() -> None:
+    config, seen = Config(), []
+    config.on_change("tls-cert-file", seen.append)
+    config.on_change("tls-ciphers", seen.append)
+    assert [outcome(config, "tls-cert-file", "a", "tls-ciphers", "b") for _ in range(2)] == ["OK", "OK"]
+    assert seen == ["a", "b", "a"]
+
+
 def test_tables_know_only_directives() -> None:
-    assert COMING.keys() | WITHOUT_MEANING.keys() <= DIRECTIVES.keys()
+    assert COMING.keys() | BEYOND_PYTHON.keys() | WITHOUT_MEANING.keys() <= DIRECTIVES.keys()
     assert not COMING.keys() & WITHOUT_MEANING.keys()
     assert not DIRECTIVES.keys() & ALIASES.keys()
     assert list(DIRECTIVES) == sorted(DIRECTIVES)

@@ -203,7 +203,7 @@ def test_an_unreadable_file_is_one_line() -> None:
     ("text", "line", "reason"),
     [
         ("hz 10\nmaxmemory 1gb", 2, "'maxmemory' asks for eviction, .*: only its default '0' is taken"),
-        ("tls-port 7000", 1, "'tls-port' asks for TLS"),
+        ("tls-ciphersuites x", 1, "'tls-ciphersuites' cannot be changed: .*: only its default '' is taken"),
         ("loadmodule /m.so", 1, "Hexad loads no modules"),
     ],
 )
