@@ -277,6 +277,7 @@ class Server:
         self.rates.forget()
         self.reactor.reset_counts()
         self.keyspace.expired_keys = 0
+        self.background.reclaimer.freed = 0
         for db in self.keyspace.databases:
             db.hits = db.misses = 0
         self.commands_processed = 0
