@@ -13,8 +13,8 @@ from node.config.config import Config
 from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
-from node.latencymonitor import LatencyMonitor
 from node.keyspace.notifications import Notifications
+from node.latencymonitor import LatencyMonitor
 from node.log import Log
 from node.monitoring import Monitors
 from node.net.peer import CLOSE_NOW

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [speed|messages|types|flat|size|containers|sync|idle …] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|messages|types|flat|size|containers|sync|idle …] [--rounds N]`: Markdown tables."""
 
 import argparse
 import platform
