@@ -50,6 +50,8 @@ WITHOUT_MEANING = {
     "io-threads": _NO_THREADS,
     "io-threads-do-reads": _NO_THREADS,
     "jemalloc-bg-thread": _PYTHON_MEMORY,
+    "lazyfree-lazy-user-del": "DEL frees what is big in slices, as UNLINK does",
+    "lazyfree-lazy-user-flush": "what FLUSHALL and FLUSHDB remove is always freed in slices",
     "list-compress-depth": "lists are kept as they are, none of their nodes is compressed",
     "locale-collate": "texts are ordered by their bytes, as in the C locale",
     "oom-score-adj": "there are no child processes to prefer",

@@ -351,9 +351,7 @@ class Database:
     def expire(self, key: bytes) -> None:
         """Remove a key that is past its deadline, tell whoever listens, and journal the removal."""
         keyspace = self.keyspace
-        value = self.remove(key)
-        if keyspace.expire_verb == b"UNLINK":
-            self.discard(value)
+        self.discard(self.remove(key))
         keyspace.expired_keys += 1
         keyspace.journal.append(self.index, (keyspace.expire_verb, key))
         keyspace.notify("x", "expired", key, self.index)
