@@ -67,6 +67,9 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     config.on_change("notify-keyspace-events", server.notifications.set_classes)
     server.notifications.set_classes(config["notify-keyspace-events"])
     server.track_latency(config["latency-tracking"])
+    for name in ("latency-monitor-threshold", "slowlog-log-slower-than", "slowlog-max-len"):
+        config.on_change(name, lambda _value: server.judge_slowness())
+    server.judge_slowness()
     server.startup_bytes = platform.resident_bytes()
     return server
 

@@ -7,6 +7,7 @@ from node.config.config import Config
 from node.keyspace.expiry import Expiry
 from node.keyspace.keyspace import NEVER_MS, Keyspace
 from node.keyspace.reclaim import Reclaimer
+from node.latencymonitor import LatencyMonitor
 from node.platform import Platform
 from node.timers import Timer, Timers
 
@@ -17,13 +18,16 @@ RECLAIM_PAUSE_MS = 1
 class Background:
     """The drivers of a node's `expiry` and `reclaimer`."""
 
-    def __init__(self, keyspace: Keyspace, timers: Timers, platform: Platform, config: Config) -> None:
+    def __init__(
+        self, keyspace: Keyspace, timers: Timers, platform: Platform, config: Config, latency: LatencyMonitor
+    ) -> None:
         self.expiry = Expiry(keyspace, platform.clock_ns)
         self.reclaimer = Reclaimer(platform.clock_ns)
         self._keyspace = keyspace
         self._timers = timers
         self._now_ms = platform.now_ms
         self._config = config
+        self._latency = latency
         self._expiry_timer: Timer | None = None
         self.expiry.wake = self._expire_at
         self.reclaimer.wake = self._reclaim_soon
@@ -47,7 +51,9 @@ class Background:
             self._expiry_timer = self._timers.after(max(0, when_ms - self._now_ms()), self._expire)
 
     def _expire(self) -> None:
+        before_ns = self.expiry.spent_ns
         self._expire_at(self.expiry.round(self._keyspace.now_ms))
+        self._latency.add("expire-cycle", (self.expiry.spent_ns - before_ns) // 1_000_000)
 
     def _reclaim_soon(self) -> None:
         self._timers.after(RECLAIM_PAUSE_MS, self._reclaim)

@@ -14,10 +14,14 @@ RULE = "------"
 
 
 def write_report(server: Server, error: BaseException) -> None:
-    """Tell the log all that a bug report needs."""
+    """Tell the log all that a bug report needs, or, without `crash-log-enabled`, what happened."""
     log = server.log
+    last_words = f"Hexad crashed by an exception nobody expected: {_last_words(error)}"
+    if not server.config["crash-log-enabled"]:
+        log.warning(last_words)
+        return
     log.raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n")
-    log.warning(f"Hexad crashed by an exception nobody expected: {_last_words(error)}")
+    log.warning(last_words)
     log.raw(f"\n{RULE} STACK TRACE {RULE}\n{''.join(format_exception(error))}")
     for title, tell in (("INFO OUTPUT", _info), ("CLIENT LIST OUTPUT", _clients)):
         log.raw(f"\n{RULE} {title} {RULE}\n{_attempt(tell, server)}\n")

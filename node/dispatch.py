@@ -9,7 +9,7 @@ from node.clients import is_local
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
 from node.net.session import PARKED, Transaction
-from node.server import Client, Guard, Server
+from node.server import SLOW_NS_MIN, Client, Guard, Server
 from node.table import (
     ANY,
     CONTAINER,
@@ -180,7 +180,10 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         monitors.show(client, command, argv)
     if client.tracker is not None and command.flags & READ:
         server.tracking.remember(client.tracker, command, argv)
-    command.count(1, server.clock_ns() - started)
+    time_ns = server.clock_ns() - started
+    command.count(1, time_ns)
+    if time_ns >= server.slow_ns and reply is not PARKED:
+        server.was_slow(client, command, [argv], time_ns)
     if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
     return reply
@@ -242,25 +245,24 @@ def _unknown_subcommand(argv: Argv) -> Failure:
 
 
 class Protection:
-    """DEBUG and MODULE are closed, or open to clients of this machine: `enable-debug-command` and its like say so."""
+    """DEBUG and MODULE are closed, or open to clients of this machine, as `enable-…-command` says."""
 
     personal = False
 
     def mask(self, server: Server) -> int:
-        config = server.config
-        return PROTECTED if {config["enable-debug-command"], config["enable-module-command"]} != {"yes"} else 0
+        return PROTECTED
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        name = command.full_name.partition("|")[0]
         if not command.flags & PROTECTED:
             return None
+        name = command.full_name.partition("|")[0]
         opened = client.host.config[f"enable-{name}-command"]
         if opened == "yes" or (opened == "local" and is_local(client)):
             return None
         return Failure(
             f'ERR {name.upper()} command not allowed. If the enable-{name}-command option is set to "local", you can '
-            "run it from a local connection, otherwise you need to set this option in the configuration file, and "
-            "then restart the server.".encode()
+            "run it from a local connection, otherwise you need to set this option in the configuration file, and then "
+            "restart the server.".encode()
         )
 
 
@@ -471,6 +473,18 @@ class Monitored:
         return Failure(b"ERR Replica can't interact with the keyspace")
 
 
+class Timed:
+    """The slow log is to know of commands that take less than the session's own measuring can tell apart."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.slow_ns < SLOW_NS_MIN else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        return None
+
+
 class Paused:
     """CLIENT PAUSE, a failover or a shutdown that waits for replicas: commands come later. Always the last guard."""
 
@@ -519,6 +533,7 @@ GUARDS: tuple[Guard, ...] = (
     Loading(),
     Monitored(),
     KeysOnTheirWay(),
+    Timed(),
     Paused(),
 )
 

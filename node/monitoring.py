@@ -6,16 +6,15 @@ runs), with the time, the database and who sent it. Commands of administrators a
 While somebody monitors, every command of every client goes the careful way: see the guard in `node.dispatch`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from node.net.resp import Argv, Status
+from node.redaction import redacted
 from node.table import ADMIN, SKIP_MONITOR, Command
 
 Client = Any
 """A `Session`, whose type would make a circle of imports."""
-
-REDACTED = b"(redacted)"
 
 
 class Monitors:
@@ -56,7 +55,9 @@ class Monitors:
         seconds, microseconds = divmod(self._now_us(), 1_000_000)
         who = f"unix:{client.addr.removesuffix(':0')}" if client.unix else client.addr
         head = f"{seconds}.{microseconds:06d} [{client.db.index} {who}]"
-        line = Status(b" ".join([head.encode("utf-8", "surrogateescape"), *map(quoted, redacted(command, argv))]))
+        line = Status(
+            b" ".join([head.encode("utf-8", "surrogateescape"), *map(quoted, redacted(command.full_name, argv))])
+        )
         for monitor in self.clients:
             monitor.push(line)
 
@@ -68,46 +69,3 @@ ESCAPED = [ESCAPES.get(byte, b"%c" % byte if 32 <= byte < 127 else b"\\x%02x" % 
 def quoted(text: bytes) -> bytes:
     """A word as Redis shows it: in quotes, with what cannot be printed escaped."""
     return b'"%b"' % b"".join([ESCAPED[byte] for byte in text])
-
-
-def redacted(command: Command, argv: Argv) -> Argv:
-    """The words of a request, with something else in the place of each secret."""
-    find = SECRETS.get(command.full_name)
-    if find is None:
-        return argv
-    shown = list(argv)
-    for at in find(argv):
-        shown[at] = REDACTED
-    return shown
-
-
-def _secrets_of_auth(argv: Argv) -> Iterator[int]:
-    return iter(range(1, len(argv)) if len(argv) <= 3 else ())
-
-
-def _secrets_of_hello(argv: Argv) -> Iterator[int]:
-    at = 2
-    while at < len(argv):
-        option = argv[at].lower()
-        if option == b"auth" and at + 2 < len(argv):
-            yield from (at + 1, at + 2)
-            at += 2
-        at += 1 + (option == b"setname")
-
-
-def _secrets_of_migrate(argv: Argv) -> Iterator[int]:
-    for at in range(6, len(argv)):
-        option = argv[at].lower()
-        if option == b"keys":
-            return
-        if option == b"auth" and at + 1 < len(argv):
-            yield at + 1
-        if option == b"auth2" and at + 2 < len(argv):
-            yield from (at + 1, at + 2)
-
-
-SECRETS: dict[str, Callable[[Argv], Iterator[int]]] = {
-    "auth": _secrets_of_auth,
-    "hello": _secrets_of_hello,
-    "migrate": _secrets_of_migrate,
-}

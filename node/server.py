@@ -15,6 +15,7 @@ from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.notifications import Notifications
+from node.latencymonitor import LatencyMonitor
 from node.log import Log
 from node.monitoring import Monitors
 from node.net.peer import CLOSE_NOW
@@ -24,8 +25,9 @@ from node.net.session import Session
 from node.platform import Listener, Platform
 from node.pubsub import PubSub
 from node.replication.replication import Replication
+from node.slowlog import SlowLog
 from node.stats import Counts, Rates, Stats
-from node.table import Command, CommandTable
+from node.table import FAST, SKIP_SLOWLOG, Command, CommandTable
 from node.timers import Timers
 from node.tls import Tls
 from node.tracking import Tracking
@@ -36,6 +38,10 @@ Client: TypeAlias = "Session[Server]"
 HEXAD_VERSION = "0.1.0"
 REDIS_VERSION = "7.2.6"
 """The version whose behaviour this node has: clients and tools look at it."""
+
+SLOW_NS_MIN = 1_000_000
+"""What is slow at less than this is timed command by command, the careful way: a session's measuring is too coarse."""
+NOTHING_IS_SLOW_NS = 1 << 62
 
 
 class CannotStart(Exception):
@@ -117,7 +123,10 @@ class Server:
         self.timers = Timers(platform.monotonic_ms)
         self.journal = Journal()
         self.keyspace = Keyspace(config["databases"], self.journal)
-        self.background = Background(self.keyspace, self.timers, platform, config)
+        self.slowlog = SlowLog(config["slowlog-log-slower-than"], config["slowlog-max-len"])
+        self.latency = LatencyMonitor(lambda: platform.now_ms() // 1000)
+        self.slow_ns = NOTHING_IS_SLOW_NS  # what takes as long is told to `was_slow`
+        self.background = Background(self.keyspace, self.timers, platform, config, self.latency)
         self.reactor = Reactor(platform)
         self.stats = Stats()
         self.pubsub = PubSub()
@@ -249,6 +258,18 @@ class Server:
             for client in self.sessions.values():
                 client.update_gates()
 
+    def judge_slowness(self) -> None:
+        """Take over from the configuration what is slow, for the slow log and the latency monitor."""
+        config, slowlog = self.config, self.slowlog
+        slowlog.threshold_us = config["slowlog-log-slower-than"]
+        slowlog.entries_max = config["slowlog-max-len"]
+        self.latency.threshold_ms = config["latency-monitor-threshold"]
+        bounds_ns = [self.latency.threshold_ms * 1_000_000] if self.latency.threshold_ms else []
+        if slowlog.threshold_us >= 0 and slowlog.entries_max:
+            bounds_ns.append(slowlog.threshold_us * 1000)
+        self.slow_ns = min(bounds_ns, default=NOTHING_IS_SLOW_NS)
+        self.conditions_changed()
+
     def track_latency(self, tracking: bool) -> None:
         """`latency-tracking`: whether INFO latencystats has something to tell."""
         for command in self.commands.every():
@@ -260,6 +281,7 @@ class Server:
         self.rates.forget()
         self.reactor.reset_counts()
         self.keyspace.expired_keys = 0
+        self.background.reclaimer.freed = 0
         for db in self.keyspace.databases:
             db.hits = db.misses = 0
         self.commands_processed = 0
@@ -271,6 +293,15 @@ class Server:
         """A command ran and answered with an error."""
         command.failed += 1
         self.stats.count_error(failure)
+
+    def was_slow(self, client: Client, command: Command, run: list[Argv], time_ns: int) -> None:
+        """Of several runs, too brief to be timed one by one, the one with the most arguments stands for all."""
+        self.latency.add("fast-command" if command.flags & FAST else "command", time_ns // 1_000_000)
+        if command.flags & SKIP_SLOWLOG or client.parked is not None:
+            return
+        argv = max(run, key=len)
+        now_s = self.platform.now_ms() // 1000
+        self.slowlog.add(now_s, time_ns // 1000, command.full_name, argv, client.addr, client.name)
 
     def command_rejected(self, command: Command | None, failure: Failure) -> None:
         """A command was refused before it ran."""

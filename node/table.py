@@ -37,6 +37,7 @@ WRITE, READ, DENY_OOM = FLAGS["write"], FLAGS["readonly"], FLAGS["denyoom"]
 ADMIN, PUBSUB, NO_SCRIPT, BLOCKING = FLAGS["admin"], FLAGS["pubsub"], FLAGS["noscript"], FLAGS["blocking"]
 LOADING, STALE, ASKING, FAST, NO_AUTH = (FLAGS[n] for n in ("loading", "stale", "asking", "fast", "no_auth"))
 SKIP_MONITOR, MAY_REPLICATE, PROTECTED = FLAGS["skip_monitor"], FLAGS["may_replicate"], FLAGS["protected"]
+SKIP_SLOWLOG = FLAGS["skip_slowlog"]
 NO_ASYNC_LOADING, NO_MULTI, ALLOW_BUSY = FLAGS["no_async_loading"], FLAGS["no_multi"], FLAGS["allow_busy"]
 MOVABLE_KEYS = FLAGS["movablekeys"]
 

@@ -20,39 +20,35 @@ def dbsize(client: Client, argv: Argv) -> Reply:
     return client.db.size
 
 
-def _lazily(client: Client, argv: Argv) -> bool:
-    if len(argv) == 1:
-        return client.host.config.lazyfree_lazy_user_flush
-    word = argv[1].upper()
-    if len(argv) > 2 or word not in (b"SYNC", b"ASYNC"):
+def _check_mode(argv: Argv) -> None:
+    """SYNC and ASYNC do the same here: the keys are gone at once, and what they held is freed in slices."""
+    if len(argv) > 2 or (len(argv) == 2 and argv[1].upper() not in (b"SYNC", b"ASYNC")):
         raise SYNTAX
-    return word == b"ASYNC"
 
 
-def empty(client: Client, databases: list[Database], lazily: bool) -> int:
+def empty(client: Client, databases: list[Database]) -> int:
     """Remove all keys of these databases; how many there were."""
     count = 0
     for db in databases:
         count += db.size
-        if lazily:
-            client.host.background.reclaimer.flush(db)
-        else:
-            db.flush()
+        client.host.background.reclaimer.flush(db)
     client.host.keyspace.emptied()
     return count
 
 
 @command("flushdb", -1, "write", acl="keyspace dangerous", tips=FLUSH_TIPS)
 def flushdb(client: Client, argv: Argv) -> Reply:
-    count = empty(client, [client.db], _lazily(client, argv))
+    _check_mode(argv)
+    count = empty(client, [client.db])
     client.db.keyspace.dirty += max(1, count)  # replicas are told in any case: they may hold more than we do
     return OK
 
 
 @command("flushall", -1, "write", acl="keyspace dangerous", tips=FLUSH_TIPS)
 def flushall(client: Client, argv: Argv) -> Reply:
+    _check_mode(argv)
     keyspace = client.host.keyspace
-    keyspace.dirty += empty(client, keyspace.databases, _lazily(client, argv))
+    keyspace.dirty += empty(client, keyspace.databases)
     if client.host.saver is not None:
         client.host.saver.flushed()
     keyspace.dirty += 1  # after the save, and also where nothing was removed: replicas are told in any case

@@ -164,8 +164,8 @@ def memory_fields(server: Server) -> Fields:
         "mem_aof_buffer": 0,
         "mem_allocator": "libc",
         "active_defrag_running": 0,
-        "lazyfree_pending_objects": 0,
-        "lazyfreed_objects": 0,
+        "lazyfree_pending_objects": server.background.reclaimer.pending,
+        "lazyfreed_objects": server.background.reclaimer.freed,
     }
     return {**sized, **NO_SCRIPTS, **limits, **NO_FRAGMENTATION, **buffers}
 

@@ -26,14 +26,15 @@ ONE_READ = "@1/range:0:1:0/RO+ACCESS"
 # --- removing ---------------------------------------------------------------------------------------------------------
 
 
-def _remove_all(client: Client, keys: Argv, lazily: bool) -> int:
+def _remove_all(client: Client, keys: Argv) -> int:
+    """What is big is freed in slices, by DEL as by UNLINK: nobody can tell, but for those who need not wait."""
     db = client.db
     discard = db.discard
     count = 0
     for key in keys:
         if db.peek(key) is not None:
             value = db.remove(key)
-            if lazily and type(value) is not bytes:
+            if type(value) is not bytes:
                 discard(value)
             db.changed(key, "del", "g")
             count += 1
@@ -42,12 +43,12 @@ def _remove_all(client: Client, keys: Argv, lazily: bool) -> int:
 
 @command("del", -2, "write", acl="keyspace", keys="@1/range:-1:1:0/RM+DELETE", tips=MANY_TIPS)
 def del_(client: Client, argv: Argv) -> Reply:
-    return _remove_all(client, argv[1:], client.host.config.lazyfree_lazy_user_del)
+    return _remove_all(client, argv[1:])
 
 
 @command("unlink", -2, "write fast", acl="keyspace", keys="@1/range:-1:1:0/RM+DELETE", tips=MANY_TIPS)
 def unlink(client: Client, argv: Argv) -> Reply:
-    return _remove_all(client, argv[1:], True)
+    return _remove_all(client, argv[1:])
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
@@ -74,11 +75,9 @@ def type_(client: Client, argv: Argv) -> Reply:
 # --- renaming, moving, copying ----------------------------------------------------------------------------------------
 
 
-def _take_place(client: Client, db: Database, key: bytes) -> None:
+def _take_place(db: Database, key: bytes) -> None:
     """Remove what stands where another value is to come."""
-    value = db.remove(key)
-    if client.host.config.lazyfree_lazy_server_del:
-        db.discard(value)
+    db.discard(db.remove(key))
 
 
 def _rename(client: Client, argv: Argv, replace: bool) -> bool:
@@ -91,7 +90,7 @@ def _rename(client: Client, argv: Argv, replace: bool) -> bool:
     if db.peek(target) is not None:
         if not replace:
             return False
-        _take_place(client, db, target)
+        _take_place(db, target)
     deadline = db.deadline(source)
     value = db.remove(source)  # not the one seen before: a snapshot may have put a copy in its place
     db.set(target, value)
@@ -172,7 +171,7 @@ def copy(client: Client, argv: Argv) -> Reply:
     if target.peek(target_key) is not None:
         if not replace:
             return 0
-        _take_place(client, target, target_key)
+        _take_place(target, target_key)
     target.set(target_key, kind_of(value).copy(value))
     deadline = source.deadline(source_key)
     if deadline is not None:
@@ -248,7 +247,7 @@ def _restore(client: Client, argv: Argv) -> Reply:
     deadline = ttl_ms if options.absolute or not ttl_ms else ttl_ms + db.keyspace.now_ms
     there = db.peek(key) is not None
     if there:
-        _take_place(client, db, key)
+        _take_place(db, key)
     if deadline and already_over(client, deadline):
         if there:
             verb = b"UNLINK" if client.host.config.lazyfree_lazy_server_del else b"DEL"

@@ -9,7 +9,7 @@ from functools import partial
 from node.commands.arguments import SYNTAX, integer
 from node.commands.blocking import block, timeout_ms
 from node.commands.family import command
-from node.datatypes.lists import List
+from node.datatypes.lists import LOOK_ALWAYS, List
 from node.datatypes.numbers import INT64_MAX, INT64_MIN, parse_int
 from node.keyspace.database import Database
 from node.net.resp import EMPTY, NULL_ARRAY, OK, Argv, CommandError, Reply, bulks
@@ -228,9 +228,18 @@ def _pop_many(client: Client, key: bytes, value: List, left: bool, count: int) -
 
 def _pop(client: Client, argv: Argv, left: bool) -> Reply:
     key = argv[1]
-    if len(argv) == 2:
-        value = client.db.open_kind(key, List)
-        return None if value is None else _pop_one(client, key, value, left)
+    if len(argv) == 2:  # what queues do: `_pop_one` without its calls
+        db = client.db
+        value = db.open_kind(key, List)
+        if value is None:
+            return None
+        element = value.pop_left() if left else value.pop_right()
+        keyspace, size = db.keyspace, len(value)
+        if size <= LOOK_ALWAYS or size <= value.look_at or keyspace.listening:
+            _popped(client, db, key, value, left, 1)
+        else:
+            keyspace.dirty += 1
+        return element
     if len(argv) > 3:
         raise CommandError(f"ERR wrong number of arguments for '{'lpop' if left else 'rpop'}' command")
     count = parse_int(argv[2])

@@ -9,10 +9,10 @@ from node.commands.arguments import SYNTAX
 from node.commands.blocking import Attempt, block, timeout_ms
 from node.commands.family import command
 from node.commands.sortedsets import paired
-from node.datatypes.numbers import parse_int
+from node.datatypes.numbers import format_double, parse_int
 from node.datatypes.sortedsets import Pair, SortedSet
 from node.keyspace.database import Database
-from node.net.resp import NULL_ARRAY, Argv, CommandError, Reply
+from node.net.resp import NULL_ARRAY, Argv, CommandError, Encoded, Reply
 from node.server import Client
 
 MIN, MAX = b"MIN", b"MAX"
@@ -58,15 +58,30 @@ def at_least(text: bytes, least: int, complaint: str) -> int:
 
 
 def _pop(client: Client, argv: Argv, end: bytes) -> Reply:
+    if len(argv) == 2:
+        return _pop_one(client, argv[1], end)
     if len(argv) > 3:
         raise SYNTAX
-    counted = len(argv) == 3
-    count = at_least(argv[2], 0, "ERR value is out of range, must be positive") if counted else 1
+    count = at_least(argv[2], 0, "ERR value is out of range, must be positive")
     source = client.db.open_kind(argv[1], SortedSet)
     if source is None or not count:
         return []
-    pairs = take(client.db, argv[1], source, end, count)
-    return paired(client, pairs) if counted else pairs[0]
+    return paired(client, take(client.db, argv[1], source, end, count))
+
+
+def _pop_one(client: Client, key: bytes, end: bytes) -> Reply:
+    """What queues do: `take` of one, with the reply made at once."""
+    db = client.db
+    source = db.open_kind(key, SortedSet)
+    if source is None:
+        return []
+    member, score = source.pop(end == MAX)
+    db.changed(key, "zpopmin" if end == MIN else "zpopmax", "z")
+    db.drop_if_empty(key, source)
+    if client.resp3:
+        return [member, score]
+    text = format_double(score)
+    return Encoded(b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(member), member, len(text), text))
 
 
 @command("zpopmin", -2, "write fast", acl="sortedset", keys=POP_ONE)

@@ -158,6 +158,8 @@ def _new_id(stream: Stream | None, given: GivenId | None, now_ms: int) -> int:
 @command("xadd", -5, "write denyoom fast", acl="stream", keys=UPDATE, tips="nondeterministic_output")
 def xadd(client: Client, argv: Argv) -> Reply:
     key, db = argv[1], client.db
+    if argv[2] == b"*" and len(argv) % 2:
+        return _add_now(client, key, argv[3:])
     options = _parse_trimming(client, argv, adding=True)
     pairs = argv[options.id_at + 1 :]
     if len(pairs) < 2 or len(pairs) % 2:
@@ -185,6 +187,26 @@ def xadd(client: Client, argv: Argv) -> Reply:
         db.tell(key, "xtrim", "t")
     if db.keyspace.awaited:
         db.keyspace.appeared(db, key)
+    return name
+
+
+def _add_now(client: Client, key: bytes, pairs: list[bytes]) -> bytes:
+    """XADD without options, which is what producers do: these fields and values, with an id that comes by itself."""
+    db = client.db
+    keyspace = db.keyspace
+    stream = db.open_kind(key, Stream)
+    number = _new_id(stream, None, keyspace.now_ms)
+    if sum(map(len, pairs)) > NODE_BYTES_MAX:
+        raise CommandError("ERR Elements are too large to be stored")
+    if stream is None:
+        stream = db.make(key, Stream())
+    config = client.host.config
+    stream.append(number, pairs, config.stream_node_max_bytes, config.stream_node_max_entries)
+    name = id_text(number)
+    keyspace.journal_instead((b"XADD", key, name, *pairs), db=db.index)
+    db.changed(key, "xadd", "t")
+    if keyspace.awaited:
+        keyspace.appeared(db, key)
     return name
 
 

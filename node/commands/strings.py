@@ -199,9 +199,8 @@ def expire_key(client: Client, key: bytes, deadline: int, effect: tuple[bytes, .
         db.changed(key, "expire", "g")
         return
     value = db.remove(key)
+    db.discard(value)
     lazily = client.host.config.lazyfree_lazy_expire
-    if lazily:
-        db.discard(value)
     keyspace.journal_instead((b"UNLINK" if lazily else b"DEL", key), db=db.index)
     db.changed(key, "del", "g")
 

@@ -1,8 +1,9 @@
 """Hashes: values under fields, some of which may expire.
 
-A Python dict, in the order in which the fields came; a `Roster` beside it once a big one is walked or drawn from; and
-`FieldDeadlines` while fields have deadlines. `compact` tells whether Redis would still keep it in a listpack: once it
-has been False it stays so (`settle`), and it is None for a hash that has come from elsewhere and was not looked at yet.
+A Python dict, in the order in which the fields came; a `Roster` beside a big one, at the latest when it is walked or
+drawn from; and `FieldDeadlines` while fields have deadlines. `compact` tells whether Redis would still keep it in a
+listpack: once it has been False it stays so (`settle`), and it is None for a hash that has come from elsewhere and was
+not looked at yet.
 
 Deadlines are milliseconds since 1970. A field past its deadline stays until somebody removes it (`expired` names
 them), and until then counts as a field here; `alive` gives a view without them.
@@ -16,7 +17,7 @@ from typing import Final
 from sortedcontainers import SortedList
 
 from node.config.settings import Settings
-from node.datatypes.roster import SMALL_MAX, Roster
+from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
 
 NEVER_MS: Final = 1 << 62
 
@@ -56,7 +57,7 @@ class Hash:
 
     def __init__(self, pairs: Mapping[bytes, bytes] | None = None, compact: bool | None = None) -> None:
         self._fields: dict[bytes, bytes] = dict(pairs) if pairs else {}
-        self._roster: Roster | None = None
+        self._roster = Roster(self._fields) if len(self._fields) > KEPT_MIN else None
         self._deadlines: FieldDeadlines | None = None
         self.compact = compact
         self.soonest_ms = NEVER_MS
@@ -121,7 +122,7 @@ class Hash:
     def _walkable(self) -> Roster | None:
         """The roster, made now if the hash is big; None for a small hash without one."""
         if self._roster is None and len(self._fields) > SMALL_MAX:
-            self._roster = Roster(list(self._fields))
+            self._roster = Roster(self._fields)
         return self._roster
 
     # --- changing -------------------------------------------------------------------------------------------------
@@ -137,6 +138,8 @@ class Hash:
         fields[field] = value
         if self._roster is not None:
             self._roster.add(field)
+        elif len(fields) > KEPT_MIN:
+            self._roster = Roster(fields)
         return True
 
     def replace(self, field: bytes, value: bytes) -> None:

@@ -74,7 +74,7 @@ def node_exceeds(fill: int, size: int, count: int, part: int = 1) -> bool:
 class List:
     """A list of bytes. Methods that take an index or a range want it within the list, but for `get`."""
 
-    __slots__ = ("_chunks", "_count", "_frozen", "_look_at", "_size", "_starts")
+    __slots__ = ("_chunks", "_count", "_frozen", "_size", "_starts", "look_at")
 
     def __init__(self, elements: Iterable[bytes] = ()) -> None:
         every = list(elements)
@@ -83,7 +83,8 @@ class List:
         self._frozen: set[int] | None = None
         self._starts: list[int] | None = None  # of the chunks between head and tail, counted from the head's end
         self._size = UNKNOWN if every else 0  # bytes as a listpack, without its frame; or LONG
-        self._look_at = 0  # a long list may be short again when so many elements are left
+        self.look_at = 0
+        """A long list may be short again when so many elements are left, or `LOOK_ALWAYS`: then `has_shrunk` looks."""
 
     def __len__(self) -> int:
         return self._count
@@ -109,11 +110,11 @@ class List:
             size = LISTPACK_FRAME_BYTES + self._size + sum(lengths)
             if node_exceeds(fill, size, self._count + len(lengths)):
                 self._size = LONG
-                self._look_at = self._count
+                self.look_at = self._count
 
     def has_shrunk(self, fill: int) -> None:
         """Elements have been taken away, or replaced by shorter ones."""
-        if self._size == LONG and (self._count <= self._look_at or self._count <= LOOK_ALWAYS):
+        if self._size == LONG and (self._count <= self.look_at or self._count <= LOOK_ALWAYS):
             self._judge(fill, 2)
 
     def _judge(self, fill: int, part: int) -> None:
@@ -123,7 +124,7 @@ class List:
             size += packed_bytes(element)
             if node_exceeds(fill, size + LISTPACK_FRAME_BYTES, count + 1, part):
                 self._size = LONG
-                self._look_at = count
+                self.look_at = count
                 return
         self._size = size
 
@@ -352,7 +353,7 @@ class List:
     def copy(self) -> "List":
         """An equal list that may be changed by itself; costs a step a chunk."""
         twin = List.__new__(List)
-        twin._count, twin._size, twin._look_at, twin._starts = self._count, self._size, self._look_at, None
+        twin._count, twin._size, twin.look_at, twin._starts = self._count, self._size, self.look_at, None
         twin._frozen = None
         if len(self._chunks) == 1:
             twin._chunks = [self._chunks[0].copy()]

@@ -87,12 +87,12 @@ def format_double(number: float) -> bytes:
     With value = digits * 10**k of n digits and e = abs(k + n - 1): k >= 0 and e < n + 7 gives a plain integer; k < 0
     and (k > -7 or e < 4) a plain decimal; anything else the form d.ddde+20. Zero keeps its sign.
     """
+    if -DOUBLE_AS_INT_MAX <= number <= DOUBLE_AS_INT_MAX and number == (whole := int(number)):
+        return b"%d" % whole if whole else b"-0" if math.copysign(1, number) < 0 else b"0"
     if number != number:
         return b"nan"
     if math.isinf(number):
         return b"inf" if number > 0 else b"-inf"
-    if abs(number) <= DOUBLE_AS_INT_MAX and number.is_integer():
-        return b"%d" % int(number) if number else b"-0" if math.copysign(1, number) < 0 else b"0"
     if 0.001 <= abs(number) < 10000:
         return repr(number).encode()  # e < 4: always plain, and Python's own form; five times as fast
     sign, digits, k = _shortest_digits(number)

@@ -1,33 +1,44 @@
 """The names of a big container in an order of places: for walks that pause (SCAN) and for random draws.
 
 A list beside the container. A name that is removed stays in its place as `gone`, since nobody knows that place; where a
-draw has found the place, the last name moves into the hole instead. Once half of the names are gone the list is closed
-up. Names only ever move towards the low end, so a walk from the high end down meets each name that was there
-throughout; one may be met twice.
+draw has found the place, the last name moves into the hole instead. Once half of the places hold no name any more, the
+list is closed up, a few places at each removal: never all at once, which would take a tenth of a second with a million.
+Names only ever move towards the low end, so a walk from the high end down meets each name that was there throughout;
+one may be met twice.
 
-The list is made when it is first needed (8 bytes a name), and kept.
+The list is made when it is first needed (8 bytes a name), and kept; beyond `KEPT_MIN` names it is kept from the start.
 """
 
+from collections.abc import Iterable
 from random import Random
 from typing import Final
 
 SMALL_MAX: Final = 512
 """A container of up to so many elements needs no roster: it is walked whole, and a draw counts its way."""
-GONE_MIN: Final = 64
-"""The list is not closed up for fewer names."""
+KEPT_MIN: Final = 16384
+"""A container that has grown beyond so many makes its roster then: later, it would take a millisecond and more."""
+DEAD_MIN: Final = 64
+"""The list is not closed up for fewer places without a name."""
+CLOSING_STEP: Final = 4
+"""Places that are closed up at a removal: done before half of the names that were left are removed too, so that at
+least every fourth place holds a name and a draw needs four attempts on average, at worst."""
+AT_REST: Final = -1
 
 
 class Roster:
-    """The names that a container has, each once."""
+    """The names that a container has, each once. A place without a name holds None."""
 
-    __slots__ = ("gone", "names")
+    __slots__ = ("_filled", "_read", "gone", "holes", "names")
 
-    def __init__(self, names: list[bytes]) -> None:
-        self.names = names
+    def __init__(self, names: Iterable[bytes]) -> None:
+        self.names: list[bytes | None] = list(names)
         self.gone: set[bytes] = set()
+        self.holes = 0  # places that hold None
+        self._read = AT_REST  # while the list is closed up: the next place to look at...
+        self._filled = 0  # ...and below this one all is closed up; between the two is nothing
 
     def __len__(self) -> int:
-        return len(self.names) - len(self.gone)
+        return len(self.names) - len(self.gone) - self.holes
 
     def add(self, name: bytes) -> None:
         """Note a name that is new to the container."""
@@ -38,47 +49,75 @@ class Roster:
 
     def remove(self, name: bytes) -> None:
         """Forget a name that was there."""
-        gone = self.gone
-        gone.add(name)
-        if len(gone) > GONE_MIN and 2 * len(gone) > len(self.names):
-            self.names = [name for name in self.names if name not in gone]
-            gone.clear()
+        self.gone.add(name)
+        self._close_up()
 
     def draw(self, random: Random) -> bytes:
         """A name, each as likely as any other; there is one."""
-        return self.names[self._place(random)]
+        return self._drawn(random)[1]
 
     def take(self, random: Random) -> bytes:
         """Draw a name and forget it."""
         names, gone = self.names, self.gone
-        while gone and names[-1] in gone:
-            gone.remove(names.pop())
-        place = self._place(random)
-        name = names[place]
+        place, name = self._drawn(random)
         last = names.pop()
         if place < len(names):
+            if last is not None and gone and last in gone:
+                gone.remove(last)
+                self.holes += 1
+                last = None
             names[place] = last
+        if self.holes or gone or self._read != AT_REST:
+            self._close_up()
         return name
 
-    def _place(self, random: Random) -> int:
+    def _drawn(self, random: Random) -> tuple[int, bytes]:
         names, gone = self.names, self.gone
-        place = int(random.random() * len(names))
-        while gone and names[place] in gone:
+        while True:
             place = int(random.random() * len(names))
-        return place
+            name = names[place]
+            if name is not None and not (gone and name in gone):
+                return place, name
 
     def walk(self, place: int, count: int) -> tuple[list[bytes], int]:
         """The names of the `count` places below `place` (0: from the high end), and the next `place`; 0 at the end."""
         top = min(place, len(self.names)) if place else len(self.names)
         below = max(0, top - count)
-        names = self.names[below:top]
-        if self.gone:
-            names = [name for name in names if name not in self.gone]
-        return names, below
+        gone = self.gone
+        return [name for name in self.names[below:top] if name is not None and name not in gone], below
+
+    def _close_up(self) -> None:
+        """Go on with closing up the list, or begin if it is time."""
+        names, gone, read = self.names, self.gone, self._read
+        if read == AT_REST:
+            dead = len(gone) + self.holes
+            if dead <= DEAD_MIN or 2 * dead <= len(names):
+                return
+            read = self._filled = 0
+        filled = self._filled
+        stop = min(read + CLOSING_STEP, len(names))
+        for at in range(read, stop):
+            name = names[at]
+            if name is None:
+                continue
+            if name in gone:
+                gone.remove(name)
+                names[at] = None
+                self.holes += 1
+                continue
+            if filled < at:
+                names[filled], names[at] = name, None
+            filled += 1
+        self._read, self._filled = stop, filled
+        if stop >= len(names):
+            self.holes -= max(0, len(names) - filled)
+            del names[filled:]
+            self._read = AT_REST
 
     def copy(self) -> "Roster":
-        twin = Roster(self.names.copy())
-        twin.gone = self.gone.copy()
+        twin = Roster(())
+        twin.names, twin.gone, twin.holes = self.names.copy(), self.gone.copy(), self.holes
+        twin._read, twin._filled = self._read, self._filled
         return twin
 
     def shed(self, count: int) -> None:
@@ -88,7 +127,11 @@ class Roster:
 
     def check(self, names: "set[bytes] | dict[bytes, bytes]") -> None:
         """Assert that this is the roster of `names` (for tests)."""
-        assert len(set(self.names)) == len(self.names)
-        assert self.gone <= set(self.names)
-        assert set(self.names) - self.gone == set(names)
-        assert len(self.gone) <= max(GONE_MIN, len(self.names) / 2)
+        placed = [name for name in self.names if name is not None]
+        assert len(set(placed)) == len(placed) == len(self.names) - self.holes
+        assert self.gone <= set(placed)
+        assert set(placed) - self.gone == set(names)
+        if self._read != AT_REST:
+            assert self._filled <= self._read <= len(self.names)
+            assert all(name is None for name in self.names[self._filled : self._read])
+        assert len(self) >= (len(self.names) - DEAD_MIN) // 4 - CLOSING_STEP

@@ -1,8 +1,8 @@
 """Sets: distinct byte strings, in no order.
 
-A Python set; a `Roster` beside it once a big one is walked or drawn from. `form` is what Redis would keep it in:
-integers in an intset, a few short strings in a listpack, else a hashtable. It only ever goes that way, as members are
-added (`settle`); it is None for a set that has come from elsewhere and was not looked at yet.
+A Python set; a `Roster` beside a big one, at the latest when it is walked or drawn from. `form` is what Redis would
+keep it in: integers in an intset, a few short strings in a listpack, else a hashtable. It only ever goes that way, as
+members are added (`settle`); it is None for a set that has come from elsewhere and was not looked at yet.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Final
 
 from node.config.settings import Settings
 from node.datatypes.numbers import parse_int
-from node.datatypes.roster import SMALL_MAX, Roster
+from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
 
 INTSET: Final = b"intset"
 LISTPACK: Final = b"listpack"
@@ -26,7 +26,7 @@ class Set:
 
     def __init__(self, members: Iterable[bytes] = (), form: bytes | None = None) -> None:
         self._members = set(members)
-        self._roster: Roster | None = None
+        self._roster = Roster(self._members) if len(self._members) > KEPT_MIN else None
         self.form = form
 
     def __len__(self) -> int:
@@ -48,6 +48,8 @@ class Set:
         members.add(member)
         if self._roster is not None:
             self._roster.add(member)
+        elif len(members) > KEPT_MIN:
+            self._roster = Roster(members)
         return True
 
     def remove(self, member: bytes) -> bool:
@@ -106,7 +108,7 @@ class Set:
     def _walkable(self) -> Roster | None:
         """The roster, made now if the set is big; None for a small set without one."""
         if self._roster is None and len(self._members) > SMALL_MAX:
-            self._roster = Roster(list(self._members))
+            self._roster = Roster(self._members)
         return self._roster
 
     def _draw_small(self, random: Random) -> bytes:
@@ -147,7 +149,8 @@ class Set:
     # --- housekeeping ---------------------------------------------------------------------------------------------
 
     def copy(self) -> "Set":
-        twin = Set(self._members, self.form)
+        twin = Set((), self.form)
+        twin._members = self._members.copy()
         if self._roster is not None:
             twin._roster = self._roster.copy()
         return twin

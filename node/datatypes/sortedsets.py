@@ -233,7 +233,12 @@ class SortedSet:
             at = -1 if highest else 0
             return self._members.pop(at), self._scores.pop(at)
         score, member = self._order.pop(-1 if highest else 0)
-        self._vacate(member)
+        places, entries = self._places, self._entries  # `_vacate`, without the call
+        place = places.pop(member)
+        last = entries.pop()
+        if place < len(entries):
+            entries[place] = last
+            places[last[1]] = place
         return member, score
 
     # --- places ---------------------------------------------------------------------------------------------------

@@ -95,6 +95,9 @@ def entry_size(number: int, first_id: int, entry: Entry) -> int:
     return size + integer_size(len(entry) // 2) + integer_size(len(entry) + 4)
 
 
+COUNT_BYTES_MAX: Final = 10
+"""The most that a count takes in a listpack."""
+
 # --- nodes ------------------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +134,10 @@ class Node:
 
     def entry_of(self, pairs: Pairs) -> Entry:
         """The form in which fields and values are kept here."""
-        if tuple(pairs[::2]) == self.fields:
+        fields = self.fields
+        if len(pairs) == 2:  # one field, as most have
+            return (pairs[1],) if len(fields) == 1 and pairs[0] == fields[0] else list(pairs)
+        if tuple(pairs[::2]) == fields:
             return tuple(pairs[1::2])
         return list(pairs)
 
@@ -159,10 +165,14 @@ class Node:
 
     def is_full(self, added_bytes: int, bytes_max: int, entries_max: int) -> bool:
         """Tell whether another entry, of `added_bytes` of fields and values, goes to a new node."""
-        counts = integer_size(len(self.ids)) + integer_size(self.deleted)
-        if self.bytes + counts + added_bytes >= (bytes_max if 0 < bytes_max <= NODE_BYTES_MAX else NODE_BYTES_MAX):
+        entries = len(self.ids)
+        taken = self.bytes + added_bytes
+        limit = bytes_max if 0 < bytes_max <= NODE_BYTES_MAX else NODE_BYTES_MAX
+        if taken + 2 * COUNT_BYTES_MAX >= limit and (
+            taken + integer_size(entries) + integer_size(self.deleted) >= limit
+        ):  # fmt: skip
             return True
-        return 0 < entries_max <= len(self.ids) + self.deleted
+        return 0 < entries_max <= entries + self.deleted
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------

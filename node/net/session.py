@@ -42,6 +42,7 @@ class Host(Protocol):
     keyspace: Keyspace
     gates: int
     commands_processed: int
+    slow_ns: int
     timers: Timers
 
     def clock_ns(self) -> int: ...
@@ -50,6 +51,9 @@ class Host(Protocol):
 
     def execute(self, session: Any, argv: Argv) -> Reply: ...
     def command_failed(self, command: Command, failure: Failure) -> None: ...
+    def was_slow(self, session: Any, command: Command, run: list[Argv], time_ns: int) -> None:
+        """One of these runs of a command, or all of them together, took `time_ns`: `slow_ns` or more."""
+
     def session_lost(self, session: Any) -> None: ...
     def output_limit_exceeded(self, session: Any, pending_bytes: int) -> bool: ...
     def input_limit_exceeded(self, session: Any, waiting_bytes: int) -> bool: ...
@@ -310,9 +314,11 @@ class Session(Peer, Generic[HostT]):
     def _serve(self, end_ns: int) -> None:
         """Run commands until none is left, the turn is over or the session waits.
 
-        Equal commands in a row are counted and timed together: the clock costs as much as a small reply.
+        Equal commands in a row are counted and timed together: the clock costs as much as a small reply. Each time it
+        is read anyway, what has run since it was last read is judged: a single command, or some brief ones of a row.
         """
         host = self.host
+        slow_ns = host.slow_ns
         find, keyspace, clock_ns = host.words.get, host.keyspace, host.clock_ns
         commands, at, out, heads = self.commands, self.served, self.out, BULK_HEADS
         appeared, is_mine = keyspace.waiters.appeared, host.is_mine
@@ -320,7 +326,8 @@ class Session(Peer, Generic[HostT]):
         dirty = keyspace.dirty
         running: Command | None = None  # the command of the row that is being counted...
         since = at  # ...from here on...
-        started = clock_ns()  # ...and from then on
+        started = looked = clock_ns()  # ...and from then on; `looked`: when the clock was last read...
+        judged = at  # ...after the commands before this place
         while at < count:
             argv = commands[at]
             command = find(argv[0])
@@ -328,7 +335,10 @@ class Session(Peer, Generic[HostT]):
                 if running is not None:
                     now = clock_ns()
                     running.count(at - since, now - started)
-                    started = now
+                    if now - looked >= slow_ns:
+                        host.was_slow(self, running, commands[judged:at], now - looked)
+                    started = looked = now
+                    judged = at
                 running, since = None, at
             at += 1
             if (
@@ -348,7 +358,8 @@ class Session(Peer, Generic[HostT]):
                 dirty = keyspace.dirty
                 if reply is not PARKED:
                     encode(reply, out, self.resp3)
-                started, since = clock_ns(), at
+                started = looked = clock_ns()
+                since = judged = at
                 if started > end_ns or self.closing or self.parked is not None:
                     break
                 continue
@@ -385,10 +396,17 @@ class Session(Peer, Generic[HostT]):
             if flags & BRIEF and at & 15:
                 continue
             self.served = at
-            if self.closing or self.parked is not None or clock_ns() > end_ns:
+            now = clock_ns()
+            if now - looked >= slow_ns:
+                host.was_slow(self, command, commands[judged:at], now - looked)
+            looked, judged = now, at
+            if self.closing or self.parked is not None or now > end_ns:
                 break
         if running is not None:
-            running.count(at - since, clock_ns() - started)
+            now = looked if judged == at else clock_ns()
+            running.count(at - since, now - started)
+            if judged < at and now - looked >= slow_ns:
+                host.was_slow(self, running, commands[judged:at], now - looked)
         self.served = at
         host.commands_processed += at - first
 

@@ -34,6 +34,8 @@ CHANGED_IN_7_2 = {
     "cluster|shards": {FLAGS},  # answered while loading since 7.2
     "cluster|slots": {FLAGS},
     "debug": {FLAGS},  # its "protected" is shown since 7.2
+    "latency|reset": {TIPS},
+    **{f"module|{name}": {FLAGS} for name in ("load", "loadex", "unload")},  # likewise
     "msetnx": {TIPS},
     "randomkey": {TIPS},
     "scan": {TIPS},

@@ -272,6 +272,23 @@ def test_a_refusing_applier_brings_everything_back() -> None:
     assert seen == []
 
 
+def test_what_may_be_set_at_run_time_is_what_may_be_set_there(peer: Peer) -> None:
+    """Each directive is given the value that it has: both take it, or both say why not."""
+    config = Config()
+    config.enable_protected_configs = "yes"  # as the peer
+    known = peer.get("*")
+    for name in DIRECTIVES:
+        if name not in known:
+            continue  # of 7.2
+        theirs = peer.ask("CONFIG", "SET", name, known[name])
+        if name not in NEED_A_FILE_SYSTEM:
+            assert outcome(config, name, config.text(name)) == theirs, name
+
+
+NEED_A_FILE_SYSTEM = {"oom-score-adj"}
+"""Where a real server's answer hangs on what the process may do."""
+
+
 @pytest.mark.parametrize("name", [name for name in COMING if not DIRECTIVES[name].is_immutable])
 def test_what_is_to_come_is_refused_by_name(name: str) -> None:
     value = {

@@ -205,7 +205,8 @@ def test_costs_do_not_grow() -> None:
             Counting.looks += 1
             return super().__getitem__(place)  # type: ignore[index]
 
-    one = roster.Roster(Counting(b"%d" % n for n in range(100_000)))
+    one = roster.Roster(b"%d" % n for n in range(100_000))
+    one.names = Counting(one.names)  # type: ignore[arg-type]
     random = Random(3)
     for _ in range(100):
         one.draw(random)
@@ -213,6 +214,27 @@ def test_costs_do_not_grow() -> None:
     _, below = one.walk(0, 10)
     assert one.walk(below, 10)[1] == below - 10
     assert Counting.looks <= 400
+    size = len(one)
+    for name in list(one.names)[:-5]:  # all but a few go: the list is closed up on the way, a little at a time
+        Counting.looks = 0
+        one.remove(name)  # type: ignore[arg-type]
+        size -= 1
+        assert Counting.looks <= roster.CLOSING_STEP and len(one) == size
+        assert len(one.names) <= 4 * size + roster.DEAD_MIN + 4 * roster.CLOSING_STEP
+    one.check({name for name in one.names if name is not None and name not in one.gone})
+
+
+def test_a_very_big_container_has_its_roster_before_anybody_asks() -> None:
+    """Made when it is due, and not by the first SSCAN or HSCAN of a million."""
+    members = [b"%d" % n for n in range(roster.KEPT_MIN + 5)]
+    grown, made = Set(), Set(members)
+    fields = Hash()
+    for member in members:
+        grown.add(member)
+        fields.set(member, b"")
+    for one in (grown, made, fields, Hash(dict.fromkeys(members, b"")), made.copy(), fields.copy()):
+        assert one._roster is not None
+        one.check()
 
 
 sets = st.lists(st.sets(names, max_size=10), min_size=1, max_size=4)
