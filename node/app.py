@@ -5,14 +5,14 @@
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
 
 from gossip import words
 from node import dispatch, listening
-from node.commands import families
+from node.commands import families, script_calls
 from node.config import Config, ConfigError
 from node.log import Log
 from node.migration import Migration
@@ -20,7 +20,8 @@ from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
-from node.server import Server
+from node.script.running import Scripts
+from node.server import REDIS_VERSION, Server
 from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 
@@ -36,6 +37,7 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.saver = Saver(server)
     server.migration = Migration(server)
     server.shutdown = Shutdown(server)
+    server.scripts = Scripts(server, REDIS_VERSION, script_calls.call, script_calls.acl_check)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService
@@ -108,6 +110,12 @@ class Entrance:
             self._open[listener] = trio.CancelScope()
             self._nursery.start_soon(self._accept, listener, self._open[listener])
 
+    def let_in_waiting(self) -> None:
+        """Serve the connections that wait: within a long script nobody else runs who would."""
+        for listener in list(self._open):
+            with suppress(OSError):  # no descriptor left: their own task says so afterwards
+                self._let_in(listener)
+
     def close(self, unwanted: Callable[[Listener], bool] = lambda _: True) -> None:
         """Close all listeners, or those that are not wanted any more."""
         for listener in [listener for listener in self._open if unwanted(listener)]:
@@ -155,6 +163,7 @@ async def running(server: Server) -> AsyncIterator[None]:
             entrance = Entrance(server, nursery)
             try:
                 entrance.add(listeners)
+                server.let_in = entrance.let_in_waiting
                 server.spawn(keep_time, server)
                 server.spawn(server.reactor.run)
                 if cluster is not None:

@@ -28,6 +28,7 @@ MODULES = (
     "pubsub",
     "replication",
     "scan",
+    "scripting",
     "server",
     "sets",
     "sort",

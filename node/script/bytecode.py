@@ -33,7 +33,7 @@ class _Reader:
         self._size = struct.Struct(order + ("Q" if code[8] == 8 else "I"))
         self._instruction = struct.Struct(order + "I")
 
-    def int(self) -> int:
+    def number(self) -> int:
         (number,) = self._int.unpack_from(self.code, self.at)
         self.at += 4
         return int(number)
@@ -59,22 +59,22 @@ class _Reader:
     def function(self, main: bool) -> None:
         self.string()
         self.at += 12  # its lines, upvalues, parameters, stack
-        count = self.int()
+        count = self.number()
         start = self.at
         self.at += 4 * count
-        constants = [self.constant() for _ in range(self.int())]
+        constants = [self.constant() for _ in range(self.number())]
         self._keep_frames(start, count, constants, main)
-        for _ in range(self.int()):
+        for _ in range(self.number()):
             self.function(False)
         self._skip_debug()
 
     def _skip_debug(self) -> None:
-        lines = self.int()
+        lines = self.number()
         self.at += 4 * lines
-        for _ in range(self.int()):
+        for _ in range(self.number()):
             self.string()
             self.at += 8
-        for _ in range(self.int()):
+        for _ in range(self.number()):
             self.string()
 
     def _keep_frames(self, start: int, count: int, constants: list[bytes | None], main: bool) -> None:
