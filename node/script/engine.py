@@ -218,7 +218,7 @@ class Engine:
         def acl_check(words: Any, count: int) -> Any:
             argv = self._arguments(words[at] for at in range(1, count + 1))
             if argv is None:
-                return None, b"redis.acl_check_cmd() require all arguments to be strings or integers"
+                return None, NOT_TEXT.removeprefix(b"ERR ")
             allowed = host.acl_check(argv)
             return allowed if allowed is not None else (None, b"Invalid command passed to redis.acl_check_cmd()")
 

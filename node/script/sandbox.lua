@@ -16,7 +16,7 @@ local raw_pairs, ipairs, pcall, xpcall = pairs, ipairs, pcall, xpcall
 local rawget, rawset, setmetatable, getmetatable, setfenv = rawget, rawset, setmetatable, getmetatable, setfenv
 local raw_loadstring, collectgarbage, newproxy = loadstring, collectgarbage, newproxy
 local format, byte, dump = string.format, string.byte, string.dump
-local concat, insert, remove, sort = table.concat, table.insert, table.remove, table.sort
+local concat, insert = table.concat, table.insert
 local floor, clock = math.floor, os.clock
 local raw_create, raw_wrap, resume = coroutine.create, coroutine.wrap, coroutine.resume
 
@@ -57,9 +57,19 @@ local function copy(contents)
     return fresh
 end
 
+-- Complain as Lua's own functions do of an argument, in the name of the script's line.
+local function check_argument(expected, name, ...)
+    local value = ...
+    if type(value) ~= expected then
+        local given = select("#", ...) == 0 and "no value" or type(value)
+        error("bad argument #1 to '" .. name .. "' (" .. expected .. " expected, got " .. given .. ")", 3)
+    end
+end
+
 -- A library function that would write into its first argument without asking the metatable.
-local function guarded(write)
+local function guarded(name, write)
     return function(...)
+        check_argument("table", name, ...)
         if contents_of[(...)] then
             error(READ_ONLY, 0)
         end
@@ -97,20 +107,15 @@ setmetatable(globals, {
     __metatable = protected({ __index = global_rules.__index }),
 })
 
-contents.rawset = guarded(rawset)
-
-function contents.setmetatable(...)
-    if contents_of[(...)] then
-        error(READ_ONLY, 0)
-    end
-    return setmetatable(...)
-end
+contents.rawset = guarded("rawset", rawset)
+contents.setmetatable = guarded("setmetatable", setmetatable)
 
 function contents.getmetatable(...)
     return getmetatable(...) or nil
 end
 
 function contents.rawget(...)
+    check_argument("table", "rawget", ...)
     local behind = contents_of[(...)]
     if behind then
         return rawget(behind, (select(2, ...)))
@@ -119,6 +124,7 @@ function contents.rawget(...)
 end
 
 function contents.next(...)
+    check_argument("table", "next", ...)
     local behind = contents_of[(...)]
     if behind then
         return next(behind, (select(2, ...)))
@@ -128,6 +134,7 @@ end
 
 -- What lies behind a proxy is never handed out, not even as the state of a loop.
 function contents.pairs(...)
+    check_argument("table", "pairs", ...)
     local behind = contents_of[(...)]
     if behind then
         return next, copy(behind), nil
@@ -151,7 +158,7 @@ end
 
 function contents.pcall(...)
     if select("#", ...) == 0 then
-        error("bad argument #1 to 'pcall' (value expected)", 2)
+        return false, "attempt to call a boolean value"
     end
     return caught(pcall(...))
 end
@@ -188,16 +195,12 @@ function contents.loadstring(text, name)
     if type(text) == "number" then
         text = tostring(text)
     end
-    if type(text) ~= "string" then
-        error("bad argument #1 to 'loadstring' (string expected, got " .. (text == nil and "no value" or type(text)) .. ")", 2)
-    end
+    check_argument("string", "loadstring", text)
     return load_text(text, name == nil and text or tostring(name))
 end
 
 function contents.load(reader, name)
-    if type(reader) ~= "function" then
-        error("bad argument #1 to 'load' (function expected, got " .. (reader == nil and "no value" or type(reader)) .. ")", 2)
-    end
+    check_argument("function", "load", reader)
     local pieces = {}
     while true do
         local piece = reader()
@@ -262,20 +265,26 @@ string_rules.__index = strings
 string_rules.__metatable = protected({ __index = contents.string })
 
 local tables = only(table, "concat foreach foreachi getn insert maxn remove setn sort")
-tables.insert, tables.remove, tables.sort = guarded(insert), guarded(remove), guarded(sort)
+tables.insert = guarded("insert", insert)
 add_library("table", tables)
 add_library("os", { clock = clock })
 
 local coroutines = only(coroutine, "create resume running status wrap yield")
 
-function coroutines.create(...)
-    local body = ...
-    return raw_create(type(body) == "function" and watched(body) or body)
+local function check_body(name, body)
+    if type(body) ~= "function" then
+        error("bad argument #1 to '" .. name .. "' (Lua function expected)", 3)
+    end
 end
 
-function coroutines.wrap(...)
-    local body = ...
-    return raw_wrap(type(body) == "function" and watched(body) or body)
+function coroutines.create(body)
+    check_body("create", body)
+    return raw_create(watched(body))
+end
+
+function coroutines.wrap(body)
+    check_body("wrap", body)
+    return raw_wrap(watched(body))
 end
 
 add_library("coroutine", coroutines)
@@ -357,12 +366,16 @@ end
 
 -- An error gets the place where it came up, unless nobody but the host will see it.
 local function explained(failure)
+    local frame = position()
     if type(failure) ~= "table" then
-        failure = { err = "ERR " .. tostring(failure) }
+        local text = tostring(failure)
+        if frame then -- a function of Lua's own, called by one of ours
+            text = text:gsub("^sandbox:%d+:", frame.short_src .. ":" .. frame.currentline .. ":")
+        end
+        failure = { err = "ERR " .. text }
     elseif contents_of[failure] then
         failure = {}
     end
-    local frame = position()
     if frame then
         rawset(failure, "source", frame.source)
         rawset(failure, "line", frame.currentline)
@@ -462,7 +475,7 @@ function redis.log(...)
     end
     level = floor(level)
     if level < 0 or level > 3 then
-        complain("Invalid log level.")
+        complain("Invalid debug level.")
     end
     local words = {}
     for at = 2, count do
@@ -490,16 +503,16 @@ function redis.set_repl(...)
     if select("#", ...) ~= 1 then
         complain("redis.set_repl() requires two arguments.")
     end
-    local readers = tonumber((...))
-    if not readers or readers < 0 or readers > 3 or readers ~= floor(readers) then
-        complain("Invalid replication flags. Please use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")
+    local readers = floor(tonumber((...)) or 0)
+    if readers < 0 or readers > 3 then
+        complain("Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.")
     end
     host_set_repl(readers)
 end
 
 function redis.acl_check_cmd(...)
     if select("#", ...) == 0 then
-        complain("Please specify at least one argument for this redis.acl_check_cmd() call")
+        complain("Please specify at least one argument for this redis lib call")
     end
     check_memory()
     local allowed, failure = host_acl_check({ ... }, select("#", ...))
