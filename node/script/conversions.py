@@ -16,6 +16,7 @@ Out of Lua, values are written in the wire's form by the sandbox itself; `whole_
 integers.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -127,7 +128,9 @@ def argument(value: Any) -> bytes | None:
         return value  # type: ignore[no-any-return]
     if kind is int:
         return b"%d" % value if -WHOLE_MAX <= value <= WHOLE_MAX else format_double(float(value))
-    return format_double(value) if kind is float else None
+    if kind is not float:
+        return None
+    return format_double(value) if value == value else b"-nan" if math.copysign(1, value) < 0 else b"nan"
 
 
 def whole_number(value: float) -> int:

@@ -442,7 +442,7 @@ local function one_field(name)
             return { err = "ERR wrong number or type of arguments" }
         end
         if name == "err" then
-            text = text:gsub("^%-", "")
+            text = text:match("^%-?(%Z*)")
             text = (text:find(" ", 1, true) and text or "ERR " .. text):gsub("^[\r\n]+", ""):gsub("[\r\n]+$", "")
         end
         return { [name] = text }
@@ -549,6 +549,11 @@ local function one_line(text)
     return (text:gsub("[\r\n]", " "))
 end
 
+-- Redis holds these texts in a form that ends at a NUL.
+local function simple_text(text)
+    return one_line(text:match("^%Z*"))
+end
+
 local write -- (out, value, resp3, booleans, depth): append the wire's form of a value to `out`
 
 local function write_double(out, number, resp3)
@@ -598,12 +603,12 @@ end
 local function write_special(out, value, resp3, booleans, depth)
     local field = rawget(value, "err")
     if type(field) == "string" then
-        out[#out + 1] = "-" .. one_line(field) .. "\r\n"
+        out[#out + 1] = "-" .. simple_text(field) .. "\r\n"
         return true
     end
     field = rawget(value, "ok")
     if type(field) == "string" then
-        out[#out + 1] = "+" .. one_line(field) .. "\r\n"
+        out[#out + 1] = "+" .. simple_text(field) .. "\r\n"
         return true
     end
     field = rawget(value, "double")
@@ -691,6 +696,7 @@ local function settled(resp3, ok, value)
         end
         local text = rawget(value, "err")
         text = (type(text) == "string" or type(text) == "number") and tostring(text) or "ERR unknown error"
+        text = text:match("^%Z*")
         local source, line = rawget(value, "source"), rawget(value, "line")
         return FAILED, text, source and tostring(source), line and tostring(line), rawget(value, "ignore_error_stats_update")
     end
@@ -701,7 +707,7 @@ local function settled(resp3, ok, value)
     if kind == "table" then
         local text = rawget(value, "err")
         if type(text) == "string" then
-            return FAILED, text, nil, nil, rawget(value, "ignore_error_stats_update")
+            return FAILED, text:match("^%Z*"), nil, nil, rawget(value, "ignore_error_stats_update")
         end
     elseif kind ~= "boolean" then
         return nil

@@ -65,8 +65,8 @@ def split_shebang(text: bytes) -> tuple[Flags, bytes]:
     line, end, body = text.partition(b"\n")
     if not end:
         raise CommandError("ERR Invalid script shebang")
-    engine, *options = line[2:].split() or [b""]
-    if engine != b"lua":
+    engine, *options = line.split()
+    if engine != b"#!lua":
         raise CommandError(b"ERR Unexpected engine in script shebang: " + engine)
     flags = Flags(declared=True)
     for option in options:
