@@ -1,3 +1,4 @@
+# ruff: noqa: E501, W291 (programs of one line)
 """Small programs for the script engine: each is run here and by a real server, and must say the same."""
 
 PROGRAMS = r"""

@@ -1,5 +1,6 @@
 """Scripts beside a real redis-server: conversions, errors, names, refusals, byte by byte."""
 
+# ruff: noqa: E501 (programs of one line)
 from __future__ import annotations
 
 import os
