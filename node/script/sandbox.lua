@@ -89,7 +89,7 @@ end
 
 local contents = only(_G, [[
     _VERSION assert error gcinfo ipairs next pairs rawequal rawget rawset select tonumber tostring type unpack
-    getmetatable setmetatable xpcall
+    getmetatable setmetatable
 ]])
 local globals = {}
 contents_of[globals] = contents
@@ -241,6 +241,16 @@ local function hook()
 end
 
 sethook(hook, "", instructions)
+
+-- A handler of errors runs at the place of the error, before anything is unwound: it must not be a way to go on.
+function contents.xpcall(body, handler)
+    return xpcall(body, function(failure)
+        if killed then
+            return failure
+        end
+        return handler(failure)
+    end)
+end
 
 local function watched(body)
     return function(...)
