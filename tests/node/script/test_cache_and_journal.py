@@ -21,7 +21,7 @@ class Reader:
 
     def __init__(self, node: LocalNode) -> None:
         self.entries: list[bytes] = []
-        node.server.journal.readers.append(self)
+        node.server.journal.add_reader(self)
 
     def take_entry(self, db: int, entry: bytes) -> None:
         parser = RequestParser(1 << 30)
@@ -84,7 +84,11 @@ def test_a_session_is_as_it_was() -> None:
     client = node.client()
     client.raw("HELLO", 3)
     client.raw("SELECT", 1)
-    for program in ("redis.call('select',5) error('x')", "redis.setresp(2) return redis.call('select',5)", "redis.call('nosuch')"):
+    for program in (
+        "redis.call('select',5) error('x')",
+        "redis.setresp(2) return redis.call('select',5)",
+        "redis.call('nosuch')",
+    ):
         client.raw("EVAL", program, 0)
         assert client.session.resp3 and client.session.may_block and client.session.db.index == 1
     client.raw("HSET", "h", "f", "v")
@@ -138,7 +142,12 @@ def test_numbers_go_over_as_they_are(number: Any) -> None:
 
 
 RETURNS = ["f(1)", "redis.call(1)", "a.b.call(1)", "call(f(2), f(3))", "(f(1))", "f(1), 2", "a:call(1)"]
-SHAPES = ["return {}", "local x = 1 return {}", "local function g() return {} end return g()", "if f(1) then return {} end"]
+SHAPES = [
+    "return {}",
+    "local x = 1 return {}",
+    "local function g() return {} end return g()",
+    "if f(1) then return {} end",
+]
 
 
 @settings(max_examples=60)

@@ -99,7 +99,11 @@ def test_a_replica_gets_effects_and_waits_for_its_own_scripts(server: HexadServe
     with HexadServer(lua_time_limit=50, replicaof=("127.0.0.1", str(server.port))) as replica:
         with server.wire() as at, replica.wire() as there, replica.wire() as runs:
             wait_until(lambda: there.info("replication")["master_link_status"] == "up", 20, "it follows")
-            at("EVAL", "for i = 1, 3 do redis.call('rpush','l',i) end redis.call('del','nothing') return redis.call('incr','n')", 0)
+            at(
+                "EVAL",
+                "for i = 1, 3 do redis.call('rpush','l',i) end redis.call('del','nothing') return redis.call('incr','n')",
+                0,
+            )
             assert at("WAIT", 1, 5000) == 1
             assert there("LRANGE", "l", 0, -1) == [b"1", b"2", b"3"] and there("GET", "n") == b"1"
             assert runs("EVAL", "return redis.call('set','x','y')", 0).code == "READONLY"
