@@ -30,12 +30,13 @@ def call(run: Run, argv: Argv) -> Reply:
     if command is None:
         return _refused(server, None, UNKNOWN)
     flags = command.flags
-    if flags & (client.gates | NO_SCRIPT | WRITE | MAY_REPLICATE) or not command.takes(len(argv)):
+    unusual = client.gates | (NO_SCRIPT | WRITE | MAY_REPLICATE if run.read_only else NO_SCRIPT)
+    if flags & unusual or not command.takes(len(argv)):
         refusal = _refusal(run, server, client, command, argv)
         if refusal is not None:
             return _refused(server, command, refusal)
-        if flags & WRITE:
-            run.wrote = True
+    if flags & WRITE:
+        run.wrote = True
     if client.no_touch and flags & READ and command.name != "touch":
         return call_without_touching(client, command, argv)
     return run_command(client, command, argv)
@@ -47,7 +48,7 @@ def _refused(server: Server, command: Command | None, failure: Failure) -> Failu
 
 
 def _refusal(run: Run, server: Server, client: Client, command: Command, argv: Argv) -> Failure | None:
-    """What stands against a command that writes, or one in an unusual time."""
+    """What stands against a command: of an unusual kind, in an unusual time, or for a client with a gate closed."""
     flags = command.flags
     if not command.takes(len(argv)) or command.run is never_run:
         return WRONG_ARITY

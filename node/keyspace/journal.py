@@ -107,6 +107,8 @@ class Journal:
         assert unit is not None
         self._update_unheard()
         unit = [effect for effect in unit if effect[2]]
+        if not unit:
+            return
         if len({to for _, _, to in unit}) == 1:
             self.append_unit([(db, argv) for db, argv, _ in unit], unit[0][2])
             return

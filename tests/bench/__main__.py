@@ -1,4 +1,4 @@
-"""`python -m tests.bench [speed|messages|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|messages|scripts|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
 
 import argparse
 import platform
@@ -6,11 +6,12 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import idle, messages, size, speed, sync
+from tests.bench import idle, messages, scripts, size, speed, sync
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
     "messages": messages.table,
+    "scripts": scripts.table,
     "size": size.table,
     "sync": sync.table,
     "idle": idle.table,

@@ -1,6 +1,5 @@
 """The scripts a node knows, what a script leaves in the journal, and calls that keep their frames."""
 
-# ruff: noqa: E501 (programs of one line)
 from __future__ import annotations
 
 from typing import Any

@@ -3,10 +3,13 @@
 # ruff: noqa: E501 (programs of one line)
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from node.net.resp import OK, Failure, Members, Reply
 from node.script.engine import CompileError, Engine
@@ -238,6 +241,28 @@ def test_nothing_survives_its_end(engine: Engine, run: Run, attack: str) -> None
     host.ticks_left = 2
     assert type(run("while true do end")) is Failure, "the hook is set again"
     host.ticks_left = 1_000_000
+
+
+WORDS = st.sampled_from(
+    "local function end if then else return for while do repeat until = == ( ) { } [ ] , .. ... + - * ^ % # not nil x y 1 2.5 "
+    "'s' [[t]] -- \n : ; . true redis.call redis.pcall KEYS string.rep pcall error setmetatable".split(" ")
+)
+
+
+@settings(max_examples=int(os.environ.get("HEXAD_PROOF", "1")) * 300, deadline=None)
+@given(st.one_of(st.binary(max_size=60), st.lists(WORDS, max_size=25).map(lambda words: " ".join(words).encode())))
+def test_any_text(engine: Engine, text: bytes) -> None:
+    """Whatever comes: it is refused with a reason, or runs to an end, and the next script is not touched by it."""
+    host: Any = engine.host
+    try:
+        script = engine.compile(text)
+    except CompileError as error:
+        assert error.text
+        return
+    host.ticks_left = 3
+    engine.run(script, [b"key"], [], False)
+    host.ticks_left = 1_000_000
+    assert engine.run(engine.compile(b"return #KEYS"), [b"key"], [], False) == 1
 
 
 def test_arguments_of_any_number_and_size(engine: Engine, run: Run) -> None:
