@@ -111,6 +111,16 @@ def test_evaluated_scripts_are_forgotten_the_oldest_first() -> None:
     assert not len(cache) and cache.of_sha(loaded) is None
 
 
+def test_monitors_see_the_script_first_and_whose_commands_are_its_own() -> None:
+    node = LocalNode()
+    sees, runs = node.client(), node.client()
+    sees.raw("MONITOR")
+    runs.raw("EVAL", "return redis.call('get',KEYS[1])", 1, "k")
+    first, second = bytes(sees.session.out).splitlines()[-2:]
+    assert first.endswith(b'"k"') and b'] "EVAL" ' in first
+    assert second.endswith(b'[0 lua] "get" "k"')
+
+
 def test_info_tells_of_scripts() -> None:
     client = LocalNode().client()
     assert b"number_of_cached_scripts:0\r\n" in client.raw("INFO", "memory")
