@@ -155,7 +155,7 @@ class Bus:
     def _wake_at(self, effect: WakeAt) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.server.timers.at(effect.at_ms - self._offset_ms, self._wake)
+        self._timer = self.server.timers.at(effect.at_ms - self._offset_ms, self._wake, vital=True)
 
     def _wake(self) -> None:
         self._timer = None

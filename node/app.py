@@ -5,7 +5,7 @@
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import trio
 from gossip import words
 from node import dispatch, listening
 from node.access import UsersRefused
-from node.commands import families
+from node.commands import families, script_calls
 from node.config import Config, ConfigError
 from node.log import Log
 from node.migration import Migration
@@ -22,7 +22,8 @@ from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
-from node.server import CannotStart, Server
+from node.script.running import Scripts
+from node.server import REDIS_VERSION, CannotStart, Server
 from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 from node.tls import CANNOT_START, CannotUseTls
@@ -51,6 +52,7 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
         server.tls.configure()
     except CannotUseTls:
         raise CannotStart(CANNOT_START) from None
+    server.scripts = Scripts(server, REDIS_VERSION, script_calls.call, script_calls.acl_check)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService
@@ -128,6 +130,12 @@ class Entrance:
             self._open[listener] = trio.CancelScope()
             self._nursery.start_soon(self._accept, listener, self._open[listener])
 
+    def let_in_waiting(self) -> None:
+        """Serve the connections that wait: within a long script nobody else runs who would."""
+        for listener in list(self._open):
+            with suppress(OSError):  # no descriptor left: their own task says so afterwards
+                self._let_in(listener)
+
     def close(self, unwanted: Callable[[Listener], bool] = lambda _: True) -> None:
         """Close all listeners, or those that are not wanted any more."""
         for listener in [listener for listener in self._open if unwanted(listener)]:
@@ -198,6 +206,7 @@ async def running(server: Server) -> AsyncIterator[None]:
             entrance = Entrance(server, nursery)
             try:
                 entrance.add(listeners)
+                server.let_in = entrance.let_in_waiting
                 server.spawn(keep_time, server)
                 server.spawn(server.reactor.run)
                 if cluster is not None:

@@ -11,6 +11,7 @@ from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure
 from node.net.session import PARKED, Transaction
 from node.server import SLOW_NS_MIN, Client, Guard, Server
 from node.table import (
+    ALLOW_BUSY,
     ANY,
     CONTAINER,
     KEYED,
@@ -459,6 +460,21 @@ class Loading:
         return Failure(b"LOADING Redis is loading the dataset in memory")
 
 
+class Busy:
+    """A script runs for longer than it should: little else than what may end it."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.scripts is not None and server.scripts.busy else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if command.flags & ALLOW_BUSY:
+            return None
+        busy: Failure = client.host.scripts.busy_reply
+        return busy
+
+
 class Monitored:
     """MONITOR: every command goes the careful way, where it is shown; who monitors leaves the keys alone."""
 
@@ -531,11 +547,16 @@ GUARDS: tuple[Guard, ...] = (
     Subscriber(),
     StaleReplica(),
     Loading(),
+    Busy(),
     Monitored(),
     KeysOnTheirWay(),
     Timed(),
     Paused(),
 )
+
+
+IN_SCRIPTS = (Unsaved, GoodReplicas, ReadOnlyReplica)
+"""Guards that are asked of the commands of scripts, too, until the first that writes has run."""
 
 
 def install(server: Server) -> None:

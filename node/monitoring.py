@@ -54,6 +54,9 @@ class Monitors:
     def _show(self, client: Client, command: Command, argv: Argv) -> None:
         seconds, microseconds = divmod(self._now_us(), 1_000_000)
         who = f"unix:{client.addr.removesuffix(':0')}" if client.unix else client.addr
+        run = client.host.scripts.running
+        if run is not None and run.client is client:
+            who = "lua"
         head = f"{seconds}.{microseconds:06d} [{client.db.index} {who}]"
         line = Status(
             b" ".join([head.encode("utf-8", "surrogateescape"), *map(quoted, redacted(command.full_name, argv))])

@@ -154,6 +154,9 @@ class Server:
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
         self.saver: Any = None
+        self.scripts: Any = None  # node.script.running.Scripts
+        self.time_stands_still = False  # a long script runs, for which the clock of keys does not move
+        self.let_in: Callable[[], None] = lambda: None  # serve the connections that wait to be accepted
         self.migration: Any = None  # node.migration.Migration: keys on their way to another node
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
@@ -173,7 +176,8 @@ class Server:
     def read_clock(self) -> None:
         """Take the time for the commands to come."""
         now_ms = self.platform.now_ms()
-        self.keyspace.set_time(now_ms, self.started_ms)
+        if not self.time_stands_still:
+            self.keyspace.set_time(now_ms, self.started_ms)
         if now_ms >= self.rates.next_ms:
             self.rates.sample(now_ms, self.counts())
 

@@ -23,11 +23,15 @@ class Stats:
         self.error_replies = 0
         self.unexpected_error_replies = 0
         self.errors: dict[str, int] = {}
+        self.counted: Failure | None = None  # a script's error that was counted where it came up
         self.sync_full = self.sync_partial_ok = self.sync_partial_failed = 0
         self.stream_input_bytes = self.stream_output_bytes = 0
 
     def count_error(self, failure: Failure) -> None:
         """Count an error reply under its code, the first word."""
+        if failure is self.counted:
+            self.counted = None
+            return
         self.error_replies += 1
         code = failure.partition(b" ")[0].decode("utf-8", "replace")
         if code in self.errors or len(self.errors) < ERROR_CODES_MAX:

@@ -17,12 +17,13 @@ DEAD_MIN = 64
 class Timer:
     """One callback at one time; `cancel` may come at any moment, also afterwards."""
 
-    __slots__ = ("_timers", "call", "when_ms")
+    __slots__ = ("_timers", "call", "vital", "when_ms")
 
-    def __init__(self, timers: "Timers", when_ms: float, call: Callable[[], None]) -> None:
+    def __init__(self, timers: "Timers", when_ms: float, call: Callable[[], None], vital: bool) -> None:
         self._timers = timers
         self.when_ms = when_ms
         self.call: Callable[[], None] | None = call
+        self.vital = vital
 
     def cancel(self) -> None:
         if self.call is not None:
@@ -45,18 +46,18 @@ class Timers:
         """When the earliest timer is due; infinity if there is none."""
         return self._heap[0][0] if self._heap else math.inf
 
-    def at(self, when_ms: float, call: Callable[[], None]) -> Timer:
-        """Call `call` once, at `when_ms` or soon after."""
-        timer = Timer(self, when_ms, call)
+    def at(self, when_ms: float, call: Callable[[], None], *, vital: bool = False) -> Timer:
+        """Call `call` once, at `when_ms` or soon after; if it is `vital`, also while a long script runs."""
+        timer = Timer(self, when_ms, call, vital)
         first = when_ms < self.next_ms
         heapq.heappush(self._heap, (when_ms, next(self._order), timer))
         if first:
             self.rearm()
         return timer
 
-    def after(self, delay_ms: float, call: Callable[[], None]) -> Timer:
+    def after(self, delay_ms: float, call: Callable[[], None], *, vital: bool = False) -> Timer:
         """Call `call` once, `delay_ms` from now."""
-        return self.at(self.monotonic_ms() + delay_ms, call)
+        return self.at(self.monotonic_ms() + delay_ms, call, vital=vital)
 
     def run_due(self) -> None:
         """Call every timer that is due now, in the order of their times."""
@@ -68,6 +69,27 @@ class Timers:
                 self._dead -= 1
             else:
                 call()
+
+    def run_vital(self) -> None:
+        """Call the due timers that keep this node's place among the others; the rest wait for `run_due`.
+
+        Called within a script: what is vital changes no key, and speaks to other nodes alone.
+        """
+        now = self.monotonic_ms()
+        kept: list[tuple[float, int, Timer]] = []
+        while self._heap and self._heap[0][0] <= now:
+            entry = heapq.heappop(self._heap)
+            timer = entry[2]
+            if timer.call is not None and not timer.vital:
+                kept.append(entry)
+                continue
+            call, timer.call = timer.call, None
+            if call is None:
+                self._dead -= 1
+            else:
+                call()
+        for entry in kept:
+            heapq.heappush(self._heap, entry)
 
     def cancelled(self) -> None:
         """A timer was cancelled: sweep once the dead outnumber the living."""

@@ -31,6 +31,7 @@ MODULES = (
     "pubsub",
     "replication",
     "scan",
+    "scripting",
     "server",
     "sets",
     "slowlog",

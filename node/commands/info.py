@@ -167,24 +167,29 @@ def memory_fields(server: Server) -> Fields:
         "lazyfree_pending_objects": server.background.reclaimer.pending,
         "lazyfreed_objects": server.background.reclaimer.freed,
     }
-    return {**sized, **NO_SCRIPTS, **limits, **NO_FRAGMENTATION, **buffers}
+    return {**sized, **_script_fields(server), **limits, **NO_FRAGMENTATION, **buffers}
 
 
-NO_SCRIPTS: Fields = {
-    "used_memory_lua": 0,
-    "used_memory_vm_eval": 0,
-    "used_memory_lua_human": "0B",
-    "used_memory_scripts_eval": 0,
-    "number_of_cached_scripts": 0,
-    "number_of_functions": 0,
-    "number_of_libraries": 0,
-    "used_memory_vm_functions": 0,
-    "used_memory_vm_total": 0,
-    "used_memory_vm_total_human": "0B",
-    "used_memory_functions": 0,
-    "used_memory_scripts": 0,
-    "used_memory_scripts_human": "0B",
-}
+def _script_fields(server: Server) -> Fields:
+    scripts = server.scripts
+    vm_bytes, text_bytes = scripts.used_bytes, scripts.cache.size_bytes
+    return {
+        "used_memory_lua": vm_bytes,
+        "used_memory_vm_eval": vm_bytes,
+        "used_memory_lua_human": human(vm_bytes),
+        "used_memory_scripts_eval": text_bytes,
+        "number_of_cached_scripts": len(scripts.cache),
+        "number_of_functions": 0,
+        "number_of_libraries": 0,
+        "used_memory_vm_functions": 0,
+        "used_memory_vm_total": vm_bytes,
+        "used_memory_vm_total_human": human(vm_bytes),
+        "used_memory_functions": 0,
+        "used_memory_scripts": text_bytes,
+        "used_memory_scripts_human": human(text_bytes),
+    }
+
+
 NO_FRAGMENTATION: Fields = {
     "allocator_frag_ratio": "1.00",
     "allocator_frag_bytes": 0,

@@ -22,8 +22,13 @@ def shutdown(client: Client, argv: Argv) -> Reply:
     words = {word.lower() for word in argv[1:]}
     if not words <= {b"nosave", b"save", b"now", b"force", b"abort"} or {b"save", b"nosave"} <= words:
         raise SYNTAX_ERROR
-    ending = client.host.shutdown
+    ending, scripts = client.host.shutdown, client.host.scripts
     if b"abort" not in words:
+        if scripts.busy:  # half of what a script does is not to be saved
+            if b"nosave" not in words:
+                return scripts.busy_reply
+            words.add(b"now")
+            scripts.shut_down()
         return ending.ask(client, Wishes(*(name.encode() in words for name in Wishes._fields)))
     if len(words) > 1:
         raise SYNTAX_ERROR

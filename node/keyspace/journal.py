@@ -42,6 +42,7 @@ class Journal:
         self.relaying = False  # a replica: only its primary's bytes make the stream
         self.unheard = True  # nobody reads, and no transaction runs: an entry is a step of the offset and no more
         self._unit: list[tuple[int, Sequence[bytes], int]] | None = None  # a transaction's effects, while it runs
+        self.unit_readers = TO_ALL  # for whom the effects of the unit that is open are
 
     def set_stream(self, stream: StreamReader | None) -> None:
         """The replication stream begins or ends."""
@@ -69,7 +70,7 @@ class Journal:
     def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
         """One effect, in database `db`."""
         if self._unit is not None:
-            self._unit.append((db, argv, to))
+            self._unit.append((db, argv, to & self.unit_readers))
             return
         if self.unheard:
             self.offset += 1
@@ -79,7 +80,7 @@ class Journal:
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
         """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""
         if self._unit is not None:
-            self._unit.extend((db, argv, to) for db, argv in effects)
+            self._unit.extend((db, argv, to & self.unit_readers) for db, argv in effects)
             return
         if len(effects) == 1:
             self.append(*effects[0], to)
@@ -105,6 +106,9 @@ class Journal:
         unit, self._unit = self._unit, None
         assert unit is not None
         self._update_unheard()
+        unit = [effect for effect in unit if effect[2]]
+        if not unit:
+            return
         if len({to for _, _, to in unit}) == 1:
             self.append_unit([(db, argv) for db, argv, _ in unit], unit[0][2])
             return
@@ -112,6 +116,12 @@ class Journal:
             effects = [(db, argv) for db, argv, to in unit if to & reader]
             if effects:
                 self.append_unit(effects, reader)
+
+    def forget_unit(self) -> None:
+        """The node ends while a unit is open: nobody is to have a part of it."""
+        if self._unit is not None:
+            self._unit = []
+            self.unit_readers = 0
 
     def _distribute(self, db: int, entry: bytes, to: int) -> None:
         if to & TO_REPLICAS and not self.relaying:

@@ -165,6 +165,15 @@ class Reactor:
         self.in_batch = False
         return True
 
+    def turn_within(self) -> None:
+        """Serve a batch while another is being served: whoever runs for long inside a batch lets the others live.
+
+        The peer on whose behalf it runs must be parked meanwhile, and touched afterwards.
+        """
+        in_batch = self.in_batch
+        self.turn()
+        self.in_batch = in_batch
+
     def _mark(self, connection: Connection) -> None:
         connection.dirty = True
         self.dirty.append(connection)

@@ -198,7 +198,7 @@ class Follower:
         if rest:
             session.receive(rest)
         session.acknowledge()
-        self._ack_timer = host.timers.after(ACK_MS, self._acknowledge)
+        self._ack_timer = host.timers.after(ACK_MS, self._acknowledge, vital=True)
         await gone.wait()
         host.log.warning("Connection with master lost.")
         host.log.notice("Caching the disconnected master state.")
@@ -224,7 +224,7 @@ class Follower:
             session.close(CLOSE_NOW)
             return
         session.acknowledge()
-        self._ack_timer = self.host.timers.after(ACK_MS, self._acknowledge)
+        self._ack_timer = self.host.timers.after(ACK_MS, self._acknowledge, vital=True)
 
 
 def _nobody(_reason: str) -> None:

@@ -50,6 +50,9 @@ class PrimarySession(Session[Any]):
     def proceed(self) -> None:
         """Apply what has arrived: one read at a time, so that the clients have their turns in between."""
         keyspace = self.host.keyspace
+        self.more = self.host.time_stands_still
+        if self.more:
+            return  # a long script runs: nothing may change under it
         keyspace.obeying = True
         try:
             while commands := self.parser.parse():

@@ -211,7 +211,7 @@ class Primary:
             self._check_timer.cancel()
             self._check_timer = None
         if self.stream.replicas:
-            self._check_timer = self.host.timers.after(CHECK_MS, self._check)
+            self._check_timer = self.host.timers.after(CHECK_MS, self._check, vital=True)
         elif self.stream.backlog is not None and not self.host.journal.relaying:
             ttl_s = self.host.config["repl-backlog-ttl"]
             if ttl_s:

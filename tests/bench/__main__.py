@@ -1,4 +1,4 @@
-"""`python -m tests.bench [speed|messages|types|flat|size|containers|sync|idle …] [--rounds N]`: Markdown tables."""
+"""`python -m tests.bench [speed|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
 
 import argparse
 import platform
@@ -6,14 +6,12 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import connections, containers, flat, idle, messages, size, speed, sync, tls, types
+from tests.bench import connections, containers, flat, idle, messages, scripts, size, speed, sync, tls, types
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
     "messages": messages.table,
-    "types": types.table,
-    "flat": flat.table,
-    "size": size.table,
+ba    "size": size.table,
     "containers": containers.table,
     "sync": sync.table,
     "idle": idle.table,

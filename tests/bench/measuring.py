@@ -1,5 +1,6 @@
 """What the measurements share: both servers side by side, CPU time of a process, medians of ratios."""
 
+import csv
 import os
 import subprocess
 from collections.abc import Iterator
@@ -52,4 +53,5 @@ def benchmark(port: int, *arguments: str) -> float:
     """Run redis-benchmark; requests a second of its (last) test."""
     command = ["redis-benchmark", "-p", str(port), "--csv", *arguments]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
-    return float(lines[-1].split(",")[1].strip('"'))
+    (row,) = csv.reader(lines[-1:])  # the name of a test may hold commas
+    return float(row[1])
