@@ -15,6 +15,7 @@ MODULES = (
     "databases",
     "debug",
     "expire",
+    "functions",
     "geo",
     "hash_deadlines",
     "hashes",
