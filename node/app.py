@@ -22,6 +22,7 @@ from node.persistence.loader import about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
 from node.replication.replication import Replication
+from node.script.functions import Functions
 from node.script.running import Scripts
 from node.server import REDIS_VERSION, CannotStart, Server
 from node.shutdown import Shutdown
@@ -53,6 +54,8 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     except CannotUseTls:
         raise CannotStart(CANNOT_START) from None
     server.scripts = Scripts(server, REDIS_VERSION, script_calls.call, script_calls.acl_check)
+    server.functions = Functions(server.scripts, server.clock_ns)
+    server.saver.functions = server.replication.primary.functions = server.functions.codes
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService

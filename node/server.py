@@ -155,6 +155,7 @@ class Server:
         self.cluster: Cluster | None = None
         self.saver: Any = None
         self.scripts: Any = None  # node.script.running.Scripts
+        self.functions: Any = None  # node.script.functions.Functions
         self.time_stands_still = False  # a long script runs, for which the clock of keys does not move
         self.let_in: Callable[[], None] = lambda: None  # serve the connections that wait to be accepted
         self.migration: Any = None  # node.migration.Migration: keys on their way to another node

@@ -16,6 +16,7 @@ MODULES = (
     "databases",
     "debug",
     "expire",
+    "functions",
     "geo",
     "hash_deadlines",
     "hashes",

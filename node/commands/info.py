@@ -173,20 +173,22 @@ def memory_fields(server: Server) -> Fields:
 def _script_fields(server: Server) -> Fields:
     scripts = server.scripts
     vm_bytes, text_bytes = scripts.used_bytes, scripts.cache.size_bytes
+    functions = server.functions
+    function_vm_bytes, function_bytes = functions.engine_bytes, functions.size_bytes
     return {
         "used_memory_lua": vm_bytes,
         "used_memory_vm_eval": vm_bytes,
         "used_memory_lua_human": human(vm_bytes),
         "used_memory_scripts_eval": text_bytes,
         "number_of_cached_scripts": len(scripts.cache),
-        "number_of_functions": 0,
-        "number_of_libraries": 0,
-        "used_memory_vm_functions": 0,
-        "used_memory_vm_total": vm_bytes,
-        "used_memory_vm_total_human": human(vm_bytes),
-        "used_memory_functions": 0,
-        "used_memory_scripts": text_bytes,
-        "used_memory_scripts_human": human(text_bytes),
+        "number_of_functions": len(functions),
+        "number_of_libraries": len(functions.libraries),
+        "used_memory_vm_functions": function_vm_bytes,
+        "used_memory_vm_total": vm_bytes + function_vm_bytes,
+        "used_memory_vm_total_human": human(vm_bytes + function_vm_bytes),
+        "used_memory_functions": function_bytes,
+        "used_memory_scripts": text_bytes + function_bytes,
+        "used_memory_scripts_human": human(text_bytes + function_bytes),
     }
 
 

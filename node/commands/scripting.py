@@ -1,6 +1,6 @@
 """EVAL and its kin, and SCRIPT: what scripts are and how one runs stands in `node.script`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from node.commands import help as texts
 from node.commands.family import command, container
@@ -11,6 +11,7 @@ from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status
 from node.script.running import Scripts
 from node.script.scripts import Flags, Script
 from node.server import Client
+from node.slots import slot_of
 from node.table import DENY_OOM, WRITE, Command
 
 MAY_WRITE = "noscript skip_monitor may_replicate no_mandatory_keys stale"
@@ -71,10 +72,16 @@ def _evaluate(client: Client, argv: Argv, reads: bool, find: Callable[[Scripts, 
         reads or flags.no_writes,
         engine,
         lambda: engine.run(script.function, keys, args, resp3),
+        slot=declared_slot(client, keys),
     )
     if type(reply) is Failure and engine.counted:
         client.host.stats.counted = reply
     return reply
+
+
+def declared_slot(client: Client, keys: Sequence[bytes]) -> int:
+    """The slot of the keys that a script or function is given, in cluster mode, where all are in one; else -1."""
+    return slot_of(keys[0]) if keys and client.host.cluster is not None else -1
 
 
 def key_count(argv: Argv) -> int:

@@ -21,6 +21,8 @@ class PersistenceHost(Protocol):
     journal: Journal
     keyspace: Keyspace
     loading: Any
+    functions: Any
+    """The libraries of functions: `replace_all` takes their sources, and raises CommandError where one is no good."""
     spawn: Callable[..., None]
     """`spawn(async_function, *args)` starts a task that ends with the node, if not earlier."""
 

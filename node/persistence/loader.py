@@ -6,9 +6,10 @@ the node's file while clients get -LOADING; `load_now` does the same while every
 A broken file is never taken in part: the node says where it is broken and what to do, and does not start.
 """
 
-from typing import IO
+from typing import IO, Any
 
 from node.keyspace.database import Database
+from node.net.resp import CommandError
 from node.persistence.host import PersistenceHost, path_of
 from node.rdb.codec import RdbError
 from node.rdb.reader import Aux, End, Entries, Function, RdbReader, SelectDb
@@ -134,6 +135,17 @@ class StreamLoader:
         """Nothing more comes. Raises RdbError if the end was not reached."""
         self._reader.finish()
 
+    def take_functions(self, functions: Any) -> None:
+        """Put the libraries of functions that came in the place of all others. Raises RdbError."""
+        try:
+            if self._merge:
+                functions.restore(self.functions, replace=True, limited=False)
+            else:
+                functions.replace_all(self.functions)
+        except CommandError as error:
+            why = bytes(error.reply).decode("utf-8", "replace").removeprefix("ERR ")
+            raise RdbError(self.loaded_bytes, f"Failed creating the library from RDB: {why}") from None
+
     def _select(self, number: int) -> None:
         if number >= len(self._databases):
             raise RdbError(
@@ -254,7 +266,7 @@ class _FileLoad:
                     await platform.checkpoint()
                     await self.nap()
                 await self.nap()
-            self.loader.finish()
+            self.finish()
         except (RdbError, OSError) as error:
             raise self.failure(error) from error
 
@@ -265,7 +277,7 @@ class _FileLoad:
                 self.loader.feed(data)
                 while self.step(START_SLICE_NS):
                     pass
-            self.loader.finish()
+            self.finish()
         except (RdbError, OSError) as error:
             raise self.failure(error) from error
 
@@ -283,6 +295,12 @@ class _FileLoad:
             keys = self.loader.keys_step
             delay_ms = keys * (delay_us if delay_us > 0 else -1 / delay_us) / 1000
             await self.host.platform.sleep_until_ms(self.host.platform.monotonic_ms() + delay_ms)
+
+    def finish(self) -> None:
+        """All was read: the libraries of functions come last, since what they do depends on nothing in the file."""
+        loader = self.loader
+        loader.finish()
+        loader.take_functions(self.host.functions)
 
     def report(self) -> None:
         loader, log = self.loader, self.host.log

@@ -3,13 +3,15 @@
 FUNCTION DUMP seals other contents with the same ten bytes.
 """
 
+from collections.abc import Iterable
 from struct import Struct
 from typing import Any, Final
 
 from node.datatypes.packed import Packed
 from node.datatypes.streams import Stream
 from node.rdb.checksum import crc64
-from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated
+from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated, decode_string, encode_string
+from node.rdb.reader import FUNCTION2_CODE
 from node.rdb.streams import check_stream
 from node.rdb.types import MAY_BE_EMPTY, decode_value, encode_value, version_for
 from node.rdb.valuetype import Value
@@ -42,6 +44,27 @@ def unseal(payload: bytes) -> bytes:
     if expected != actual:
         raise SealError(end + VERSION.size, f"Wrong checksum, expected {expected:x} but got {actual:x}")
     return payload[:end]
+
+
+def dump_functions(codes: Iterable[bytes], compress: bool = True) -> bytes:
+    """Return the payload of FUNCTION DUMP: libraries by their sources, as an RDB file has them."""
+    return seal(b"".join(bytes((FUNCTION2_CODE,)) + encode_string(code, compress) for code in codes))
+
+
+def restore_functions(payload: bytes) -> list[bytes]:
+    """Return the sources of the libraries in `payload`. Raises SealError, or another RdbError as `restore` does."""
+    body = unseal(payload)
+    codes: list[bytes] = []
+    at = 0
+    try:
+        while at < len(body):
+            if body[at] != FUNCTION2_CODE:
+                raise RdbError(at, "given type is not a function")
+            code, at = decode_string(body, at + 1)
+            codes.append(code)
+    except (Truncated, IndexError):
+        raise RdbError(len(body), "Failed loading library code") from None
+    return codes
 
 
 def dump(value: Value, compress: bool = True) -> bytes:

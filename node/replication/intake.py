@@ -51,8 +51,10 @@ class Intake:
         return max(0, place[0]) if place is not None else 0
 
     def put_in_place(self) -> None:
-        """The snapshot is whole: what was there before makes room for it."""
+        """The snapshot is whole: what was there before makes room for it. Raises RdbError."""
         host = self._host
+        assert self._loader is not None
+        self._loader.take_functions(host.functions)
         host.log.notice("MASTER <-> REPLICA sync: Flushing old data")
         for db, fresh in zip(host.keyspace.databases, self._databases, strict=True):
             host.keyspace.watching.replace(db, fresh)

@@ -18,7 +18,9 @@ CONSTANT = 256
 
 LIBRARY_MEMBERS = frozenset(
     b"call pcall error_reply status_reply sha1hex log setresp set_repl acl_check_cmd register_function encode decode "
-    b"pack unpack unpack_one unpack_limit size".split()
+    b"pack unpack unpack_one unpack_limit size encode_sparse_array encode_max_depth decode_max_depth "
+    b"encode_number_precision encode_keep_buffer encode_invalid_numbers decode_invalid_numbers tobit bnot band bor "
+    b"bxor lshift rshift arshift rol ror bswap tohex".split()
 )
 
 

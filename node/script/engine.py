@@ -13,10 +13,11 @@ leaves room for all that the runtime itself may have to grow by; and bigger resu
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from node.datatypes.numbers import format_double
 from node.net.resp import OK, Encoded, Failure, Reply, Status
+from node.script import libraries
 from node.script.bytecode import keep_frames
 from node.script.conversions import argument, to_lua, whole_number
 
@@ -66,6 +67,23 @@ class CompileError(Exception):
         self.text = text
 
 
+class LibraryError(Exception):
+    """The body of a library ended in an error: its text, as bytes."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class Registered(NamedTuple):
+    """A function as a library has registered it."""
+
+    name: bytes
+    function: Any
+    description: bytes | Literal[False]
+    flags: bytes  # their names, by commas
+
+
 class Place(NamedTuple):
     """Where an error came up: the source as Lua names it (`@user_script`) and the line."""
 
@@ -108,6 +126,7 @@ class Engine:
         self._exports: dict[bytes, Any] = dict(exports.items())
         self._run, self._run_with = self._exports[b"run"], self._exports[b"run_with"]
         self._call, self._call_with = self._exports[b"call"], self._exports[b"call_with"]
+        self._exports[b"add_libraries"](libraries.source("support"), self._make_table(libraries.sources()))
 
     # --- for scripts and functions --------------------------------------------------------------------------------
 
@@ -133,6 +152,14 @@ class Engine:
             return self._finish(self._call, function, resp3, len(keys), *keys, *args)
         return self._finish(self._call_with, function, resp3, self.array(keys), self.array(args))
 
+    def load_library(self, body: Any) -> list["Registered"]:
+        """Run the compiled body of a library of functions: what it registers. Raises LibraryError."""
+        result = self._guard(self._exports[b"load_library"], body)
+        if type(result) is tuple:
+            raise LibraryError(result[1])
+        parts = list(result.values())
+        return [Registered(*parts[at : at + 4]) for at in range(0, len(parts), 4)]
+
     def array(self, items: Sequence[Any]) -> Any:
         """A Lua table of these values."""
         self._lua.set_max_memory(0)
@@ -140,16 +167,6 @@ class Engine:
             return self._make_table(items)
         finally:
             self._lua.set_max_memory(self._memory_bytes_max)
-
-    def add_library(self, name: str, text: str, helpers: dict[bytes, Callable[..., Any]] | None = None) -> None:
-        """Give scripts a library: `text` is trusted Lua that returns the table of its members.
-
-        It is called with a table of `helpers`, with `newproxy` and with a function to call before each helper (it
-        raises when memory is short). Helpers are Python functions of strings, numbers and tables (seen from Python
-        as lupa's) and return the like, never raise, and are not to be handed out: the library wraps them.
-        """
-        table = self._make_table({name: self._guarded(helper) for name, helper in (helpers or {}).items()})
-        self._exports[b"add_library"](name.encode(), text.encode("latin-1"), table)
 
     def set_member(self, library: str, name: str, value: Any) -> None:
         """Change a member of a library; None takes it away."""
@@ -173,22 +190,26 @@ class Engine:
     def _finish(self, run: Any, *args: Any) -> Reply:
         self.place = None
         self.resp3 = self.counted = False
-        lua = self._lua
         if sum(map(len, args[3:])) > SMALL_BYTES if type(args[2]) is int else False:
             self._make_room(args[3:])
-        try:
-            result = run(*args)
-        except Exception as error:  # of the runtime itself, as when memory ends
-            self._exports[b"recover"]()
-            lua.gccollect()
-            result = (FAILED, b"ERR " + str(error or "not enough memory").encode("latin-1", "replace"))
-        if self.broken is not None:
-            broken, self.broken = self.broken, None
-            raise broken
+        result = self._guard(run, *args)
         kind = type(result)
         if kind is bytes or kind is int or result is None:
             return result
         return whole_number(result) if kind is float else self._unusual(*result)
+
+    def _guard(self, run: Any, *args: Any) -> Any:
+        """What a function of the sandbox returns; (FAILED, text) where it comes to no end of its own."""
+        try:
+            result = run(*args)
+        except Exception as error:  # of the runtime itself, as when memory ends
+            self._exports[b"recover"]()
+            self._lua.gccollect()
+            result = (FAILED, b"ERR " + str(error or "not enough memory").encode("latin-1", "replace"))
+        if self.broken is not None:
+            broken, self.broken = self.broken, None
+            raise broken
+        return result
 
     def _unusual(self, outcome: int, text: bytes, source: Any = None, line: Any = None, counted: Any = None) -> Reply:
         if outcome != FAILED:

@@ -78,6 +78,7 @@ AclCheck = Callable[[Run, list[bytes]], bool | None]
 
 KILLED = b"ERR Script killed by user with SCRIPT KILL..."
 FUNCTION_KILLED = b"ERR Script killed by user with FUNCTION KILL."
+LOAD_TIMEOUT = b"ERR FUNCTION LOAD timeout"
 NODE_ENDS = b"ERR The server is shutting down"
 BUSY = Failure(b"BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.")
 BUSY_FUNCTION = Failure(b"BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.")
@@ -100,6 +101,7 @@ class Scripts:
         self.cache = Cache(self._compile)
         self.running: Run | None = None
         self.busy = False  # the running one has taken longer than it should
+        self.load_until_ns = 0  # how long a library that is being loaded may take; 0: as long as it likes
         self.node_ends = False  # SHUTDOWN NOSAVE came meanwhile
 
     @property
@@ -140,13 +142,18 @@ class Scripts:
         engine: Engine,
         evaluate: Callable[[], Reply],
         is_function: bool = False,
+        slot: int = -1,
     ) -> Reply:
-        """Run a script for a client: `evaluate` runs it in `engine`. What it did is journalled as one unit."""
+        """Run a script for a client: `evaluate` runs it in `engine`. What it did is journalled as one unit.
+
+        `slot` is that of the keys which it was given, in cluster mode; -1 without any.
+        """
         host = self._host
         journal, keyspace = host.journal, host.keyspace
         dirty, db = keyspace.dirty, client.db
         command, resp3, may_block = client.last_command, client.resp3, client.may_block
         run = self.running = Run(client, name, flags, read_only, host.platform.clock_ns(), is_function)
+        run.slot = slot
         in_unit = journal.in_unit
         if not in_unit:
             journal.begin_unit()
@@ -203,7 +210,8 @@ class Scripts:
         """Some time has passed: is it a long script by now, is it to end?"""
         run, host = self.running, self._host
         if run is None:
-            return None
+            late = self.load_until_ns and host.platform.clock_ns() > self.load_until_ns
+            return LOAD_TIMEOUT if late else None
         if not run.killed:
             threshold_ms = host.config["busy-reply-threshold"]
             elapsed_ms = (host.platform.clock_ns() - run.started_ns) // 1_000_000

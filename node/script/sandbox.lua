@@ -10,15 +10,20 @@
 local host, constants, memory_kb_max, instructions = ...
 
 local SANDBOX = debug.getinfo(1, "S").source
+local LIBRARY = "=library" -- the source of what is written in Lua like scripts and may be stopped like them
 local getinfo, sethook = debug.getinfo, debug.sethook
 local error, type, tostring, tonumber, select, next, unpack = error, type, tostring, tonumber, select, next, unpack
 local raw_pairs, ipairs, pcall, xpcall = pairs, ipairs, pcall, xpcall
 local rawget, rawset, setmetatable, getmetatable, setfenv = rawget, rawset, setmetatable, getmetatable, setfenv
 local raw_loadstring, collectgarbage, newproxy = loadstring, collectgarbage, newproxy
-local format, byte, dump = string.format, string.byte, string.dump
+local format, byte, dump, find = string.format, string.byte, string.dump, string.find
 local concat, insert = table.concat, table.insert
 local floor, clock = math.floor, os.clock
 local raw_create, raw_wrap, resume = coroutine.create, coroutine.wrap, coroutine.resume
+local standard = {} -- what the trusted texts of libraries see
+for name, value in raw_pairs(_G) do
+    standard[name] = value
+end
 
 -- --- memory ---------------------------------------------------------------------------------------------------------
 
@@ -101,11 +106,12 @@ local global_rules = {
     end,
 }
 setmetatable(contents, global_rules)
-setmetatable(globals, {
-    __index = contents,
+local rules_of_globals = {
+    __index = contents, -- but while a library is loaded
     __newindex = refuse,
     __metatable = protected({ __index = global_rules.__index }),
-})
+}
+setmetatable(globals, rules_of_globals)
 
 contents.rawset = guarded("rawset", rawset)
 contents.setmetatable = guarded("setmetatable", setmetatable)
@@ -367,7 +373,7 @@ local function position()
         if not frame then
             return nil
         end
-        if frame.what ~= "C" and frame.what ~= "tail" and frame.source ~= SANDBOX then
+        if frame.what ~= "C" and frame.what ~= "tail" and frame.source ~= SANDBOX and frame.source ~= LIBRARY then
             return frame
         end
         level = level + 1
@@ -694,12 +700,17 @@ end
 local FAILED, WRITTEN = 1, 2
 local speaks_resp3 = host.speaks_resp3
 
--- What a run returns to the host: a string, number or nil as it is; else FAILED and an error, or WRITTEN and wire bytes.
-local function settled(resp3, ok, value)
+-- A run is over: the next one is not killed.
+local function calm_down()
     if killed then
         killed = false
         sethook(hook, "", instructions)
     end
+end
+
+-- What a run returns to the host: a string, number or nil as it is; else FAILED and an error, or WRITTEN and wire bytes.
+local function settled(resp3, ok, value)
+    calm_down()
     if not ok then
         if type(value) ~= "table" then -- an error while an error was handled, or no memory
             return FAILED, "ERR " .. tostring(value)
@@ -755,8 +766,9 @@ local exports = {}
 
 -- After a run that ended in an error of the runtime itself.
 function exports.recover()
-    killed = false
-    sethook(hook, "", instructions)
+    killed = killed or true
+    calm_down()
+    rules_of_globals.__index = contents
 end
 
 function exports.run(script, resp3, count, ...)
@@ -775,6 +787,139 @@ function exports.call_with(body, resp3, keys, args)
     return run_function(body, resp3, keys, args)
 end
 
+-- --- libraries of functions -----------------------------------------------------------------------------------------
+
+local registered -- by the library that is being loaded: name, function, description, flags by commas, and so on
+local names_registered
+
+local function text_of(value, failure)
+    if type(value) ~= "string" and type(value) ~= "number" then
+        complain(failure)
+    end
+    return tostring(value)
+end
+
+local FLAGS = {
+    ["no-writes"] = true,
+    ["allow-oom"] = true,
+    ["allow-stale"] = true,
+    ["no-cluster"] = true,
+    ["allow-cross-slot-keys"] = true,
+}
+
+local function flag_names(flags)
+    if type(flags) ~= "table" then
+        complain("flags argument to redis.register_function must be a table representing function flags")
+    end
+    local names = {}
+    for at, name in ipairs(flags) do
+        if not FLAGS[name] then
+            complain("unknown flag given")
+        end
+        names[at] = name
+    end
+    return concat(names, ",")
+end
+
+-- What each named argument must be.
+local named = {
+    function_name = function(value)
+        return text_of(value, "function_name argument given to redis.register_function must be a string")
+    end,
+    description = function(value)
+        return text_of(value, "description argument given to redis.register_function must be a string")
+    end,
+    callback = function(value)
+        if type(value) ~= "function" then
+            complain("callback argument given to redis.register_function must be a function")
+        end
+        return value
+    end,
+    flags = flag_names,
+}
+
+local function named_arguments(arguments)
+    if type(arguments) ~= "table" then
+        complain(
+            "calling redis.register_function with a single argument is only applicable to Lua table "
+                .. "(representing named arguments)."
+        )
+    end
+    local found = {}
+    for name, value in raw_pairs(arguments) do
+        if type(name) ~= "string" and type(name) ~= "number" then
+            complain("named argument key given to redis.register_function is not a string")
+        elseif not named[name] then
+            complain("unknown argument given to redis.register_function")
+        end
+        found[name] = named[name](value)
+    end
+    if not found.function_name then
+        complain("redis.register_function must get a function name argument")
+    elseif not found.callback then
+        complain("redis.register_function must get a callback argument")
+    end
+    return found
+end
+
+local function two_arguments(name, callback)
+    name = text_of(name, "first argument to redis.register_function must be a string")
+    if type(callback) ~= "function" then
+        complain("second argument to redis.register_function must be a function")
+    end
+    return { function_name = name, callback = callback }
+end
+
+local function check(found)
+    if not find(found.function_name, "^[%w_]+$") then
+        complain(
+            "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"
+        )
+    elseif names_registered[found.function_name] then
+        complain("Function already exists in the library")
+    end
+end
+
+local function register_function(...)
+    if not registered then
+        complain("redis.register_function can only be called on FUNCTION LOAD command")
+    end
+    local count = select("#", ...)
+    if count < 1 or count > 2 then
+        complain("wrong number of arguments to redis.register_function")
+    end
+    local found = count == 1 and named_arguments(...) or two_arguments(...)
+    check(found)
+    names_registered[found.function_name] = true
+    for _, part in ipairs({ found.function_name, found.callback, found.description or false, found.flags or "" }) do
+        registered[#registered + 1] = part
+    end
+end
+
+-- All that a library sees while it is loaded.
+local at_load = { log = redis.log, register_function = register_function }
+for name, value in raw_pairs(constants) do
+    if name:sub(1, 4) == "LOG_" or name:sub(1, 6) == "REDIS_" then
+        at_load[name] = value
+    end
+end
+local contents_at_load = setmetatable({ redis = protected(setmetatable(at_load, global_rules)) }, global_rules)
+
+-- Run the body of a library: what it has registered, or FAILED and an error.
+function exports.load_library(body)
+    registered, names_registered = {}, {}
+    rules_of_globals.__index = contents_at_load
+    local ok, failure = xpcall(body, explained)
+    rules_of_globals.__index = contents
+    calm_down()
+    local found = registered
+    registered, names_registered = nil, nil
+    if not ok then
+        return FAILED, type(failure) == "table" and tostring(rawget(failure, "err")) or "ERR " .. tostring(failure)
+    end
+    return found
+end
+
 -- A chunk for the sandbox: the function, or nothing and why not.
 function exports.compile(text, name)
     local loaded, failure = raw_loadstring(text, name)
@@ -789,9 +934,18 @@ function exports.load(code, name)
     return setfenv(raw_loadstring(code, name), globals)
 end
 
--- Run trusted text that makes a library: it gets the host's helpers for it and the real globals, and returns a table.
-function exports.add_library(name, text, helpers)
-    add_library(name, raw_loadstring(text, "=" .. name)(helpers, newproxy, check_memory))
+-- Run the trusted texts that make libraries, by their names: they find Lua's whole standard library as it was, get what
+-- `shared` makes, and return tables. The places of errors pass over their frames as over the sandbox's own.
+function exports.add_libraries(shared, texts)
+    local function made(text, ...)
+        return setfenv(raw_loadstring(text, LIBRARY), standard)(...)
+    end
+    sethook() -- nothing of a script's runs here
+    local support = made(shared)
+    for name, text in raw_pairs(texts) do
+        add_library(name, made(text, support))
+    end
+    sethook(hook, "", instructions)
 end
 
 -- Add to or take from a library, in place: what scripts hold of it changes as well.

@@ -166,11 +166,19 @@ def _checked(node: Server) -> str:
     ).stdout
 
 
+LIBRARY = "#!lua name=everywhere\nredis.register_function{function_name='f', callback=function() return 'here' end}"
+
+
 def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
     fill(cluster)
+    for node in cluster.primaries():
+        with node.wire() as wire:
+            assert wire("FUNCTION", "LOAD", "REPLACE", LIBRARY) == b"everywhere"
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 3000, "repl_diskless_sync_delay": 0}
     with HexadServer(**options) as primary, HexadServer(**options) as replica:
         cli("add-node", at(primary), at(cluster.nodes[0]))
+        with primary.wire() as wire:
+            assert wire("FCALL", "f", 0) == b"here"  # redis-cli has brought the cluster's functions
         wait_until(lambda: "16384 slots covered" in _checked(primary) and "[ERR]" not in _checked(primary), 20, "known")
         known = lambda node: my_id(primary) in {entry.id for entry in cluster.seen_by(node)}  # noqa: E731
         wait_until(lambda: all(map(known, cluster.nodes)), 20, "all know the new primary")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -235,3 +236,36 @@ def test_progress() -> None:
         "loading_loaded_perc": "25.00",
         "loading_eta_seconds": 30,
     }
+
+
+GOOD = b"#!lua name=good\nredis.register_function('f', function() return 'f' end)"
+
+
+def with_libraries(node: Node, *codes: bytes) -> bytes:
+    source = RdbSource(node.server, functions=codes)
+    return b"".join(iter(lambda: source.next_chunk(1 << 40), None))
+
+
+def test_libraries_of_a_file_take_the_place_of_those_that_were_there(node: Node, tmp_path: Path) -> None:
+    node(b"FUNCTION", b"LOAD", b"#!lua name=old\nredis.register_function('F', function() return 'old' end)")
+    (tmp_path / "dump.rdb").write_bytes(with_libraries(node, GOOD))
+    assert load_now(node.server) is not None
+    assert node(b"FCALL", b"f", b"0") == b"$1\r\nf\r\n"
+    assert list(node.server.functions.libraries) == [b"good"]
+
+
+@pytest.mark.parametrize(
+    "code, why",
+    [
+        (b"return 1", "Missing library metadata"),
+        (b"#!lua name=bad\nnonsense", "Error compiling function: user_function:2: '=' expected near '<eof>'"),
+        (b"#!lua name=bad\nredis.register_function('F', function() end)", "Function f already exists"),
+    ],
+)
+def test_a_file_with_a_library_that_is_no_good(node: Node, tmp_path: Path, code: bytes, why: str) -> None:
+    """It is refused as a whole, and what was loaded before is still there."""
+    node(b"FUNCTION", b"LOAD", GOOD)
+    (tmp_path / "dump.rdb").write_bytes(with_libraries(node, code, GOOD))
+    with pytest.raises(LoadError, match=re.escape(f"Failed creating the library from RDB: {why}")):
+        load_now(node.server)
+    assert node(b"FCALL", b"f", b"0") == b"$1\r\nf\r\n"

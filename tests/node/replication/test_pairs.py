@@ -194,3 +194,43 @@ def test_a_chain_gets_the_same_bytes_and_follows_a_promotion(kinds: tuple[str, s
         wait_same_offset(second, third, first)
         assert_holds(first, values)
         assert full_syncs(top) == 0
+
+
+def library(name: str, function: str) -> str:
+    return f"#!lua name={name}\nredis.register_function('{function}', function() return '{name}.{function}' end)"
+
+
+def test_functions(pair: Pair) -> None:
+    """Libraries come with the snapshot, in the place of those that were there, and follow with the stream."""
+    for name in ("a", "b"):
+        assert pair.up("FUNCTION", "LOAD", library(name, "f" + name)) == name.encode()
+    assert pair.down("FUNCTION", "LOAD", library("c", "fa")) == b"c"
+    follow(pair.down, pair.proxy.port)
+    wait_connected(pair.down)
+    assert_same_functions(pair, 2)
+    dump = pair.up("FUNCTION", "DUMP")
+    pair.up("FUNCTION", "LOAD", "REPLACE", library("a", "other"))
+    pair.up("FUNCTION", "DELETE", "b")
+    assert_same_functions(pair, 1)
+    assert pair.down("FCALL", "fa", 0) == ReplyError("ERR Function not found")
+    pair.up("FUNCTION", "RESTORE", dump, "REPLACE")
+    assert_same_functions(pair, 2)
+    pair.up("MULTI")
+    pair.up("FUNCTION", "FLUSH")
+    pair.up(
+        "FUNCTION",
+        "LOAD",
+        "#!lua name=w\nredis.register_function('w', function(k) return redis.call('incr', k[1]) end)",
+    )
+    pair.up("FCALL", "w", 1, "key")
+    assert pair.up("EXEC") == ["OK", b"w", 1]
+    assert_same_functions(pair, 1)
+    assert pair.down("GET", "key") == b"1"
+    assert pair.down("FUNCTION", "FLUSH") == ReplyError("READONLY You can't write against a read only replica.")
+    assert pair.down("FCALL", "w", 1, "key").code == "READONLY"
+
+
+def assert_same_functions(pair: Pair, count: int) -> None:
+    wait_same_offset(pair.up, pair.down)
+    lists = [sorted(wire("FUNCTION", "LIST", "WITHCODE")) for wire in (pair.up, pair.down)]
+    assert lists[0] == lists[1] and len(lists[0]) == count
