@@ -16,6 +16,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.glob": (0, 0),
     "node.config": (0, 0),
     "node.platform": (0, 0),
+    "node.allocators": (0, 0),
     "node.datatypes": (0, 0),
     "node.rdb": (0, 0),
     "node.log": (0, 0),
