@@ -1,8 +1,8 @@
 """How many bytes a value holds, of whatever class, without knowing any class's form.
 
-`sys.getsizeof` tells of one object; what it holds is followed through lists, dictionaries and attributes. An object that
-several hold (a member stands in the dictionary and in the order of a sorted set) counts for each of them by its share,
-which its count of references tells: so nothing counts twice, and what all keys share counts for nobody.
+`sys.getsizeof` tells of one object; what it holds is followed through lists, dictionaries and attributes. An object
+that several hold (a member stands in the dictionary and in the order of a sorted set) counts for each of them by its
+share, which its count of references tells: so nothing counts twice, and what all keys share counts for nobody.
 
 A long list is not walked: `samples` of its elements stand for all of them.
 """
@@ -23,6 +23,8 @@ CALLABLE: Final = frozenset({FunctionType, BuiltinFunctionType, MethodType})
 OWN_REFERENCES: Final = 2
 """References that looking at an object makes: the loop's name for it and the argument of the look itself."""
 
+BYTES_HEAD: Final = getsizeof(b"")
+"""What a `bytes` takes beside its bytes."""
 BLOCK_BYTES_MAX: Final = 512
 """Bigger objects are the C library's, and have 8 bytes before them; all begin at a multiple of 16."""
 

@@ -9,14 +9,15 @@ Deadlines are milliseconds since 1970. A key past its deadline is not there: a p
 in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides it and waits for its primary's word.
 """
 
-from array import array
 from binascii import crc_hqx
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from node.datatypes.footprint import BYTES_HEAD, block_bytes, footprint
 from node.datatypes.hashes import NEVER_MS as NO_FIELD_EXPIRES_MS
 from node.datatypes.hashes import Hash
 from node.datatypes.packed import Packed
+from node.keyspace.clocks import Clocks, Frequencies
 from node.keyspace.indexed import IndexedKeys
 from node.keyspace.weights import SlotWeights
 from node.net.resp import CommandError
@@ -63,8 +64,8 @@ class Database:
     """One numbered database. `size` is how many keys it holds, `deadline_count` how many of them have a deadline."""
 
     __slots__ = (
-        "_clock_mask", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring", "hash_deadlines", "hits",
-        "index", "keyspace", "misses", "occupied",
+        "_clock_mask", "_clock_room", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring",
+        "hash_deadlines", "hits", "index", "keyspace", "misses", "occupied",
         "preservers", "size", "slots", "weights",
     )  # fmt: skip
 
@@ -86,8 +87,8 @@ class Database:
         self._hash_times: list[tuple[int, bytes]] = []  # the same as a heap, with entries that no longer hold
         self.preservers: list[Preserver] = []
         self.weights: SlotWeights | None = None  # once somebody has drawn a random key
-        self._clocks = array("I", bytes(4 * _CLOCKS_MIN))
-        self._clock_mask = _CLOCKS_MIN - 1
+        self._clocks: Clocks
+        self._take_clocks(self.keyspace.new_clocks(_CLOCKS_MIN))
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -164,6 +165,11 @@ class Database:
         slot.values[key] = container
         return container
 
+    def holds(self, key: bytes) -> bool:
+        """Is `key` in its slot, expired or not? No look that anyone would count."""
+        slot = self.slots[slot_of(key)]
+        return slot is not None and key in slot.values
+
     def deadline(self, key: bytes) -> int | None:
         """When `key` expires, in ms since 1970; None if it never does or is not there."""
         slot = self.slots[slot_of(key)]
@@ -180,16 +186,71 @@ class Database:
         return deadline_ms is not None and deadline_ms <= self.keyspace.now_ms
 
     def idle_seconds(self, key: bytes) -> int:
-        """Seconds since the last access. Clocks are shared by hash, so now and then a key looks younger than it is."""
+        """Seconds since the last access, 0 where uses are counted instead.
+
+        Clocks are shared by hash, so now and then a key looks younger than it is.
+        """
+        if type(self._clocks) is Frequencies:
+            return 0
         return max(0, self.clock_s - self._clocks[hash(key) & self._clock_mask])
+
+    def use_count(self, key: bytes) -> int | None:
+        """The counter of uses under an LFU policy, 0 to 255; None under others."""
+        clocks = self._clocks
+        return clocks.count_at(hash(key) & self._clock_mask, self.clock_s) if type(clocks) is Frequencies else None
 
     def touch(self, key: bytes) -> None:
         """Note an access."""
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
     def set_idle_seconds(self, key: bytes, seconds: int) -> None:
-        """RESTORE's IDLETIME."""
-        self._clocks[hash(key) & self._clock_mask] = max(0, self.clock_s - seconds)
+        """RESTORE's IDLETIME, which says nothing where uses are counted."""
+        if type(self._clocks) is not Frequencies:
+            self._clocks[hash(key) & self._clock_mask] = max(0, self.clock_s - seconds)
+
+    def set_use_count(self, key: bytes, count: int) -> None:
+        """RESTORE's FREQ, which says nothing where uses are not counted."""
+        clocks = self._clocks
+        if type(clocks) is Frequencies:
+            clocks.put(hash(key) & self._clock_mask, count, self.clock_s)
+
+    def uses_of(self, keys: list[bytes]) -> list[int]:
+        """Of each key when it was used last, or how often: the less, the less it would be missed."""
+        clocks, mask = self._clocks, self._clock_mask
+        if type(clocks) is Frequencies:
+            count_at, clock_s = clocks.count_at, self.clock_s
+            return [count_at(hash(key) & mask, clock_s) for key in keys]
+        return [clocks[hash(key) & mask] for key in keys]
+
+    def use_of(self, key: bytes) -> int:
+        """What is noted of the uses of `key`, for `restore_use`; it means something to the same kind of table only."""
+        held: int = self._clocks[hash(key) & self._clock_mask]
+        return held
+
+    def restore_use(self, key: bytes, held: int) -> None:
+        """Let the uses of `key` be what `use_of` gave: of this key before it was looked at, or of one that moves."""
+        clocks = self._clocks
+        if type(clocks) is Frequencies:
+            clocks.restore(hash(key) & self._clock_mask, held)
+        else:
+            clocks[hash(key) & self._clock_mask] = held
+
+    @property
+    def clock_bytes(self) -> int:
+        """What the table of uses takes."""
+        return self._clocks.itemsize * len(self._clocks)
+
+    def renew_clocks(self) -> None:
+        """What is noted of uses has changed its kind, or the places that a key has."""
+        clocks = self.keyspace.new_clocks(len(self._clocks))
+        if type(clocks) is not type(self._clocks):
+            self._take_clocks(clocks)
+        self._grow(0)
+
+    def _take_clocks(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._clock_mask = len(clocks) - 1
+        self._clock_room = len(clocks) // self.keyspace.places_a_key
 
     def _alive(self, slot: Slot, key: bytes) -> bool:
         """False if `key` is past its deadline; a primary then removes it."""
@@ -272,7 +333,10 @@ class Database:
     def open(self, key: bytes) -> Value | None:
         """The value of `key`, about to be changed in place; None if it is not there."""
         value = self.peek(key)
-        if value is not None and self.preservers:
+        if value is None:
+            return None
+        self._clocks[hash(key) & self._clock_mask] = self.clock_s
+        if self.preservers:
             number = slot_of(key)
             slot = self.slots[number]
             assert slot is not None
@@ -290,7 +354,10 @@ class Database:
             return value  # the usual case: no call
         value = self.peek(key)
         if not self.preservers:
-            return value if type(value) is kind or value is None else self._unpacked(key, value, kind)
+            if value is None:
+                return None
+            self._clocks[hash(key) & self._clock_mask] = self.clock_s
+            return value if type(value) is kind else self._unpacked(key, value, kind)
         if type(value) is not kind and value is not None and (type(value) is not Packed or
                                                               value.form.container is not kind):  # fmt: skip
             raise WRONG_TYPE
@@ -322,6 +389,8 @@ class Database:
             self._drop_deadline(number, slot, key)
         value = slot.values.pop(key)
         self.size -= 1
+        if type(self._clocks) is Frequencies:
+            self._clocks.restore(hash(key) & self._clock_mask, 0)
         if self.hash_deadlines:
             self.hash_deadlines.pop(key, None)
         if self.weights is not None:
@@ -356,6 +425,24 @@ class Database:
         keyspace.journal.append(self.index, (keyspace.expire_verb, key))
         keyspace.notify("x", "expired", key, self.index)
         keyspace.touched(self, key, by_itself=True)
+
+    def evict(self, key: bytes, *, lazily: bool) -> int:
+        """Remove a key to make room, tell whoever listens, and journal it; the bytes that it held, about.
+
+        A big container is freed in slices in any case; `lazily` (lazyfree-lazy-eviction) only names the removal.
+        """
+        keyspace = self.keyspace
+        slot = self.slots[slot_of(key)]
+        assert slot is not None
+        value = slot.values[key]
+        size = block_bytes(BYTES_HEAD + len(key))  # its place in the dictionary is the next key's
+        size += block_bytes(BYTES_HEAD + len(value)) if type(value) is bytes else footprint(value)
+        self.discard(self.remove(key))
+        keyspace.evicted_keys += 1
+        keyspace.journal.append(self.index, (b"UNLINK" if lazily else b"DEL", key))
+        keyspace.notify("e", "evicted", key, self.index)
+        keyspace.touched(self, key)
+        return size
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Let a key that is there expire at `deadline_ms`."""
@@ -415,7 +502,9 @@ class Database:
 
     def expire_fields(self, key: bytes, limit: int) -> int:
         """Remove up to `limit` fields of the hash `key` that are past their deadlines; journal and tell it."""
+        use = self.use_of(key)
         value = self.open_kind(key, Hash)
+        self.restore_use(key, use)  # time is no client
         if value is None:
             self.hash_deadlines.pop(key, None)
             return 0
@@ -467,7 +556,7 @@ class Database:
         """SWAPDB: each takes the other's keys."""
         names = (
             "slots", "occupied", "expiring", "size", "deadline_count", "preservers", "weights",
-            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask",
+            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask", "_clock_room",
         )  # fmt: skip
         for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -553,7 +642,7 @@ class Database:
             self.weights.stale[number] = 1
         if slot.order is not None or len(slot.values) > ORDERED_KEYS_MIN:
             self._add_to_order(slot, key)
-        if self.size > self._clock_mask:
+        if self.size > self._clock_room:
             self._grow(0)
         if self.keyspace.awaited:
             self.keyspace.appeared(self, key)
@@ -570,9 +659,9 @@ class Database:
         self.size += added
         if added:
             self.weights = None
-        while self.size > self._clock_mask:
+        while self.size * self.keyspace.places_a_key > len(self._clocks):
             self._clocks += self._clocks  # the place of every key in the longer table holds its old clock
-            self._clock_mask = len(self._clocks) - 1
+        self._take_clocks(self._clocks)
 
     def _clear_deadline(self, number: int, slot: Slot, key: bytes) -> Slot:
         """A key with a deadline is about to be overwritten; where its time is over, it expires before. Its slot."""

@@ -4,8 +4,10 @@ Sans-IO: the time of a batch of commands is handed in (`now_ms`), and stands sti
 key expires half way through.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 
+from node.keyspace.clocks import FIRST_CLOCK_S, PLACES_A_KEY, Clocks, Frequencies, UseRules
 from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.waiting import Waiters
@@ -23,14 +25,18 @@ NEVER_MS = NEVER
 class Keyspace:
     """All databases of one node. `dirty` counts changes: save points and the journal go by it."""
 
-    def __init__(self, databases: int, journal: Journal) -> None:
+    def __init__(self, databases: int, journal: Journal, luck: Callable[[], float] = lambda: 0.0) -> None:
         self.journal = journal
         self.now_ms = 0
-        self.clock_s = 0  # seconds since the node started, for access times
+        self.clock_s = FIRST_CLOCK_S  # goes by seconds, for access times
+        self.use_rules = UseRules(luck)  # of an LFU policy
+        self.counts_uses = False  # such a policy is set
+        self.places_a_key = 1  # in the tables of access times or uses; more while eviction goes by them
         self.dirty = 0
         self.dirty_awaited = NEVER  # `dirty_reached` is called, once, when that many changes have been journalled
         self.dirty_reached: Callable[[], None] = _nobody_counts
         self.expired_keys = 0
+        self.evicted_keys = 0
         self.expire_verb = b"DEL"  # UNLINK with lazyfree-lazy-expire
         self.removes_expired = True  # False on a replica: expired keys are only hidden
         self.paused = False  # nothing may change now, not even by expiring
@@ -56,11 +62,26 @@ class Keyspace:
     def set_time(self, now_ms: int, started_ms: int) -> None:
         """The time of the commands to come."""
         self.now_ms = now_ms
-        clock_s = (now_ms - started_ms) // 1000
+        clock_s = FIRST_CLOCK_S + (now_ms - started_ms) // 1000
         if clock_s != self.clock_s:
             self.clock_s = clock_s
             for db in self.databases:
                 db.clock_s = clock_s
+
+    def new_clocks(self, places: int) -> Clocks:
+        """A table of access times or uses, whatever is noted now, for a database that has noted none."""
+        if self.counts_uses:
+            return Frequencies.of(places, self.use_rules)
+        return array("I", (self.clock_s,)) * places
+
+    def note_uses(self, *, counts: bool, matters: bool) -> None:
+        """Note from now on how often keys are used (`counts`), or when they were last; does eviction go by it?"""
+        places_a_key = PLACES_A_KEY if matters else 1
+        if (counts, places_a_key) == (self.counts_uses, self.places_a_key):
+            return
+        self.counts_uses, self.places_a_key = counts, places_a_key
+        for db in self.databases:
+            db.renew_clocks()
 
     def set_listening(self, listener: str, wanted: bool) -> None:
         """Whether this listener (notifications, watched keys, tracked keys) wants to hear of changes from now on."""

@@ -140,6 +140,14 @@ class Stream:
         self.stats.stream_output_bytes += len(data)
         replica.session.touch()
 
+    def uncounted_bytes(self) -> int:
+        """What is kept for replicas beyond the backlog: deletions make it grow, so eviction must not go by it."""
+        backlog = self.backlog
+        if backlog is None:
+            return 0
+        outputs = sum([len(replica.session.out) for replica in self.replicas])
+        return max(0, backlog.length - backlog.size_bytes) + outputs
+
     def go_online(self, replica: Replica) -> None:
         """From now on the replica gets the stream from its position on."""
         replica.state = State.ONLINE
