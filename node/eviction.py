@@ -36,8 +36,8 @@ LOOK_SHARE = 64
 """No more than this share of the limit comes in between two looks at the account."""
 KEYS_A_LOOK = 16
 """How many keys go before the clock is looked at."""
-CONTINUE_MS = 1
-"""Between two slices of a long eviction."""
+CONTINUE_MS = 0
+"""Between two slices of a long eviction: the clients have their turn all the same."""
 KEYS_GONE_SHARE = 8
 """If this share of the keys has gone since the latest reading, otherwise than by eviction, it is out of date."""
 
@@ -124,8 +124,7 @@ class Eviction:
             victims.set_policy(policy)
         keyspace.use_rules.log_factor = config.lfu_log_factor
         keyspace.use_rules.decay_minutes = config.lfu_decay_time
-        matters = bool(self.limit) and goes_by_use(policy)
-        keyspace.note_uses(counts=policy.endswith("-lfu"), matters=matters)
+        keyspace.note_uses(counts=policy.endswith("-lfu"), matters=bool(self.limit) and goes_by_use(policy))
         if not self.limit:
             self.out_of_memory = False
 

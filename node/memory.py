@@ -22,9 +22,14 @@ from node.allocators import Allocated
 BASE_BYTES = 1 << 20
 """What an empty node counts, as an empty Redis does."""
 READ_SHARE = 50
-"""A reading is followed by so many times its own time without one."""
+"""A reading is followed by so many times its own time without one..."""
+READ_SHARE_IN_HASTE = 10
+"""...or so many times, where what came and went since is more than HASTE_SHARE of what is used."""
+HASTE_SHARE = 32
 READ_PAUSE_NS = 1_000_000
 """And by this at the least."""
+COST_GROWTH_MAX = 2
+"""A reading that took longer than so many times the one before was interrupted: the machine was busy."""
 CHEAP_READ_NS = 1_000_000
 """While a reading takes less, the peak is followed by readings of its own..."""
 PEAK_PAUSE_NS = 1_000_000_000
@@ -76,7 +81,8 @@ class MemoryAccount:
         began_ns = self._clock_ns()
         self.latest = self._allocated()
         self._read_ns = self._clock_ns()
-        self._cost_ns = self._read_ns - began_ns
+        cost_ns = self._read_ns - began_ns
+        self._cost_ns = min(cost_ns, COST_GROWTH_MAX * self._cost_ns or cost_ns)
         self.readings += 1
         self._learn(self._used_at_reading - before + self.discharged)
         self.charged = self.discharged = 0
@@ -93,7 +99,9 @@ class MemoryAccount:
 
     def refresh(self) -> bool:
         """Read if it is time to; True if it was."""
-        if self._clock_ns() < self._read_ns + max(READ_PAUSE_NS, READ_SHARE * self._cost_ns):
+        moved = self.charged + self.discharged
+        share = READ_SHARE if moved * HASTE_SHARE < self.latest.used else READ_SHARE_IN_HASTE
+        if self._clock_ns() < self._read_ns + max(READ_PAUSE_NS, share * self._cost_ns):
             return False
         self.read()
         return True

@@ -9,6 +9,7 @@ Deadlines are milliseconds since 1970. A key past its deadline is not there: a p
 in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides it and waits for its primary's word.
 """
 
+from array import array
 from binascii import crc_hqx
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,7 +18,6 @@ from node.datatypes.footprint import BYTES_HEAD, block_bytes, footprint
 from node.datatypes.hashes import NEVER_MS as NO_FIELD_EXPIRES_MS
 from node.datatypes.hashes import Hash
 from node.datatypes.packed import Packed
-from node.keyspace.clocks import Clocks, Frequencies
 from node.keyspace.indexed import IndexedKeys
 from node.keyspace.weights import SlotWeights
 from node.net.resp import CommandError
@@ -41,6 +41,10 @@ STALE_TIMES_MIN = 64
 """The heap of times at which fields expire is made anew once it holds as many old times as valid ones, and so many."""
 
 _CLOCKS_MIN = 1 << 12
+USE_TABLES = 256
+"""So many dictionaries hold what is noted of single keys: none grows so big that enlarging it would stall the loop."""
+FIRST_CLOCK_S = 1 << 24
+"""The clock of access times when a node starts: a key can have been idle for half a year before (files say so)."""
 
 
 class Preserver(Protocol):
@@ -64,9 +68,9 @@ class Database:
     """One numbered database. `size` is how many keys it holds, `deadline_count` how many of them have a deadline."""
 
     __slots__ = (
-        "_clock_mask", "_clock_room", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring",
+        "_clock_mask", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring",
         "hash_deadlines", "hits", "index", "keyspace", "misses", "occupied",
-        "preservers", "size", "slots", "weights",
+        "preservers", "size", "slots", "uses", "weights",
     )  # fmt: skip
 
     def __init__(self, index: int, keyspace: "Keyspace") -> None:
@@ -87,8 +91,13 @@ class Database:
         self._hash_times: list[tuple[int, bytes]] = []  # the same as a heap, with entries that no longer hold
         self.preservers: list[Preserver] = []
         self.weights: SlotWeights | None = None  # once somebody has drawn a random key
-        self._clocks: Clocks
-        self._take_clocks(self.keyspace.new_clocks(_CLOCKS_MIN))
+        self._clocks = array("I", (self.clock_s,)) * _CLOCKS_MIN
+        self._clock_mask = _CLOCKS_MIN - 1
+        self.forget_uses()
+
+    def forget_uses(self) -> None:
+        """Nothing is noted of single keys: see `node.keyspace.uses`."""
+        self.uses: list[dict[bytes, int]] = [{} for _ in range(USE_TABLES if type(self) is not Database else 0)]
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -190,14 +199,11 @@ class Database:
 
         Clocks are shared by hash, so now and then a key looks younger than it is.
         """
-        if type(self._clocks) is Frequencies:
-            return 0
         return max(0, self.clock_s - self._clocks[hash(key) & self._clock_mask])
 
     def use_count(self, key: bytes) -> int | None:
         """The counter of uses under an LFU policy, 0 to 255; None under others."""
-        clocks = self._clocks
-        return clocks.count_at(hash(key) & self._clock_mask, self.clock_s) if type(clocks) is Frequencies else None
+        return None
 
     def touch(self, key: bytes) -> None:
         """Note an access."""
@@ -205,52 +211,23 @@ class Database:
 
     def set_idle_seconds(self, key: bytes, seconds: int) -> None:
         """RESTORE's IDLETIME, which says nothing where uses are counted."""
-        if type(self._clocks) is not Frequencies:
-            self._clocks[hash(key) & self._clock_mask] = max(0, self.clock_s - seconds)
+        self._clocks[hash(key) & self._clock_mask] = max(0, self.clock_s - seconds)
 
     def set_use_count(self, key: bytes, count: int) -> None:
         """RESTORE's FREQ, which says nothing where uses are not counted."""
-        clocks = self._clocks
-        if type(clocks) is Frequencies:
-            clocks.put(hash(key) & self._clock_mask, count, self.clock_s)
-
-    def uses_of(self, keys: list[bytes]) -> list[int]:
-        """Of each key when it was used last, or how often: the less, the less it would be missed."""
-        clocks, mask = self._clocks, self._clock_mask
-        if type(clocks) is Frequencies:
-            count_at, clock_s = clocks.count_at, self.clock_s
-            return [count_at(hash(key) & mask, clock_s) for key in keys]
-        return [clocks[hash(key) & mask] for key in keys]
 
     def use_of(self, key: bytes) -> int:
-        """What is noted of the uses of `key`, for `restore_use`; it means something to the same kind of table only."""
-        held: int = self._clocks[hash(key) & self._clock_mask]
-        return held
+        """When `key` was used last, or how often, whatever is noted: the less, the less it would be missed."""
+        return self._clocks[hash(key) & self._clock_mask]
 
-    def restore_use(self, key: bytes, held: int) -> None:
+    def restore_use(self, key: bytes, noted: int) -> None:
         """Let the uses of `key` be what `use_of` gave: of this key before it was looked at, or of one that moves."""
-        clocks = self._clocks
-        if type(clocks) is Frequencies:
-            clocks.restore(hash(key) & self._clock_mask, held)
-        else:
-            clocks[hash(key) & self._clock_mask] = held
+        self._clocks[hash(key) & self._clock_mask] = noted
 
     @property
     def clock_bytes(self) -> int:
-        """What the table of uses takes."""
+        """What the table of access times takes."""
         return self._clocks.itemsize * len(self._clocks)
-
-    def renew_clocks(self) -> None:
-        """What is noted of uses has changed its kind, or the places that a key has."""
-        clocks = self.keyspace.new_clocks(len(self._clocks))
-        if type(clocks) is not type(self._clocks):
-            self._take_clocks(clocks)
-        self._grow(0)
-
-    def _take_clocks(self, clocks: Clocks) -> None:
-        self._clocks = clocks
-        self._clock_mask = len(clocks) - 1
-        self._clock_room = len(clocks) // self.keyspace.places_a_key
 
     def _alive(self, slot: Slot, key: bytes) -> bool:
         """False if `key` is past its deadline; a primary then removes it."""
@@ -389,8 +366,6 @@ class Database:
             self._drop_deadline(number, slot, key)
         value = slot.values.pop(key)
         self.size -= 1
-        if type(self._clocks) is Frequencies:
-            self._clocks.restore(hash(key) & self._clock_mask, 0)
         if self.hash_deadlines:
             self.hash_deadlines.pop(key, None)
         if self.weights is not None:
@@ -556,7 +531,7 @@ class Database:
         """SWAPDB: each takes the other's keys."""
         names = (
             "slots", "occupied", "expiring", "size", "deadline_count", "preservers", "weights",
-            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask", "_clock_room",
+            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask", "uses",
         )  # fmt: skip
         for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -642,7 +617,7 @@ class Database:
             self.weights.stale[number] = 1
         if slot.order is not None or len(slot.values) > ORDERED_KEYS_MIN:
             self._add_to_order(slot, key)
-        if self.size > self._clock_room:
+        if self.size > self._clock_mask:
             self._grow(0)
         if self.keyspace.awaited:
             self.keyspace.appeared(self, key)
@@ -659,9 +634,9 @@ class Database:
         self.size += added
         if added:
             self.weights = None
-        while self.size * self.keyspace.places_a_key > len(self._clocks):
+        while self.size > self._clock_mask:
             self._clocks += self._clocks  # the place of every key in the longer table holds its old clock
-        self._take_clocks(self._clocks)
+            self._clock_mask = len(self._clocks) - 1
 
     def _clear_deadline(self, number: int, slot: Slot, key: bytes) -> Slot:
         """A key with a deadline is about to be overwritten; where its time is over, it expires before. Its slot."""

@@ -38,7 +38,8 @@ Candidate = tuple[int, int, bytes]
 
 
 def _disuse(db: Database, keys: list[bytes]) -> list[int]:
-    return [-use for use in db.uses_of(keys)]
+    use_of = db.use_of
+    return [-use_of(key) for key in keys]
 
 
 def _haste(db: Database, keys: list[bytes]) -> list[int]:

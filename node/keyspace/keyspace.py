@@ -4,12 +4,11 @@ Sans-IO: the time of a batch of commands is handed in (`now_ms`), and stands sti
 key expires half way through.
 """
 
-from array import array
 from collections.abc import Callable, Sequence
 
-from node.keyspace.clocks import FIRST_CLOCK_S, PLACES_A_KEY, Clocks, Frequencies, UseRules
-from node.keyspace.database import Database
+from node.keyspace.database import FIRST_CLOCK_S, Database
 from node.keyspace.journal import Journal
+from node.keyspace.uses import CountingDatabase, TimingDatabase, UseRules
 from node.keyspace.waiting import Waiters
 from node.keyspace.watching import Watching
 
@@ -31,7 +30,6 @@ class Keyspace:
         self.clock_s = FIRST_CLOCK_S  # goes by seconds, for access times
         self.use_rules = UseRules(luck)  # of an LFU policy
         self.counts_uses = False  # such a policy is set
-        self.places_a_key = 1  # in the tables of access times or uses; more while eviction goes by them
         self.dirty = 0
         self.dirty_awaited = NEVER  # `dirty_reached` is called, once, when that many changes have been journalled
         self.dirty_reached: Callable[[], None] = _nobody_counts
@@ -68,20 +66,14 @@ class Keyspace:
             for db in self.databases:
                 db.clock_s = clock_s
 
-    def new_clocks(self, places: int) -> Clocks:
-        """A table of access times or uses, whatever is noted now, for a database that has noted none."""
-        if self.counts_uses:
-            return Frequencies.of(places, self.use_rules)
-        return array("I", (self.clock_s,)) * places
-
     def note_uses(self, *, counts: bool, matters: bool) -> None:
-        """Note from now on how often keys are used (`counts`), or when they were last; does eviction go by it?"""
-        places_a_key = PLACES_A_KEY if matters else 1
-        if (counts, places_a_key) == (self.counts_uses, self.places_a_key):
-            return
-        self.counts_uses, self.places_a_key = counts, places_a_key
+        """Note how often each key is used (`counts`), or when it was last if eviction goes by it (`matters`)."""
+        kind = CountingDatabase if counts else TimingDatabase if matters else Database
+        self.counts_uses = counts
         for db in self.databases:
-            db.renew_clocks()
+            if type(db) is not kind:
+                db.__class__ = kind
+                db.forget_uses()
 
     def set_listening(self, listener: str, wanted: bool) -> None:
         """Whether this listener (notifications, watched keys, tracked keys) wants to hear of changes from now on."""
