@@ -143,16 +143,15 @@ class Eviction:
     # --- keeping to it --------------------------------------------------------------------------------------------
 
     def has_room(self, argv: Argv) -> bool:
-        """May a command with these arguments run? Evicts what has to go before."""
+        """May a command with these arguments run? Evicts what has to go before. What they bring counts for the next."""
+        if self._room <= 0:
+            self.out_of_memory = self.make_room() is State.FULL
+            if self.out_of_memory:
+                return False
         brings = ARGUMENT_BYTES * len(argv) + sum(map(len, argv))
         self._host.memory.charged += brings
         self._room -= brings
-        if self._room > 0:
-            return True
-        self.out_of_memory = self.make_room() is State.FULL
-        if self.out_of_memory:
-            self._host.memory.charged -= brings
-        return not self.out_of_memory
+        return True
 
     def make_room(self) -> State:
         """Get below the limit, as far as one slice goes."""
@@ -207,13 +206,16 @@ class Eviction:
                 return State.GOING_ON
             self._read_if_freed()
         lazily = host.config.lazyfree_lazy_eviction
+        needed = self._excess() + slack
         evicted = 0
-        while self._excess() + slack > 0:
+        while needed > 0:
             victim = self._victims.next()
             if victim is None:
                 return State.FULL if reclaimer.idle else State.GOING_ON
             db, key = victim
-            host.memory.discharge(db.evict(key, lazily=lazily))
+            size = db.evict(key, lazily=lazily)
+            host.memory.discharged += size
+            needed -= size
             self._keys -= 1
             evicted += 1
             if not evicted % KEYS_A_LOOK and host.clock_ns() >= end_ns:

@@ -312,6 +312,7 @@ class Server:
             db.hits = db.misses = 0
         self.commands_processed = 0
         self.eviction.forget_counts()
+        self.memory.forget_peak()
 
     # --- counts ---------------------------------------------------------------------------------------------------
 

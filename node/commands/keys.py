@@ -92,6 +92,7 @@ def _rename(client: Client, argv: Argv, replace: bool) -> bool:
             return False
         _take_place(db, target)
     deadline = db.deadline(source)
+    db.touch(source)
     use = db.use_of(source)
     value = db.remove(source)  # not the one seen before: a snapshot may have put a copy in its place
     db.set(target, value)
@@ -145,6 +146,7 @@ def move(client: Client, argv: Argv) -> Reply:
     if source.peek(key) is None or target.peek(key) is not None:
         return 0
     deadline = source.deadline(key)
+    source.touch(key)
     use = source.use_of(key)
     target.set(key, source.remove(key))
     target.restore_use(key, use)

@@ -59,7 +59,7 @@ def overhead_of(server: Server) -> Overhead:
     clients = sum(memory_bytes(client) for client in sessions if client.kind != b"replica")
     backlog = server.replication.primary.stream.backlog
     tables = {db.index: tables_of(db) for db in server.keyspace.databases if db.size}
-    held = 0 if backlog is None else backlog.length
+    held = 0 if backlog is None else backlog.held_bytes
     return Overhead(BASE_BYTES, held, replicas, clients, 0, 0, 0, 0, tables)
 
 

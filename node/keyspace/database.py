@@ -11,6 +11,7 @@ in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides i
 
 from array import array
 from binascii import crc_hqx
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -219,6 +220,10 @@ class Database:
     def use_of(self, key: bytes) -> int:
         """When `key` was used last, or how often, whatever is noted: the less, the less it would be missed."""
         return self._clocks[hash(key) & self._clock_mask]
+
+    def uses_of(self, keys: Sequence[bytes]) -> list[int]:
+        """`use_of` each of these keys."""
+        return [self.use_of(key) for key in keys]
 
     def restore_use(self, key: bytes, noted: int) -> None:
         """Let the uses of `key` be what `use_of` gave: of this key before it was looked at, or of one that moves."""

@@ -10,9 +10,8 @@ and no weights need be kept up to date for it. What is taken for a `volatile-` p
 A key that waited in the pool and was used meanwhile has a better score now, and stays.
 """
 
-from bisect import insort
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, repeat
 from random import Random
 from types import MappingProxyType
 
@@ -23,6 +22,8 @@ from node.slots import SLOTS
 
 POOL_SIZE = 16
 """How many of the worst keys wait, as in Redis."""
+KEYS_A_LOOK = 4
+"""So many keys go of those in the pool before others are looked at, `maxmemory-samples` for each of them."""
 SLOT_DRAWS_MAX = 8
 """How often a slot with deadlines is sought in proportion to all keys, before the next one does."""
 SKIPPED_MAX = 512
@@ -31,18 +32,17 @@ ROUNDS_MAX = 64
 """How often keys are drawn anew before it is believed that none is left which may go."""
 
 NO_EVICTION = "noeviction"
-Scores = Callable[[Database, list[bytes]], list[int]]
+Scores = Callable[[Database, Sequence[bytes]], list[int]]
 """A score for each key: the higher, the sooner it goes."""
 Candidate = tuple[int, int, bytes]
 """(score, database, key)"""
 
 
-def _disuse(db: Database, keys: list[bytes]) -> list[int]:
-    use_of = db.use_of
-    return [-use_of(key) for key in keys]
+def _disuse(db: Database, keys: Sequence[bytes]) -> list[int]:
+    return [-use for use in db.uses_of(keys)]
 
 
-def _haste(db: Database, keys: list[bytes]) -> list[int]:
+def _haste(db: Database, keys: Sequence[bytes]) -> list[int]:
     return [-(db.deadline(key) or 0) for key in keys]
 
 
@@ -63,6 +63,7 @@ class Victims:
         self.policy = NO_EVICTION
         self.samples = 5  # maxmemory-samples
         self._pool: list[Candidate] = []
+        self._left = 0  # how many keys may go before the next look
         self._hands = [Hand() for _ in keyspace.databases]
         self._next_db = 0  # whose turn it is under the policies that go by luck alone
 
@@ -70,6 +71,7 @@ class Victims:
         """Go by another rule from now on; one of the words of `maxmemory-policy`."""
         self.policy = policy
         self._pool.clear()
+        self._left = 0
 
     def next(self) -> tuple[Database, bytes] | None:
         """The key that goes next; None if none may go."""
@@ -92,25 +94,30 @@ class Victims:
         return db, key
 
     def _worst(self, volatile: bool, scores: Scores) -> tuple[Database, bytes] | None:
-        pool = self._pool
+        pool, databases = self._pool, self._keyspace.databases
         for _ in range(ROUNDS_MAX):
-            databases = self._candidates(volatile)
-            if not databases:
+            if not self._left and not self._look(volatile, scores):
                 return None
-            for db in databases:
-                keys = self._hands[db.index].take(db, self.samples, volatile)
-                for score, key in zip(scores(db, keys), keys, strict=True):
-                    if len(pool) < POOL_SIZE:
-                        insort(pool, (score, db.index, key))
-                    elif score > pool[0][0]:
-                        insort(pool, (score, db.index, key))
-                        del pool[0]
+            self._left -= 1
             while pool:
                 worst, index, key = pool.pop()
-                db = self._keyspace.databases[index]
-                if _is_there(db, key, volatile) and scores(db, [key])[0] >= worst:
+                db = databases[index]
+                if _is_there(db, key, volatile) and scores(db, (key,))[0] >= worst:
                     return db, key
+            self._left = 0
         return None
+
+    def _look(self, volatile: bool, scores: Scores) -> bool:
+        """Look at keys for the next few that go; False if there are none."""
+        pool = self._pool
+        databases = self._candidates(volatile)
+        for db in databases:
+            keys = self._hands[db.index].take(db, self.samples * KEYS_A_LOOK, volatile)
+            pool += zip(scores(db, keys), repeat(db.index), keys)
+        pool.sort()
+        del pool[:-POOL_SIZE]
+        self._left = KEYS_A_LOOK
+        return bool(databases)
 
 
 class Hand:
@@ -125,12 +132,12 @@ class Hand:
     def take(self, db: Database, count: int, volatile: bool) -> list[bytes]:
         """The next keys, `count` at the most; each at most once."""
         table = db.expiring if volatile else db.occupied
-        number, place = self._number, self._place
+        number, place = first, first_place = self._number, self._place
         keys: list[bytes] = []
         turned = False
         while len(keys) < count:
             found = table.find(1, number)
-            if found < 0:
+            if found < 0 or (turned and found > first):
                 if turned:
                     break
                 turned = True
@@ -138,7 +145,12 @@ class Hand:
                 continue
             slot = db.slots[found]
             assert slot is not None
-            taken = _from_place(slot, place if found == number else 0, count - len(keys), volatile)
+            wanted = count - len(keys)
+            if turned and found == first:  # the slot where it began: the keys before its place are left
+                wanted = min(wanted, first_place - (place if found == number else 0))
+                if wanted <= 0:
+                    break
+            taken = _from_place(slot, place if found == number else 0, wanted, volatile)
             place = place + len(taken) if found == number else len(taken)
             number = found
             keys += taken

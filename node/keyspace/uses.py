@@ -13,7 +13,7 @@ An LFU policy notes an int for each key: the counter of 8 bits that grows by eve
 in Redis, and above it the minute in which it was last counted. Keys of one minute and counter share one int.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from node.keyspace.database import USE_TABLES, Database, Slot, Value
@@ -142,6 +142,10 @@ class TimingDatabase(Database):
         noted = self._noted(key)
         return Database.use_of(self, key) if noted is None else noted
 
+    def uses_of(self, keys: Sequence[bytes]) -> list[int]:
+        uses = self.uses
+        return [uses[hash(key) & TABLES_MASK].get(key) or Database.use_of(self, key) for key in keys]
+
     def restore_use(self, key: bytes, noted: int) -> None:
         self._renote(key, noted)
 
@@ -176,6 +180,9 @@ class CountingDatabase(TimingDatabase):
 
     def use_of(self, key: bytes) -> int:
         return self.use_count(key) or 0
+
+    def uses_of(self, keys: Sequence[bytes]) -> list[int]:
+        return [self.use_count(key) or 0 for key in keys]
 
     def restore_use(self, key: bytes, noted: int) -> None:
         self.set_use_count(key, noted)

@@ -1,4 +1,6 @@
 """`python -m tests.bench [speed|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|messages|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|eviction|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
 
 import argparse
 import platform
@@ -14,6 +16,11 @@ PARTS: dict[str, Callable[[int], str]] = {
     "scripts": scripts.table,
     "types": types.table,
     "flat": flat.table,
+from tests.bench import eviction, idle, size, speed, sync
+
+PARTS: dict[str, Callable[[int], str]] = {
+    "speed": speed.table,
+    "eviction": eviction.table,
     "size": size.table,
     "containers": containers.table,
     "sync": sync.table,
