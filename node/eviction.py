@@ -175,13 +175,12 @@ class Eviction:
         state = State.ROOM
         if self._excess() > 0 and self._victims.policy != NO_EVICTION:
             state = self._evict(min(SLACK_BYTES, self.limit // SLACK_SHARE))
-        if state is not State.GOING_ON and self._excess() > 0:
-            if keyspace.dirty != self._dirty:
+        if state is not State.GOING_ON:
+            if self._excess() > 0 and keyspace.dirty != self._dirty:
                 self._read()
             state = State.FULL if self._excess() > 0 else State.ROOM
-        free = -self._excess() if state is State.ROOM else 0
-        self._room = min(free, self.limit // LOOK_SHARE) / max(1.0, memory.stayed)
-        return State.ROOM if free > 0 else state
+        self._room = min(max(0, -self._excess()), self.limit // LOOK_SHARE) / max(1.0, memory.stayed)
+        return state
 
     def _excess(self) -> int:
         """How far above the limit the node is, in bytes; negative: how much is left."""

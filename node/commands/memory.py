@@ -231,8 +231,8 @@ def diagnosis(memory: Memory, overhead: Overhead, counts: tuple[int, int]) -> st
     if memory.peak / memory.used > PEAK_RATIO_MAX:
         found.append(
             f"Peak memory: the node once used {memory.peak / memory.used:.1f} times what it uses now. Python keeps "
-            "most of what was freed for new data, so resident memory may stay high; MEMORY PURGE gives back what it can, "
-            "a restart gives back all."
+            "most of what was freed for new data, so resident memory may stay high; MEMORY PURGE gives back what it "
+            "can, a restart gives back all."
         )
     fragmented = memory.resident - memory.allocated
     if memory.fragmentation > FRAGMENTATION_MAX and fragmented > FRAGMENTATION_BYTES_MIN:

@@ -38,6 +38,10 @@ Candidate = tuple[int, int, bytes]
 """(score, database, key)"""
 
 
+def _score(candidate: Candidate) -> int:
+    return candidate[0]
+
+
 def _disuse(db: Database, keys: Sequence[bytes]) -> list[int]:
     return [-use for use in db.uses_of(keys)]
 
@@ -114,7 +118,7 @@ class Victims:
         for db in databases:
             keys = self._hands[db.index].take(db, self.samples * KEYS_A_LOOK, volatile)
             pool += zip(scores(db, keys), repeat(db.index), keys)
-        pool.sort()
+        pool.sort(key=_score)  # by nothing else: names are no merit
         del pool[:-POOL_SIZE]
         self._left = KEYS_A_LOOK
         return bool(databases)

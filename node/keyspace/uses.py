@@ -22,6 +22,8 @@ Container = TypeVar("Container")
 
 TABLES_MASK = USE_TABLES - 1
 
+TICK_MS = 64
+"""Times are noted as finely as this."""
 FIRST_COUNT = 5
 """What a new key's counter begins with, so that it has a chance to be used before it is evicted."""
 COUNT_MAX = 255
@@ -30,16 +32,24 @@ SECONDS_A_MINUTE = 60
 
 
 class UseRules:
-    """How uses are counted: the same for all databases of a node."""
+    """How uses are counted and timed: the same for all databases of a node."""
 
-    __slots__ = ("_minute", "_shared", "decay_minutes", "log_factor", "luck")
+    __slots__ = ("_minute", "_shared", "_tick", "decay_minutes", "log_factor", "luck")
 
     def __init__(self, luck: Callable[[], float]) -> None:
         self.log_factor = 10  # `lfu-log-factor`: the bigger, the more uses a counter of 255 stands for
         self.decay_minutes = 1  # `lfu-decay-time`: a counter loses one each time so many minutes go by; 0: never
         self.luck = luck  # from 0 up to below 1
+        self._tick = 0
         self._minute = -1
         self._shared: list[int] = []  # of the running minute, an int for each counter
+
+    def tick_at(self, now_ms: int) -> int:
+        """The tick of a time, as one object while it lasts."""
+        tick = now_ms // TICK_MS
+        if tick != self._tick:
+            self._tick = tick
+        return self._tick
 
     def made(self, count: int, minute: int) -> int:
         """What is noted of a key whose counter is `count`."""
@@ -66,13 +76,21 @@ class UseRules:
 
 
 class TimingDatabase(Database):
-    """Notes when each key was used last, in seconds of the node's clock."""
+    """Notes when each key was used last, in ticks of TICK_MS: a small node at its limit turns over within seconds."""
 
     __slots__ = ()
 
+    def _tick(self) -> int:
+        """The time of now. Keys of one tick share one int."""
+        return self.keyspace.use_rules.tick_at(self.keyspace.now_ms)
+
     def _note(self, key: bytes) -> None:
         """A key that is there was used."""
-        self.uses[hash(key) & TABLES_MASK][key] = self.clock_s
+        self.uses[hash(key) & TABLES_MASK][key] = self._tick()
+
+    def _unnoted(self, key: bytes) -> int:
+        """When a key was used of which nothing is noted: the shared table knows about."""
+        return self._tick() - Database.idle_seconds(self, key) * 1000 // TICK_MS
 
     def _noted(self, key: bytes) -> int | None:
         return self.uses[hash(key) & TABLES_MASK].get(key)
@@ -133,18 +151,20 @@ class TimingDatabase(Database):
 
     def idle_seconds(self, key: bytes) -> int:
         noted = self._noted(key)
-        return Database.idle_seconds(self, key) if noted is None else max(0, self.clock_s - noted)
+        if noted is None:
+            return Database.idle_seconds(self, key)
+        return max(0, (self._tick() - noted) * TICK_MS // 1000)
 
     def set_idle_seconds(self, key: bytes, seconds: int) -> None:
-        self._renote(key, max(0, self.clock_s - seconds))
+        self._renote(key, self._tick() - seconds * 1000 // TICK_MS)
 
     def use_of(self, key: bytes) -> int:
         noted = self._noted(key)
-        return Database.use_of(self, key) if noted is None else noted
+        return self._unnoted(key) if noted is None else noted
 
     def uses_of(self, keys: Sequence[bytes]) -> list[int]:
         uses = self.uses
-        return [uses[hash(key) & TABLES_MASK].get(key) or Database.use_of(self, key) for key in keys]
+        return [uses[hash(key) & TABLES_MASK].get(key) or self._unnoted(key) for key in keys]
 
     def restore_use(self, key: bytes, noted: int) -> None:
         self._renote(key, noted)

@@ -46,10 +46,11 @@ class Node(LocalNode):
         return Allocated(used, used)
 
     def clock_ns(self) -> int:
-        self.now_ns += 1_000_000  # a reading is always due
+        self.now_ns += 1000
         return self.now_ns
 
     def __call__(self, *words: Any) -> bytes:
+        self.now_ns += 100_000_000  # a reading is always due
         return self.client_.raw(*words)
 
     def evicted(self) -> list[bytes]:
@@ -121,8 +122,10 @@ def test_without_deadlines_the_volatile_policies_refuse() -> None:
         replies = [node("SET", f"key:{number}", V) for number in range(40)]
         assert OOM in replies and replies[-1] == OOM and not node.evicted()
         assert 18 <= node.keyspace.size <= 22
-        node("EXPIRE", "key:3", 1000)
-        assert node("SET", "another", V) == b"+OK\r\n" and node.evicted() == [b"key:3"]
+        for number in range(3, 8):
+            node("EXPIRE", f"key:{number}", 1000)
+        assert node("SET", "another", V) == b"+OK\r\n"
+        assert node.evicted() and set(node.evicted()) <= {b"key:%d" % number for number in range(3, 8)}
 
 
 def test_keys_of_every_database_go() -> None:
@@ -158,6 +161,7 @@ def test_all_that_goes_is_gone_and_it_still_does_not_do() -> None:
     node = Node(20, "allkeys-lru")
     fill(node, 10)
     node.extra = 30 * KEY_BYTES
+    node.now_ns += 100_000_000
     node.server.eviction.tick()
     assert node("SET", "x", V) == OOM and node.keyspace.size == 0 and len(node.evicted()) == 10
     assert node.server.eviction.exceeded_ms()[1] > 0
@@ -412,11 +416,11 @@ def hit_rate(server: Server, policy: str, trace: list[int], keys: int, share: fl
     with server.wire(timeout_s=60) as wire:
         wire("CONFIG", "SET", "maxmemory", 0, "maxmemory-policy", policy)
         wire("FLUSHALL")
-        empty = int(wire.info("memory")["used_memory"])
         for at in range(0, keys, 1000):
             wire.pipeline([("SET", f"key:{key}", VALUE) for key in range(at, min(at + 1000, keys))])
         full = int(wire.info("memory")["used_memory"])
         wire("FLUSHALL")
+        empty = int(wire.info("memory")["used_memory"])
         wire("CONFIG", "SET", "maxmemory", empty + int((full - empty) * share))
         hits = asked = 0
         for at in range(0, len(trace), batch):
