@@ -1,6 +1,7 @@
 """`python -m tests.bench [speed|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
 """`python -m tests.bench [speed|messages|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
 """`python -m tests.bench [speed|eviction|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|eviction|messages|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
 
 import argparse
 import platform
@@ -17,10 +18,12 @@ PARTS: dict[str, Callable[[int], str]] = {
     "types": types.table,
     "flat": flat.table,
 from tests.bench import eviction, idle, size, speed, sync
+from tests.bench import eviction, idle, messages, size, speed, sync
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
     "eviction": eviction.table,
+    "messages": messages.table,
     "size": size.table,
     "containers": containers.table,
     "sync": sync.table,

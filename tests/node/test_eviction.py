@@ -224,7 +224,7 @@ def test_evictions_are_journalled(lazily: str, verb: bytes) -> None:
         def take_entry(self, db: int, entry: bytes) -> None:
             entries.append(entry)
 
-    node.server.journal.readers.append(Reader())
+    node.server.journal.add_reader(Reader())
     fill(node, 20)
     removals = [entry for entry in entries if verb in entry]
     assert len(removals) == len(node.evicted()) >= 10
@@ -476,3 +476,12 @@ def test_a_node_stays_at_its_limit() -> None:
         wire("CONFIG", "SET", "maxmemory", limit - 2_000_000)
         wait_until(lambda: int(wire.info("memory")["used_memory"]) < limit - 1_900_000, 10, "fewer are kept")
         assert "is smaller than the current memory usage" in server.log()
+
+
+def test_evictions_are_told_to_subscribers() -> None:
+    with HexadServer(save=(), maxmemory_policy="allkeys-lru", notify_keyspace_events="Ee") as server:
+        with server.wire() as wire, server.wire() as listener:
+            listener("SUBSCRIBE", "__keyevent@0__:evicted")
+            wire("SET", "big", "x" * 500_000)
+            wire("CONFIG", "SET", "maxmemory", int(wire.info("memory")["used_memory"]) - 200_000)
+            assert listener.read() == [b"message", b"__keyevent@0__:evicted", b"big"]

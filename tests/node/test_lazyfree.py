@@ -30,7 +30,7 @@ def test_each_directive_has_its_meaning(directive: str, wanted: str) -> None:
         def take_entry(self, db: int, entry: bytes) -> None:
             entries.append(entry)
 
-    node.server.journal.readers.append(Reader())
+    node.server.journal.add_reader(Reader())
     client.raw("CONFIG", "SET", directive, wanted)
     client.raw("RPUSH", "big", *range(BIG))
     client.raw("SET", "other", "v")
@@ -40,7 +40,7 @@ def test_each_directive_has_its_meaning(directive: str, wanted: str) -> None:
     elif directive == "lazyfree-lazy-eviction":
         client.raw("DEL", "other")
         client.raw("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        command = ("CONFIG", "SET", "maxmemory", str(node.server.memory.read() - 20_000))
+        command = ("CONFIG", "SET", "maxmemory", str(node.server.memory.read() - 300_000))
     entries.clear()
     client.raw(*command)
     reclaimer = node.server.background.reclaimer

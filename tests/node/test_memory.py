@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_what_is_used_is_what_the_process_grows_by(kind: str) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     used, resident = map(int, ended.stdout.split())
-    assert used > 4_000_000
+    assert used > 3_000_000
     assert abs(used - resident) <= TOLERANCE * resident, (used, resident)
 
 
@@ -91,6 +92,7 @@ def test_the_footprint_of_a_value(kind: str, count: int) -> None:
     make = MAKERS[kind]
     copies = max(1, 20_000 // count)
     values: list[Any] = [None] * copies
+    gc.collect()
     before = allocators.allocated().used
     for at in range(copies):
         values[at] = make(count)
@@ -283,7 +285,7 @@ def test_redis_cli_finds_big_and_hot_keys() -> None:
         wire("RPUSH", "list", *range(500))
         wire.pipeline([("GET", "big")] * 300)
         biggest = redis_cli(server.port, "--bigkeys").replace("'", "")
-        assert 'string found "big" has 100000 bytes' in biggest and 'list   found "list" has 500 items' in biggest
+        assert 'string found "big" has 100000 bytes' in biggest and 'list found "list" has 500 items' in biggest
         sizes = redis_cli(server.port, "--memkeys").replace("'", "")
         assert re.search(r'string found "big" has 100\d\d\d bytes', sizes), sizes
         hot = redis_cli(server.port, "--hotkeys").replace("'", "")
