@@ -18,8 +18,8 @@ from node.keyspace.keyspace import Keyspace
 from node.keyspace.notifications import Notifications
 from node.latencymonitor import LatencyMonitor
 from node.log import Log
-from node.monitoring import Monitors
 from node.memory import MemoryAccount
+from node.monitoring import Monitors
 from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
 from node.net.resp import Argv, Failure, Reply, RequestParser
@@ -153,7 +153,6 @@ class Server:
         self.keyspace.outdated, self.keyspace.emptied = self.tracking.outdated, self.tracking.emptied
         self.monitors = Monitors(platform.now_us, self.conditions_changed)
         self.access = Access(self, self.clients.describe)
-        self.startup_bytes = 0  # resident memory when nothing was loaded yet
         self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.executable = self.config_file = ""
         self.supervised = "no"  # or by whom: systemd, upstart

@@ -175,11 +175,6 @@ class Database:
         slot.values[key] = container
         return container
 
-    def holds(self, key: bytes) -> bool:
-        """Is `key` in its slot, expired or not? No look that anyone would count."""
-        slot = self.slots[slot_of(key)]
-        return slot is not None and key in slot.values
-
     def deadline(self, key: bytes) -> int | None:
         """When `key` expires, in ms since 1970; None if it never does or is not there."""
         slot = self.slots[slot_of(key)]
@@ -421,7 +416,7 @@ class Database:
         keyspace.evicted_keys += 1
         keyspace.journal.append(self.index, (b"UNLINK" if lazily else b"DEL", key))
         keyspace.notify("e", "evicted", key, self.index)
-        keyspace.touched(self, key)
+        keyspace.touched(self, key, by_itself=True)
         return size
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:

@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[int], str]] = {
     "flat": flat.table,
 from tests.bench import eviction, idle, size, speed, sync
 from tests.bench import eviction, idle, messages, size, speed, sync
+from tests.bench import connections, eviction, idle, messages, size, speed, sync, tls
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,

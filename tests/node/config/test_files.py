@@ -202,15 +202,8 @@ def test_an_unreadable_file_is_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("hz 10\nmaxmemory 1gb", 2, "'maxmemory' asks for eviction, .*: only its default '0' is taken"),
+        ("hz 10\nslowlog-max-len 9", 2, "'slowlog-max-len' asks for the slow log, .*: only its default '128' is taken"),
         ("tls-ciphersuites x", 1, "'tls-ciphersuites' cannot be changed: .*: only its default '' is taken"),
-        ("hz 10\ntls-port 7000", 2, "'tls-port' asks for TLS, .*: only its default '0' is taken"),
-        ("tls-port 7000", 1, "'tls-port' asks for TLS"),
-        ("user ann on nopass", 1, "'user' asks for users of their own"),
-        ("user default on nopass", 1, "'user' asks for users of their own"),
-        ("user default off", 1, "'user' asks"),
-        ("user ann", 1, "'user' asks"),
-        ("rename-command GET get2", 1, "'rename-command' asks for renamed commands"),
         ("loadmodule /m.so", 1, "Hexad loads no modules"),
     ],
 )
