@@ -76,7 +76,6 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     for name in ("latency-monitor-threshold", "slowlog-log-slower-than", "slowlog-max-len"):
         config.on_change(name, lambda _value: server.judge_slowness())
     server.judge_slowness()
-    server.startup_bytes = platform.resident_bytes()
     server.memory.begin()
     return server
 

@@ -124,13 +124,11 @@ class Server:
         self.clock_ns = platform.clock_ns
         self.timers = Timers(platform.monotonic_ms)
         self.journal = Journal()
-        self.keyspace = Keyspace(config["databases"], self.journal)
+        self.keyspace = Keyspace(config["databases"], self.journal, platform.random.random)
         self.slowlog = SlowLog(config["slowlog-log-slower-than"], config["slowlog-max-len"])
         self.latency = LatencyMonitor(lambda: platform.now_ms() // 1000)
         self.slow_ns = NOTHING_IS_SLOW_NS  # what takes as long is told to `was_slow`
         self.background = Background(self.keyspace, self.timers, platform, config, self.latency)
-        self.keyspace = Keyspace(config["databases"], self.journal, platform.random.random)
-        self.background = Background(self.keyspace, self.timers, platform, config)
         self.memory = MemoryAccount(platform.allocated, platform.clock_ns)
         self.uncounted: list[Callable[[], int]] = []  # parts of used memory that eviction must not count, in bytes
         self.eviction = Eviction(self, self.background.reclaimer, platform.random)

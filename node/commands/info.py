@@ -156,7 +156,6 @@ def memory_fields(server: Server) -> Fields:
         "mem_fragmentation_ratio": f"{memory.fragmentation:.2f}",
         "mem_fragmentation_bytes": memory.resident - memory.allocated,
     }
-    reclaimer = server.background.reclaimer
     buffers: dict[str, object] = {
         "mem_not_counted_for_evict": uncounted,
         "mem_replication_backlog": overhead.backlog,
@@ -170,7 +169,7 @@ def memory_fields(server: Server) -> Fields:
         "lazyfree_pending_objects": server.background.reclaimer.pending,
         "lazyfreed_objects": server.background.reclaimer.freed,
     }
-    return {**sized, **_script_fields(server), **limits, **NO_FRAGMENTATION, **buffers}
+    return {**sized, **_script_fields(server), **limits, **fragmentation, **buffers}
 
 
 def _script_fields(server: Server) -> Fields:
@@ -193,38 +192,6 @@ def _script_fields(server: Server) -> Fields:
         "used_memory_scripts": text_bytes + function_bytes,
         "used_memory_scripts_human": human(text_bytes + function_bytes),
     }
-
-
-NO_FRAGMENTATION: Fields = {
-    "allocator_frag_ratio": "1.00",
-    "allocator_frag_bytes": 0,
-    "allocator_rss_ratio": "1.00",
-    "allocator_rss_bytes": 0,
-    "rss_overhead_ratio": "1.00",
-    "rss_overhead_bytes": 0,
-    "mem_fragmentation_ratio": "1.00",
-    "mem_fragmentation_bytes": 0,
-        "lazyfree_pending_objects": reclaimer.pending,
-        "lazyfreed_objects": reclaimer.freed,
-    }
-    return {**sized, **NO_SCRIPTS, **limits, **fragmentation, **buffers}
-
-
-NO_SCRIPTS: Fields = {
-    "used_memory_lua": 0,
-    "used_memory_vm_eval": 0,
-    "used_memory_lua_human": "0B",
-    "used_memory_scripts_eval": 0,
-    "number_of_cached_scripts": 0,
-    "number_of_functions": 0,
-    "number_of_libraries": 0,
-    "used_memory_vm_functions": 0,
-    "used_memory_vm_total": 0,
-    "used_memory_vm_total_human": "0B",
-    "used_memory_functions": 0,
-    "used_memory_scripts": 0,
-    "used_memory_scripts_human": "0B",
-}
 
 
 def persistence_fields(server: Server) -> Fields:

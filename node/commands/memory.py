@@ -60,7 +60,8 @@ def overhead_of(server: Server) -> Overhead:
     backlog = server.replication.primary.stream.backlog
     tables = {db.index: tables_of(db) for db in server.keyspace.databases if db.size}
     held = 0 if backlog is None else backlog.held_bytes
-    return Overhead(BASE_BYTES, held, replicas, clients, 0, 0, 0, 0, tables)
+    scripts, functions = server.scripts.cache.size_bytes, server.functions.size_bytes
+    return Overhead(BASE_BYTES, held, replicas, clients, 0, 0, scripts, functions, tables)
 
 
 def tables_of(db: Database) -> Tables:

@@ -1,7 +1,4 @@
-"""`python -m tests.bench [speed|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
-"""`python -m tests.bench [speed|messages|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
-"""`python -m tests.bench [speed|eviction|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
-"""`python -m tests.bench [speed|eviction|messages|size|sync|idle …] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|eviction|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
 
 import argparse
 import platform
@@ -9,22 +6,15 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import connections, containers, flat, idle, messages, scripts, size, speed, sync, tls, types
-
-PARTS: dict[str, Callable[[int], str]] = {
-    "speed": speed.table,
-    "messages": messages.table,
-    "scripts": scripts.table,
-    "types": types.table,
-    "flat": flat.table,
-from tests.bench import eviction, idle, size, speed, sync
-from tests.bench import eviction, idle, messages, size, speed, sync
-from tests.bench import connections, eviction, idle, messages, size, speed, sync, tls
+from tests.bench import connections, containers, eviction, flat, idle, messages, scripts, size, speed, sync, tls, types
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
     "eviction": eviction.table,
     "messages": messages.table,
+    "scripts": scripts.table,
+    "types": types.table,
+    "flat": flat.table,
     "size": size.table,
     "containers": containers.table,
     "sync": sync.table,
