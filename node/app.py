@@ -56,6 +56,7 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     server.scripts = Scripts(server, REDIS_VERSION, script_calls.call, script_calls.acl_check)
     server.functions = Functions(server.scripts, server.clock_ns)
     server.saver.functions = server.replication.primary.functions = server.functions.codes
+    server.uncounted.append(server.replication.primary.stream.uncounted_bytes)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
         from gossip.service import ClusterService
@@ -75,7 +76,7 @@ def build(platform: Platform, config: Config, log: Log) -> Server:
     for name in ("latency-monitor-threshold", "slowlog-log-slower-than", "slowlog-max-len"):
         config.on_change(name, lambda _value: server.judge_slowness())
     server.judge_slowness()
-    server.startup_bytes = platform.resident_bytes()
+    server.memory.begin()
     return server
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from node.access import NOBODY, Access
+from node.client_memory import ClientMemory, memory_bytes
 from node.config.config import Config
 from node.config.values import OutputLimit
 from node.keyspace.keyspace import Keyspace
@@ -33,8 +34,6 @@ IDLE_ROUND_MS_MIN = 1000
 """Looking at all clients for idle ones need not be done more often: `timeout` counts seconds."""
 REPLY_BYTES = 16 * 1024
 """The size of Redis's reply buffer, which its output limits do not count: CLIENT LIST speaks of it."""
-SESSION_BYTES = 2048
-"""What a session costs that holds nothing, for CLIENT LIST's tot-mem."""
 
 TOO_MANY = b"-ERR max number of clients reached\r\n"
 PROTECTED = (
@@ -102,6 +101,7 @@ class Clients:
         self._pause_timer: Timer | None = None
         self._soft_timers: dict[int, Timer] = {}  # by client: when its soft output limit is to be looked at again
         self._idle_timer: Timer | None = None
+        self.memory = ClientMemory(host, self.sessions, self.describe)
         config = host.config
         config.on_change("timeout", lambda _timeout_s: self.watch_idle())
         config.on_change("proto-max-bulk-len", self._bulk_limit_changed)
@@ -179,6 +179,7 @@ class Clients:
         client.unwatch()
         self._host.tracking.untrack(client)
         self._host.monitors.remove(client)
+        self.memory.forget(client)
         timer = self._soft_timers.pop(client.id, None)
         if timer is not None:
             timer.cancel()
@@ -202,7 +203,7 @@ class Clients:
         transport = client.transport
         unsent = transport.unsent_bytes() if transport is not None else len(client.out)
         listed = max(0, unsent - REPLY_BYTES)
-        total = SESSION_BYTES + input_bytes + arguments_bytes + unsent + len(client.name)
+        total = memory_bytes(client) + sum(map(len, running or ()))
         writing = transport is not None and transport.waits_to_send()
         channels, patterns, shard_channels = counts(client)
         transaction = client.transaction

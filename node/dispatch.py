@@ -6,6 +6,7 @@ with subcommands, and every command that a gate is set for. The order of the gua
 
 from node.access import denial_text
 from node.clients import is_local
+from node.eviction import OUT_OF_MEMORY
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
 from node.net.session import PARKED, Transaction
@@ -14,6 +15,7 @@ from node.table import (
     ALLOW_BUSY,
     ANY,
     CONTAINER,
+    DENY_OOM,
     KEYED,
     LOADING,
     MAY_REPLICATE,
@@ -97,6 +99,8 @@ def _refusal(client: Client, command: Command, argv: Argv, *, queued: bool = Fal
 NEVER_QUEUED = frozenset({"exec", "discard", "multi", "watch", "quit", "reset"})
 NEVER_IN_TRANSACTION = frozenset({"migrate"})
 """Commands that Redis lets into a transaction and we do not: MIGRATE waits for another node, and nobody waits there."""
+NEVER_OUT_OF_MEMORY = frozenset({"exec", "discard", "quit", "reset"})
+"""What a client in a transaction may say while there is no memory to queue anything."""
 NOT_IN_TRANSACTION = Failure(b"ERR Command not allowed inside a transaction")
 
 
@@ -121,6 +125,7 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
     if refusal is not None:  # a redirect is told as it is
         client.end_transaction()
         return refusal
+    transaction.ending = True
     for command, argv in transaction.commands:
         refusal = _refusal(client, command, argv, queued=True)
         if type(refusal) is Failure:
@@ -210,10 +215,10 @@ def obey(session: Client, argv: Argv) -> None:
 def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply:
     """As `call`, for a client that asked with CLIENT NO-TOUCH that its reads be no accesses."""
     db = client.db
-    idle = {argv[at]: db.idle_seconds(argv[at]) for at in command.key_positions(argv) or ()}
+    uses = {argv[at]: db.use_of(argv[at]) for at in command.key_positions(argv) or ()}
     reply = call(client, command, argv)
-    for key, seconds in idle.items():
-        db.set_idle_seconds(key, seconds)
+    for key, held in uses.items():
+        db.restore_use(key, held)
     return reply
 
 
@@ -356,6 +361,28 @@ class Redirection:
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         cluster = client.host.cluster
         return cluster.redirect(client, command, argv) if cluster is not None else None
+
+
+class MemoryLimit:
+    """`maxmemory`: room is made before a command that may need some; where there is none, it is refused.
+
+    So is everything that a transaction would keep for EXEC, which then asks for the commands that need memory alone.
+    """
+
+    personal = True
+
+    def mask(self, server: Server) -> int:
+        return DENY_OOM if server.eviction.limit else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        eviction = client.host.eviction
+        if not eviction.limit:
+            return None
+        transaction = client.transaction
+        queued = transaction is not None and not transaction.ending and command.full_name not in NEVER_OUT_OF_MEMORY
+        if not (command.flags & DENY_OOM or queued) or eviction.has_room(argv):
+            return None
+        return OUT_OF_MEMORY
 
 
 class GoodReplicas:
@@ -541,6 +568,7 @@ GUARDS: tuple[Guard, ...] = (
     Authentication(),
     PERMISSION,
     Redirection(),
+    MemoryLimit(),
     Unsaved(),
     GoodReplicas(),
     ReadOnlyReplica(),

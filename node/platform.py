@@ -20,10 +20,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import IO, Any, Protocol
 
 import trio
+
+from node.allocators import Allocated, Allocators, find_allocators
 
 READABLE = select.EPOLLIN
 WRITABLE = select.EPOLLOUT
@@ -544,6 +546,26 @@ class Platform:
                 if line.startswith(b"VmHWM:"):
                     return int(line.split()[1]) * 1024
         return 0
+
+    def allocated(self) -> Allocated:
+        """What the allocators of the process have in use, and what they hold of the system for it."""
+        if self._allocators is not None:
+            return self._allocators.allocated()
+        resident = self.resident_bytes()
+        return Allocated(resident, resident)
+
+    def allocators_report(self) -> str:
+        """The allocators' own books, for people; empty where they cannot be asked."""
+        return "" if self._allocators is None else self._allocators.report()
+
+    def trim_memory(self) -> None:
+        """Give free memory back to the system, as far as the allocators can."""
+        if self._allocators is not None:
+            self._allocators.trim()
+
+    @cached_property
+    def _allocators(self) -> Allocators | None:
+        return find_allocators()
 
     def forget_peak(self) -> None:
         """Let the peak of resident memory begin anew."""

@@ -11,12 +11,14 @@ from node.access import Access
 from node.background import Background
 from node.clients import Clients
 from node.config.config import Config
+from node.eviction import Eviction
 from node.keyspace.database import Database
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.notifications import Notifications
 from node.latencymonitor import LatencyMonitor
 from node.log import Log
+from node.memory import MemoryAccount
 from node.monitoring import Monitors
 from node.net.peer import CLOSE_NOW
 from node.net.reactor import Reactor
@@ -122,11 +124,14 @@ class Server:
         self.clock_ns = platform.clock_ns
         self.timers = Timers(platform.monotonic_ms)
         self.journal = Journal()
-        self.keyspace = Keyspace(config["databases"], self.journal)
+        self.keyspace = Keyspace(config["databases"], self.journal, platform.random.random)
         self.slowlog = SlowLog(config["slowlog-log-slower-than"], config["slowlog-max-len"])
         self.latency = LatencyMonitor(lambda: platform.now_ms() // 1000)
         self.slow_ns = NOTHING_IS_SLOW_NS  # what takes as long is told to `was_slow`
         self.background = Background(self.keyspace, self.timers, platform, config, self.latency)
+        self.memory = MemoryAccount(platform.allocated, platform.clock_ns)
+        self.uncounted: list[Callable[[], int]] = []  # parts of used memory that eviction must not count, in bytes
+        self.eviction = Eviction(self, self.background.reclaimer, platform.random)
         self.reactor = Reactor(platform)
         self.stats = Stats()
         self.pubsub = PubSub()
@@ -146,7 +151,6 @@ class Server:
         self.keyspace.outdated, self.keyspace.emptied = self.tracking.outdated, self.tracking.emptied
         self.monitors = Monitors(platform.now_us, self.conditions_changed)
         self.access = Access(self, self.clients.describe)
-        self.startup_bytes = 0  # resident memory when nothing was loaded yet
         self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
         self.executable = self.config_file = ""
         self.supervised = "no"  # or by whom: systemd, upstart
@@ -181,6 +185,8 @@ class Server:
             self.keyspace.set_time(now_ms, self.started_ms)
         if now_ms >= self.rates.next_ms:
             self.rates.sample(now_ms, self.counts())
+            self.memory.follow_peak()
+            self.eviction.tick()
 
     def counts(self) -> Counts:
         """Where the counters stand that rates are made of."""
@@ -222,6 +228,7 @@ class Server:
         """Between a batch of requests and their replies."""
         self.tracking.broadcast()
         self.replication.primary.before_send()
+        self.clients.memory.note_batch()
         return True
 
     def wake_outside_of_batch(self) -> None:
@@ -249,10 +256,21 @@ class Server:
         for client in list(self.sessions.values()):
             client.close(CLOSE_NOW)
 
+    # --- memory ---------------------------------------------------------------------------------------------------
+
+    def may_evict(self) -> bool:
+        """A replica leaves eviction to its primary, unless `replica-ignore-maxmemory no`."""
+        return not (self.replication.is_replica and self.config.replica_ignore_maxmemory)
+
+    def uncounted_bytes(self) -> int:
+        """Bytes of used memory that grow when something is evicted: they would have ever more evicted."""
+        return sum([part() for part in self.uncounted])
+
     # --- conditions -----------------------------------------------------------------------------------------------
 
     def conditions_changed(self) -> None:
         """Something that a guard looks at has changed: role, loading, a pause, the cluster..."""
+        self.eviction.configure()
         masks = [(guard.mask(self), guard) for guard in self.guards]
         self.active_guards = [(mask, guard) for mask, guard in masks if mask or guard.personal]
         gates = 0
@@ -290,7 +308,8 @@ class Server:
         for db in self.keyspace.databases:
             db.hits = db.misses = 0
         self.commands_processed = 0
-        self.platform.forget_peak()
+        self.eviction.forget_counts()
+        self.memory.forget_peak()
 
     # --- counts ---------------------------------------------------------------------------------------------------
 

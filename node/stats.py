@@ -18,6 +18,7 @@ class Stats:
     def reset(self) -> None:
         self.connections_received = 0
         self.connections_rejected = 0
+        self.evicted_clients = 0
         self.output_limit_disconnections = 0
         self.input_limit_disconnections = 0
         self.error_replies = 0

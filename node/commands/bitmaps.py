@@ -40,7 +40,6 @@ def _open_bytes(db: Database, key: bytes, length: int) -> tuple[bytearray, bool]
     opened: StringValue = db.open(key) or b""
     if type(opened) is bytearray:
         value = opened
-        db.touch(key)
     else:
         value = bytearray(opened)
         db.replace(key, value)

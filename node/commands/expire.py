@@ -42,6 +42,7 @@ def _expire(client: Client, argv: Argv, name: str, unit_ms: int, absolute: bool)
     deadline = any_deadline_ms(argv[2], unit_ms, 0 if absolute else db.keyspace.now_ms, name)
     if db.peek(key) is None:
         return 0
+    db.touch(key)
     if conditions and not _hold(conditions, deadline, db.deadline(key)):
         return 0
     expire_key(client, key, deadline, (b"PEXPIREAT", key, b"%d" % deadline, *argv[3:]))
@@ -67,7 +68,10 @@ for _name, _unit_ms, _absolute in (
 @command("persist", 2, "write fast", acl="keyspace", keys="@1/range:0:1:0/RW+UPDATE")
 def persist(client: Client, argv: Argv) -> Reply:
     key, db = argv[1], client.db
-    if db.peek(key) is None or not db.persist(key):
+    if db.peek(key) is None:
+        return 0
+    db.touch(key)
+    if not db.persist(key):
         return 0
     db.changed(key, "persist", "g")
     return 1

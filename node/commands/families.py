@@ -25,6 +25,7 @@ MODULES = (
     "keys",
     "latency",
     "lists",
+    "memory",
     "migrate",
     "module",
     "monitor",

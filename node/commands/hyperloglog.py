@@ -21,7 +21,6 @@ def _open(db: Database, key: bytes) -> bytearray:
     """The HyperLogLog under `key`, which is one, to be changed in place."""
     opened: StringValue = db.open(key) or b""
     if type(opened) is bytearray:
-        db.touch(key)
         return opened
     value = bytearray(opened)
     db.replace(key, value)

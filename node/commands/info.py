@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from node.commands.family import command
+from node.commands.memory import memory_of, overhead_of
 from node.latency import percentile_ns
 from node.listening import described
-from node.memory import Memory, human, measure
+from node.memory import human
 from node.net.resp import Argv, Reply, Verbatim
 from node.server import HEXAD_VERSION, REDIS_VERSION, Client, Server
 
@@ -116,35 +117,26 @@ def clients_fields(server: Server) -> Fields:
     }
 
 
-def memory_of(server: Server) -> Memory:
-    """The memory of the node's process, and what is counted in it."""
-    return measure(server.platform, server.startup_bytes, _client_bytes(server, b"normal", b"pubsub", b"replica"))
-
-
-def _client_bytes(server: Server, *kinds: bytes) -> int:
-    return sum(len(c.out) + c.parser.waiting_bytes for c in server.clients.sessions.values() if c.kind in kinds)
-
-
 def memory_fields(server: Server) -> Fields:
     config = server.config
-    memory = memory_of(server)
-    replication = server.replication.info()
-    backlog = replication["repl_backlog_size"] if replication["repl_backlog_active"] else 0
+    overhead = overhead_of(server)
+    memory = memory_of(server, overhead)
+    uncounted = server.uncounted_bytes()
     maxmemory = config["maxmemory"]
     sized: dict[str, object] = {
-        "used_memory": memory.resident,
-        "used_memory_human": human(memory.resident),
+        "used_memory": memory.used,
+        "used_memory_human": human(memory.used),
         "used_memory_rss": memory.resident,
         "used_memory_rss_human": human(memory.resident),
         "used_memory_peak": memory.peak,
         "used_memory_peak_human": human(memory.peak),
-        "used_memory_peak_perc": f"{100 * memory.resident / memory.peak:.2f}%",
+        "used_memory_peak_perc": f"{memory.peak_percent:.2f}%",
         "used_memory_overhead": memory.overhead,
         "used_memory_startup": memory.startup,
         "used_memory_dataset": memory.dataset,
         "used_memory_dataset_perc": f"{memory.dataset_percent:.2f}%",
-        "allocator_allocated": memory.resident,
-        "allocator_active": memory.resident,
+        "allocator_allocated": memory.allocated,
+        "allocator_active": memory.held,
         "allocator_resident": memory.resident,
         "total_system_memory": memory.total,
         "total_system_memory_human": human(memory.total),
@@ -154,20 +146,30 @@ def memory_fields(server: Server) -> Fields:
         "maxmemory_human": human(maxmemory),
         "maxmemory_policy": config["maxmemory-policy"],
     }
+    fragmentation: dict[str, object] = {
+        "allocator_frag_ratio": f"{memory.held / max(1, memory.allocated):.2f}",
+        "allocator_frag_bytes": memory.held - memory.allocated,
+        "allocator_rss_ratio": f"{memory.resident / max(1, memory.held):.2f}",
+        "allocator_rss_bytes": memory.resident - memory.held,
+        "rss_overhead_ratio": "1.00",
+        "rss_overhead_bytes": 0,
+        "mem_fragmentation_ratio": f"{memory.fragmentation:.2f}",
+        "mem_fragmentation_bytes": memory.resident - memory.allocated,
+    }
     buffers: dict[str, object] = {
-        "mem_not_counted_for_evict": 0,
-        "mem_replication_backlog": backlog,
-        "mem_total_replication_buffers": backlog,
-        "mem_clients_slaves": _client_bytes(server, b"replica"),
-        "mem_clients_normal": _client_bytes(server, b"normal", b"pubsub"),
-        "mem_cluster_links": 0,
-        "mem_aof_buffer": 0,
+        "mem_not_counted_for_evict": uncounted,
+        "mem_replication_backlog": overhead.backlog,
+        "mem_total_replication_buffers": overhead.backlog + overhead.replicas,
+        "mem_clients_slaves": overhead.replicas,
+        "mem_clients_normal": overhead.clients,
+        "mem_cluster_links": overhead.links,
+        "mem_aof_buffer": overhead.file,
         "mem_allocator": "libc",
         "active_defrag_running": 0,
         "lazyfree_pending_objects": server.background.reclaimer.pending,
         "lazyfreed_objects": server.background.reclaimer.freed,
     }
-    return {**sized, **_script_fields(server), **limits, **NO_FRAGMENTATION, **buffers}
+    return {**sized, **_script_fields(server), **limits, **fragmentation, **buffers}
 
 
 def _script_fields(server: Server) -> Fields:
@@ -190,18 +192,6 @@ def _script_fields(server: Server) -> Fields:
         "used_memory_scripts": text_bytes + function_bytes,
         "used_memory_scripts_human": human(text_bytes + function_bytes),
     }
-
-
-NO_FRAGMENTATION: Fields = {
-    "allocator_frag_ratio": "1.00",
-    "allocator_frag_bytes": 0,
-    "allocator_rss_ratio": "1.00",
-    "allocator_rss_bytes": 0,
-    "rss_overhead_ratio": "1.00",
-    "rss_overhead_bytes": 0,
-    "mem_fragmentation_ratio": "1.00",
-    "mem_fragmentation_bytes": 0,
-}
 
 
 def persistence_fields(server: Server) -> Fields:
@@ -239,6 +229,7 @@ def _denial_fields(server: Server) -> Fields:
 def stats_fields(server: Server) -> Fields:
     stats, keyspace, reactor = server.stats, server.keyspace, server.reactor
     counts = server.counts()
+    exceeded_ms, exceeded_now_ms = server.eviction.exceeded_ms()
     moved, seconds = server.rates.moved(server.platform.now_ms(), counts)
 
     def kilobytes(count: int) -> str:
@@ -264,10 +255,10 @@ def stats_fields(server: Server) -> Fields:
     keys: dict[str, object] = {
         "expired_keys": keyspace.expired_keys,
         **_expiry_fields(server),
-        "evicted_keys": 0,
-        "evicted_clients": 0,
-        "total_eviction_exceeded_time": 0,
-        "current_eviction_exceeded_time": 0,
+        "evicted_keys": keyspace.evicted_keys,
+        "evicted_clients": stats.evicted_clients,
+        "total_eviction_exceeded_time": exceeded_ms,
+        "current_eviction_exceeded_time": exceeded_now_ms,
         "keyspace_hits": sum(db.hits for db in keyspace.databases),
         "keyspace_misses": sum(db.misses for db in keyspace.databases),
         "pubsub_channels": len(server.pubsub.channels),

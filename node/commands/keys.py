@@ -92,8 +92,11 @@ def _rename(client: Client, argv: Argv, replace: bool) -> bool:
             return False
         _take_place(db, target)
     deadline = db.deadline(source)
+    db.touch(source)
+    use = db.use_of(source)
     value = db.remove(source)  # not the one seen before: a snapshot may have put a copy in its place
     db.set(target, value)
+    db.restore_use(target, use)
     if deadline is not None:
         db.set_deadline(target, deadline)
     db.tell(source, "rename_from", "g")
@@ -143,7 +146,10 @@ def move(client: Client, argv: Argv) -> Reply:
     if source.peek(key) is None or target.peek(key) is not None:
         return 0
     deadline = source.deadline(key)
+    source.touch(key)
+    use = source.use_of(key)
     target.set(key, source.remove(key))
+    target.restore_use(key, use)
     if deadline is not None:
         target.set_deadline(key, deadline)
     source.tell(key, "move_from", "g")
@@ -257,6 +263,8 @@ def _restore(client: Client, argv: Argv) -> Reply:
     db.set(key, value)
     if options.idle_s is not None:
         db.set_idle_seconds(key, options.idle_s)
+    if options.frequency is not None:
+        db.set_use_count(key, options.frequency)
     if deadline:
         db.set_deadline(key, deadline)
         if not options.absolute:
@@ -287,10 +295,9 @@ container("object")
 SHARED_INTEGERS = 10_000
 SHARED_REFCOUNT = 2**31 - 1
 """What OBJECT REFCOUNT says of a small integer, which all keys of a Redis share."""
-NO_FREQUENCY = CommandError(
-    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
-    "between policies at runtime LRU and LFU data will take some time to adjust."
-)
+_IN_TIME = "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust."
+NO_FREQUENCY = CommandError(f"ERR An LFU maxmemory policy is not selected, access frequency not tracked. {_IN_TIME}")
+NO_IDLE_TIME = CommandError(f"ERR An LFU maxmemory policy is selected, idle time not tracked. {_IN_TIME}")
 
 
 def _object(name: str) -> Callable[[Callable[[Client, Argv], Reply]], Callable[[Client, Argv], Reply]]:
@@ -334,14 +341,21 @@ def object_refcount(client: Client, argv: Argv) -> Reply:
 
 @_object("idletime")
 def object_idletime(client: Client, argv: Argv) -> Reply:
-    return None if _looked_up(client, argv[2]) is None else client.db.idle_seconds(argv[2])
+    if _looked_up(client, argv[2]) is None:
+        return None
+    if client.host.keyspace.counts_uses:
+        raise NO_IDLE_TIME
+    return client.db.idle_seconds(argv[2])
 
 
 @_object("freq")
 def object_freq(client: Client, argv: Argv) -> Reply:
     if _looked_up(client, argv[2]) is None:
         return None
-    raise NO_FREQUENCY
+    count = client.db.use_count(argv[2])
+    if count is None:
+        raise NO_FREQUENCY
+    return count
 
 
 @command("object|help", 2, "loading stale", acl="keyspace")

@@ -367,7 +367,6 @@ def append(client: Client, argv: Argv) -> Reply:
         opened = db.open(key)
         if type(opened) is bytearray:
             opened += tail
-            db.touch(key)
         else:
             grown = bytearray(old)
             grown += tail
@@ -394,8 +393,6 @@ def setrange(client: Client, argv: Argv) -> Reply:
         db.set(key, value)
     elif value is not opened:
         db.replace(key, value)
-    else:
-        db.touch(key)
     db.changed(key, "setrange", "$")
     return len(value)
 

@@ -11,9 +11,6 @@ from node.config.directives import DIRECTIVES
 
 COMING = {
     "appendonly": "the append-only file",
-    "maxmemory": "eviction",
-    "maxmemory-clients": "eviction of clients",
-    "maxmemory-policy": "eviction",
 }
 
 _SESSION_CACHE = "Python's ssl has no call that changes OpenSSL's session cache"

@@ -11,9 +11,11 @@ in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides i
 
 from array import array
 from binascii import crc_hqx
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from node.datatypes.footprint import BYTES_HEAD, block_bytes, footprint
 from node.datatypes.hashes import NEVER_MS as NO_FIELD_EXPIRES_MS
 from node.datatypes.hashes import Hash
 from node.datatypes.packed import Packed
@@ -40,6 +42,10 @@ STALE_TIMES_MIN = 64
 """The heap of times at which fields expire is made anew once it holds as many old times as valid ones, and so many."""
 
 _CLOCKS_MIN = 1 << 12
+USE_TABLES = 256
+"""So many dictionaries hold what is noted of single keys: none grows so big that enlarging it would stall the loop."""
+FIRST_CLOCK_S = 1 << 24
+"""The clock of access times when a node starts: a key can have been idle for half a year before (files say so)."""
 
 
 class Preserver(Protocol):
@@ -63,9 +69,9 @@ class Database:
     """One numbered database. `size` is how many keys it holds, `deadline_count` how many of them have a deadline."""
 
     __slots__ = (
-        "_clock_mask", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring", "hash_deadlines", "hits",
-        "index", "keyspace", "misses", "occupied",
-        "preservers", "size", "slots", "weights",
+        "_clock_mask", "_clocks", "_hash_times", "clock_s", "deadline_count", "expiring",
+        "hash_deadlines", "hits", "index", "keyspace", "misses", "occupied",
+        "preservers", "size", "slots", "uses", "weights",
     )  # fmt: skip
 
     def __init__(self, index: int, keyspace: "Keyspace") -> None:
@@ -86,8 +92,13 @@ class Database:
         self._hash_times: list[tuple[int, bytes]] = []  # the same as a heap, with entries that no longer hold
         self.preservers: list[Preserver] = []
         self.weights: SlotWeights | None = None  # once somebody has drawn a random key
-        self._clocks = array("I", bytes(4 * _CLOCKS_MIN))
+        self._clocks = array("I", (self.clock_s,)) * _CLOCKS_MIN
         self._clock_mask = _CLOCKS_MIN - 1
+        self.forget_uses()
+
+    def forget_uses(self) -> None:
+        """Nothing is noted of single keys: see `node.keyspace.uses`."""
+        self.uses: list[dict[bytes, int]] = [{} for _ in range(USE_TABLES if type(self) is not Database else 0)]
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -180,16 +191,43 @@ class Database:
         return deadline_ms is not None and deadline_ms <= self.keyspace.now_ms
 
     def idle_seconds(self, key: bytes) -> int:
-        """Seconds since the last access. Clocks are shared by hash, so now and then a key looks younger than it is."""
+        """Seconds since the last access, 0 where uses are counted instead.
+
+        Clocks are shared by hash, so now and then a key looks younger than it is.
+        """
         return max(0, self.clock_s - self._clocks[hash(key) & self._clock_mask])
+
+    def use_count(self, key: bytes) -> int | None:
+        """The counter of uses under an LFU policy, 0 to 255; None under others."""
+        return None
 
     def touch(self, key: bytes) -> None:
         """Note an access."""
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
     def set_idle_seconds(self, key: bytes, seconds: int) -> None:
-        """RESTORE's IDLETIME."""
+        """RESTORE's IDLETIME, which says nothing where uses are counted."""
         self._clocks[hash(key) & self._clock_mask] = max(0, self.clock_s - seconds)
+
+    def set_use_count(self, key: bytes, count: int) -> None:
+        """RESTORE's FREQ, which says nothing where uses are not counted."""
+
+    def use_of(self, key: bytes) -> int:
+        """When `key` was used last, or how often, whatever is noted: the less, the less it would be missed."""
+        return self._clocks[hash(key) & self._clock_mask]
+
+    def uses_of(self, keys: Sequence[bytes]) -> list[int]:
+        """`use_of` each of these keys."""
+        return [self.use_of(key) for key in keys]
+
+    def restore_use(self, key: bytes, noted: int) -> None:
+        """Let the uses of `key` be what `use_of` gave: of this key before it was looked at, or of one that moves."""
+        self._clocks[hash(key) & self._clock_mask] = noted
+
+    @property
+    def clock_bytes(self) -> int:
+        """What the table of access times takes."""
+        return self._clocks.itemsize * len(self._clocks)
 
     def _alive(self, slot: Slot, key: bytes) -> bool:
         """False if `key` is past its deadline; a primary then removes it."""
@@ -272,7 +310,10 @@ class Database:
     def open(self, key: bytes) -> Value | None:
         """The value of `key`, about to be changed in place; None if it is not there."""
         value = self.peek(key)
-        if value is not None and self.preservers:
+        if value is None:
+            return None
+        self._clocks[hash(key) & self._clock_mask] = self.clock_s
+        if self.preservers:
             number = slot_of(key)
             slot = self.slots[number]
             assert slot is not None
@@ -290,7 +331,10 @@ class Database:
             return value  # the usual case: no call
         value = self.peek(key)
         if not self.preservers:
-            return value if type(value) is kind or value is None else self._unpacked(key, value, kind)
+            if value is None:
+                return None
+            self._clocks[hash(key) & self._clock_mask] = self.clock_s
+            return value if type(value) is kind else self._unpacked(key, value, kind)
         if type(value) is not kind and value is not None and (type(value) is not Packed or
                                                               value.form.container is not kind):  # fmt: skip
             raise WRONG_TYPE
@@ -357,6 +401,24 @@ class Database:
         keyspace.notify("x", "expired", key, self.index)
         keyspace.touched(self, key, by_itself=True)
 
+    def evict(self, key: bytes, *, lazily: bool) -> int:
+        """Remove a key to make room, tell whoever listens, and journal it; the bytes that it held, about.
+
+        A big container is freed in slices in any case; `lazily` (lazyfree-lazy-eviction) only names the removal.
+        """
+        keyspace = self.keyspace
+        slot = self.slots[slot_of(key)]
+        assert slot is not None
+        value = slot.values[key]
+        size = block_bytes(BYTES_HEAD + len(key))  # its place in the dictionary is the next key's
+        size += block_bytes(BYTES_HEAD + len(value)) if type(value) is bytes else footprint(value)
+        self.discard(self.remove(key))
+        keyspace.evicted_keys += 1
+        keyspace.journal.append(self.index, (b"UNLINK" if lazily else b"DEL", key))
+        keyspace.notify("e", "evicted", key, self.index)
+        keyspace.touched(self, key, by_itself=True)
+        return size
+
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:
         """Let a key that is there expire at `deadline_ms`."""
         self._give_deadline(key, deadline_ms)
@@ -415,7 +477,9 @@ class Database:
 
     def expire_fields(self, key: bytes, limit: int) -> int:
         """Remove up to `limit` fields of the hash `key` that are past their deadlines; journal and tell it."""
+        use = self.use_of(key)
         value = self.open_kind(key, Hash)
+        self.restore_use(key, use)  # time is no client
         if value is None:
             self.hash_deadlines.pop(key, None)
             return 0
@@ -467,7 +531,7 @@ class Database:
         """SWAPDB: each takes the other's keys."""
         names = (
             "slots", "occupied", "expiring", "size", "deadline_count", "preservers", "weights",
-            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask",
+            "hash_deadlines", "_hash_times", "_clocks", "_clock_mask", "uses",
         )  # fmt: skip
         for name in names:
             mine, theirs = getattr(self, name), getattr(other, name)

@@ -6,8 +6,9 @@ key expires half way through.
 
 from collections.abc import Callable, Sequence
 
-from node.keyspace.database import Database
+from node.keyspace.database import FIRST_CLOCK_S, Database
 from node.keyspace.journal import Journal
+from node.keyspace.uses import CountingDatabase, TimingDatabase, UseRules
 from node.keyspace.waiting import Waiters
 from node.keyspace.watching import Watching
 
@@ -23,14 +24,17 @@ NEVER_MS = NEVER
 class Keyspace:
     """All databases of one node. `dirty` counts changes: save points and the journal go by it."""
 
-    def __init__(self, databases: int, journal: Journal) -> None:
+    def __init__(self, databases: int, journal: Journal, luck: Callable[[], float] = lambda: 0.0) -> None:
         self.journal = journal
         self.now_ms = 0
-        self.clock_s = 0  # seconds since the node started, for access times
+        self.clock_s = FIRST_CLOCK_S  # goes by seconds, for access times
+        self.use_rules = UseRules(luck)  # of an LFU policy
+        self.counts_uses = False  # such a policy is set
         self.dirty = 0
         self.dirty_awaited = NEVER  # `dirty_reached` is called, once, when that many changes have been journalled
         self.dirty_reached: Callable[[], None] = _nobody_counts
         self.expired_keys = 0
+        self.evicted_keys = 0
         self.expire_verb = b"DEL"  # UNLINK with lazyfree-lazy-expire
         self.removes_expired = True  # False on a replica: expired keys are only hidden
         self.paused = False  # nothing may change now, not even by expiring
@@ -56,11 +60,20 @@ class Keyspace:
     def set_time(self, now_ms: int, started_ms: int) -> None:
         """The time of the commands to come."""
         self.now_ms = now_ms
-        clock_s = (now_ms - started_ms) // 1000
+        clock_s = FIRST_CLOCK_S + (now_ms - started_ms) // 1000
         if clock_s != self.clock_s:
             self.clock_s = clock_s
             for db in self.databases:
                 db.clock_s = clock_s
+
+    def note_uses(self, *, counts: bool, matters: bool) -> None:
+        """Note how often each key is used (`counts`), or when it was last if eviction goes by it (`matters`)."""
+        kind = CountingDatabase if counts else TimingDatabase if matters else Database
+        self.counts_uses = counts
+        for db in self.databases:
+            if type(db) is not kind:
+                db.__class__ = kind
+                db.forget_uses()
 
     def set_listening(self, listener: str, wanted: bool) -> None:
         """Whether this listener (notifications, watched keys, tracked keys) wants to hear of changes from now on."""

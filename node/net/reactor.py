@@ -96,6 +96,8 @@ class Reactor:
         """Called before each batch: reads the clock."""
         self.before_send: Callable[[], bool] = _always
         """Called after each batch, before anything is sent; False holds all output until `release`."""
+        self.after_batch: Callable[[], None] = _nothing
+        """Called after each batch, when what could be sent has left."""
         self.reset_counts()
         self._poller = platform.poller()
         self._busy: list[Connection] = []  # peers with input taken but not served
@@ -163,6 +165,7 @@ class Reactor:
                 self._alarm.clear()
         self.send_all()
         self.in_batch = False
+        self.after_batch()
         return True
 
     def turn_within(self) -> None:

@@ -86,12 +86,13 @@ class Waiting:
 class Transaction:
     """What a client has queued since MULTI."""
 
-    __slots__ = ("bytes", "commands", "spoiled")
+    __slots__ = ("bytes", "commands", "ending", "spoiled")
 
     def __init__(self) -> None:
         self.commands: list[tuple[Command, Argv]] = []
         self.bytes = 0  # of their arguments
         self.spoiled = False  # something was refused: EXEC will refuse all
+        self.ending = False  # EXEC asks the guards
 
 
 class Session(Peer, Generic[HostT]):

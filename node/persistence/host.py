@@ -7,6 +7,7 @@ from node.config.config import Config
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
 from node.log import Log
+from node.memory import MemoryAccount
 from node.platform import Platform
 from node.timers import Timers
 
@@ -20,6 +21,7 @@ class PersistenceHost(Protocol):
     timers: Timers
     journal: Journal
     keyspace: Keyspace
+    memory: MemoryAccount
     loading: Any
     functions: Any
     """The libraries of functions: `replace_all` takes their sources, and raises CommandError where one is no good."""

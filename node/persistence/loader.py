@@ -173,6 +173,8 @@ class StreamLoader:
         self.keys_loaded += len(entries)
         for key, seconds in batch.idle_s.items():
             db.set_idle_seconds(key, seconds)
+        for key, count in batch.freq.items():
+            db.set_use_count(key, count)
 
     def _note(self, field: Aux) -> None:
         self.aux[field.name] = field.value

@@ -6,7 +6,9 @@ the disk or the replica that takes the bytes.
 
 from collections.abc import Collection, Iterable
 
-from node.keyspace.snapshot import DatabaseSnapshot, Snapshot
+from node.keyspace.database import Database
+from node.keyspace.eviction import goes_by_use
+from node.keyspace.snapshot import DatabaseSnapshot, Item, Snapshot
 from node.persistence.host import REDIS_VERSION, PersistenceHost
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX
 from node.rdb.writer import RdbWriter, aux_fields
@@ -36,6 +38,7 @@ class RdbSource:
         config = host.config
         self._clock_ns = host.clock_ns
         self._snapshot = Snapshot(host.keyspace, slots)
+        self._notes = host.keyspace.databases if goes_by_use(config.maxmemory_policy) else None
         self._part: DatabaseSnapshot | None = None
         self._finished = False
         self.keys_step = 0  # how many keys the last chunk took
@@ -48,7 +51,7 @@ class RdbSource:
         aux = aux_fields(
             redis_version=REDIS_VERSION,
             created_s=host.platform.now_ms() // 1000,
-            used_memory_bytes=host.platform.resident_bytes(),
+            used_memory_bytes=host.memory.used,
             replication=replication and (replication[0], replication[1].encode(), replication[2]),
         )
         self._writer.header(aux)
@@ -88,8 +91,21 @@ class RdbSource:
         if part is not self._part:
             self._part = part
             self._writer.select_db(part.index, part.size, part.deadline_count)
-        self._writer.entries(batch)
+        if self._notes is None:
+            self._writer.entries(batch)
+        else:
+            self._encode_noted(self._notes[part.index], batch)
         return True
+
+    def _encode_noted(self, db: Database, batch: list[Item]) -> None:
+        """Encode keys with what is noted of their uses, as Redis does while eviction goes by it."""
+        entry = self._writer.entry
+        for key, value, deadline_ms in batch:
+            count = db.use_count(key)
+            if count is None:
+                entry(key, value, deadline_ms, idle_s=db.idle_seconds(key))
+            else:
+                entry(key, value, deadline_ms, freq=count)
 
     def close(self) -> None:
         """Give the snapshot up. May be called at any time, and again."""

@@ -6,6 +6,8 @@ here, not a buffer of its own, so the backlog keeps more than its size while som
 Offsets count bytes: the byte at offset n is the n-th of the stream, as PSYNC counts them.
 """
 
+from sys import getsizeof
+
 SIZE_BYTES_MIN = 16 * 1024
 """The smallest `repl-backlog-size`, as in Redis."""
 
@@ -26,6 +28,11 @@ class Backlog:
     @property
     def length(self) -> int:
         return len(self._bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes: more than its length, since a buffer grows ahead of what it is filled with."""
+        return getsizeof(self._bytes)
 
     def resize(self, size_bytes: int) -> None:
         """How much `trim` is to leave."""

@@ -8,6 +8,7 @@ still needs: nothing is buffered for one replica alone, however many there are.
 
 from collections.abc import Callable
 from enum import Enum
+from sys import getsizeof
 
 from node.net.peer import CLOSE_NOW
 from node.replication.backlog import Backlog
@@ -139,6 +140,14 @@ class Stream:
         replica.position += len(data)
         self.stats.stream_output_bytes += len(data)
         replica.session.touch()
+
+    def uncounted_bytes(self) -> int:
+        """What is kept for replicas beyond the backlog: deletions make it grow, so eviction must not go by it."""
+        backlog = self.backlog
+        if backlog is None:
+            return 0
+        outputs = sum([getsizeof(replica.session.out) for replica in self.replicas])
+        return max(0, backlog.held_bytes - backlog.size_bytes) + getsizeof(self._pending) + outputs
 
     def go_online(self, replica: Replica) -> None:
         """From now on the replica gets the stream from its position on."""

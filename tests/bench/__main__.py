@@ -1,4 +1,4 @@
-"""`python -m tests.bench [speed|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
+"""`python -m tests.bench [speed|eviction|messages|scripts|types|flat|size|… ] [--rounds N]`: prints Markdown tables."""
 
 import argparse
 import platform
@@ -6,10 +6,11 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import connections, containers, flat, idle, messages, scripts, size, speed, sync, tls, types
+from tests.bench import connections, containers, eviction, flat, idle, messages, scripts, size, speed, sync, tls, types
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
+    "eviction": eviction.table,
     "messages": messages.table,
     "scripts": scripts.table,
     "types": types.table,

@@ -14,6 +14,7 @@ from tests.house.source import Module, module_of, product
 DOORS = {
     "node/platform.py": "Platform: the door itself",
     "node/net/tls.py": "the one module that knows OpenSSL, loaded only where TLS is configured",
+    "node/allocators.py": "asks CPython's allocator and the C library's: a part of Platform",
     "hexad/processes.py": "starts, watches and ends the node processes of a local topology",
 }
 

@@ -1,0 +1,196 @@
+"""Which key goes next when memory is short. Sans-IO: luck is handed in.
+
+As in Redis, nothing is sorted and no list is kept: some keys are looked at, the worst of all those seen lately wait in
+a small pool, and the worst of these goes. With ten looks that comes near to exact LRU; with five, the default, nearly.
+
+Redis draws the keys at random. Here a hand for each database goes round over its slots and takes the next ones: slots
+are an order by hash, so these are as random as any, each key is seen once in a round however the slots differ in size,
+and no weights need be kept up to date for it. What is taken for a `volatile-` policy has a deadline.
+
+A key that waited in the pool and was used meanwhile has a better score now, and stays.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, repeat
+from random import Random
+from types import MappingProxyType
+
+from node.keyspace.database import Database, Slot
+from node.keyspace.keyspace import Keyspace
+from node.keyspace.scan import draw, slot_sizes
+from node.slots import SLOTS
+
+POOL_SIZE = 16
+"""How many of the worst keys wait, as in Redis."""
+KEYS_A_LOOK = 4
+"""So many keys go of those in the pool before others are looked at, `maxmemory-samples` for each of them."""
+SLOT_DRAWS_MAX = 8
+"""How often a slot with deadlines is sought in proportion to all keys, before the next one does."""
+SKIPPED_MAX = 512
+"""The way into a slot of deadlines, in keys, that is gone at the most: a dictionary has no places."""
+ROUNDS_MAX = 64
+"""How often keys are drawn anew before it is believed that none is left which may go."""
+
+NO_EVICTION = "noeviction"
+Scores = Callable[[Database, Sequence[bytes]], list[int]]
+"""A score for each key: the higher, the sooner it goes."""
+Candidate = tuple[int, int, bytes]
+"""(score, database, key)"""
+
+
+def _score(candidate: Candidate) -> int:
+    return candidate[0]
+
+
+def _disuse(db: Database, keys: Sequence[bytes]) -> list[int]:
+    return [-use for use in db.uses_of(keys)]
+
+
+def _haste(db: Database, keys: Sequence[bytes]) -> list[int]:
+    return [-(db.deadline(key) or 0) for key in keys]
+
+
+SCORES: Mapping[str, Scores] = MappingProxyType({"lru": _disuse, "lfu": _disuse, "ttl": _haste})
+
+
+def goes_by_use(policy: str) -> bool:
+    """Does eviction look at when or how often keys are used?"""
+    return policy.endswith(("-lru", "-lfu"))
+
+
+class Victims:
+    """Draws the keys that go, one by one."""
+
+    def __init__(self, keyspace: Keyspace, random: Random) -> None:
+        self._keyspace = keyspace
+        self._random = random
+        self.policy = NO_EVICTION
+        self.samples = 5  # maxmemory-samples
+        self._pool: list[Candidate] = []
+        self._left = 0  # how many keys may go before the next look
+        self._hands = [Hand() for _ in keyspace.databases]
+        self._next_db = 0  # whose turn it is under the policies that go by luck alone
+
+    def set_policy(self, policy: str) -> None:
+        """Go by another rule from now on; one of the words of `maxmemory-policy`."""
+        self.policy = policy
+        self._pool.clear()
+        self._left = 0
+
+    def next(self) -> tuple[Database, bytes] | None:
+        """The key that goes next; None if none may go."""
+        volatile = self.policy.startswith("volatile-")
+        scores = SCORES.get(self.policy.rpartition("-")[2])
+        return self._random_one(volatile) if scores is None else self._worst(volatile, scores)
+
+    def _candidates(self, volatile: bool) -> list[Database]:
+        databases = self._keyspace.databases
+        return [db for db in databases if db.deadline_count] if volatile else [db for db in databases if db.size]
+
+    def _random_one(self, volatile: bool) -> tuple[Database, bytes] | None:
+        databases = self._candidates(volatile)
+        if not databases:
+            return None
+        self._next_db += 1
+        db = databases[self._next_db % len(databases)]
+        key = _draw_volatile(db, self._random) if volatile else draw(db, self._random)
+        assert key is not None
+        return db, key
+
+    def _worst(self, volatile: bool, scores: Scores) -> tuple[Database, bytes] | None:
+        pool, databases = self._pool, self._keyspace.databases
+        for _ in range(ROUNDS_MAX):
+            if not self._left and not self._look(volatile, scores):
+                return None
+            self._left -= 1
+            while pool:
+                worst, index, key = pool.pop()
+                db = databases[index]
+                if _is_there(db, key, volatile) and scores(db, (key,))[0] >= worst:
+                    return db, key
+            self._left = 0
+        return None
+
+    def _look(self, volatile: bool, scores: Scores) -> bool:
+        """Look at keys for the next few that go; False if there are none."""
+        pool = self._pool
+        databases = self._candidates(volatile)
+        for db in databases:
+            keys = self._hands[db.index].take(db, self.samples * KEYS_A_LOOK, volatile)
+            pool += zip(scores(db, keys), repeat(db.index), keys)
+        pool.sort(key=_score)  # by nothing else: names are no merit
+        del pool[:-POOL_SIZE]
+        self._left = KEYS_A_LOOK
+        return bool(databases)
+
+
+class Hand:
+    """Goes round over the slots of one database."""
+
+    __slots__ = ("_number", "_place")
+
+    def __init__(self) -> None:
+        self._number = 0  # the slot, and how many of its keys have been taken
+        self._place = 0
+
+    def take(self, db: Database, count: int, volatile: bool) -> list[bytes]:
+        """The next keys, `count` at the most; each at most once."""
+        table = db.expiring if volatile else db.occupied
+        number, place = first, first_place = self._number, self._place
+        keys: list[bytes] = []
+        turned = False
+        while len(keys) < count:
+            found = table.find(1, number)
+            if found < 0 or (turned and found > first):
+                if turned:
+                    break
+                turned = True
+                number = place = 0
+                continue
+            slot = db.slots[found]
+            assert slot is not None
+            wanted = count - len(keys)
+            if turned and found == first:  # the slot where it began: the keys before its place are left
+                wanted = min(wanted, first_place - (place if found == number else 0))
+                if wanted <= 0:
+                    break
+            taken = _from_place(slot, place if found == number else 0, wanted, volatile)
+            place = place + len(taken) if found == number else len(taken)
+            number = found
+            keys += taken
+            if len(keys) < count:
+                number, place = number + 1, 0
+        self._number, self._place = number, place
+        return keys
+
+
+def _from_place(slot: Slot, place: int, count: int, volatile: bool) -> list[bytes]:
+    if volatile:
+        return list(islice(slot.deadlines, place, place + count))
+    if slot.order is not None:
+        return slot.order.keys[place : place + count]
+    return list(islice(slot.values, place, place + count))
+
+
+def _is_there(db: Database, key: bytes, volatile: bool) -> bool:
+    if volatile:
+        return db.deadline(key) is not None
+    return db.holds(key)
+
+
+def _draw_volatile(db: Database, random: Random) -> bytes:
+    """A key with a deadline, of a database that has any: of each slot as likely as it has keys, if most have one."""
+    slot = db.slots[_slot_with_deadlines(db, random)]
+    assert slot is not None
+    place = random.randrange(min(len(slot.deadlines), SKIPPED_MAX))
+    return next(islice(slot.deadlines, place, None))
+
+
+def _slot_with_deadlines(db: Database, random: Random) -> int:
+    weights = slot_sizes(db)
+    for _ in range(SLOT_DRAWS_MAX):
+        number, _ = weights.find(random.randrange(db.size))
+        if db.expiring[number]:
+            return number
+    number = db.expiring.find(1, random.randrange(SLOTS))
+    return number if number >= 0 else db.expiring.find(1)
