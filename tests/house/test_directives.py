@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from node.config.coming import COMING, COMING_LINES, WITHOUT_MEANING
+from node.config.coming import BEYOND_PYTHON, COMING, WITHOUT_MEANING
 from node.config.directives import DIRECTIVES
 from tests.house.source import product
 
 SHAPES = {
-    "acl": "user",
     "aof-": "appendonly",
     "append": "appendonly",
-    "cluster-announce-tls-port": "tls-port",
     "replica-ignore-disk-write-errors": "appendonly",
-    "replica-ignore-maxmemory": "maxmemory",
     "auto-aof-": "appendonly",
     "no-appendfsync-on-rewrite": "appendonly",
-    "lazyfree-lazy-eviction": "maxmemory",
-    "lfu-": "maxmemory",
-    "maxmemory-": "maxmemory",
-    "tls-": "tls-port",
 }
 """Beginnings of names of directives that only shape a feature, which is still to come."""
-OF_WHAT_IS_NOT_THERE = {"busy-reply-threshold": "scripts", "tracking-table-max-keys": "tracking"}
-"""Directives that bound what clients cannot ask for yet."""
 READ_OTHERWISE = {"enable-debug-command", "enable-module-command", "enable-protected-configs"}
 """By a name that is put together, and by the configuration itself."""
 
 
 def shapes_what_is_to_come(name: str) -> bool:
     features = {feature for beginning, feature in SHAPES.items() if name.startswith(beginning)}
-    return bool(features & (COMING.keys() | COMING_LINES.keys()))
+    return bool(features & COMING.keys())
 
 
 def test_every_directive_is_read_somewhere() -> None:
@@ -39,7 +30,7 @@ def test_every_directive_is_read_somewhere() -> None:
         spellings = (f'"{name}"', f".{directive.attribute}", f'"{directive.alias}"')
         if not any(spelling in text for text in texts for spelling in spellings):
             unread.append(name)
-    told = COMING.keys() | WITHOUT_MEANING.keys() | OF_WHAT_IS_NOT_THERE.keys() | READ_OTHERWISE
+    told = COMING.keys() | WITHOUT_MEANING.keys() | BEYOND_PYTHON.keys() | READ_OTHERWISE
     assert [name for name in unread if name not in told and not shapes_what_is_to_come(name)] == []
 
 
