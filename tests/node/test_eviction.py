@@ -420,6 +420,7 @@ def hit_rate(server: Server, policy: str, trace: list[int], keys: int, share: fl
             wire.pipeline([("SET", f"key:{key}", VALUE) for key in range(at, min(at + 1000, keys))])
         full = int(wire.info("memory")["used_memory"])
         wire("FLUSHALL")
+        wait_until(lambda: wire.info("memory")["lazyfree_pending_objects"] == "0", 10, "all is freed")
         empty = int(wire.info("memory")["used_memory"])
         wire("CONFIG", "SET", "maxmemory", empty + int((full - empty) * share))
         hits = asked = 0

@@ -1,4 +1,4 @@
-"""The five `lazyfree-` directives: each decides by itself what is freed in slices, and what the journal then says."""
+"""The five `lazyfree-` directives: what is big is freed in slices whatever they say; the journal names what they chose."""
 
 from __future__ import annotations
 
@@ -44,15 +44,11 @@ def test_each_directive_has_its_meaning(directive: str, wanted: str) -> None:
     entries.clear()
     client.raw(*command)
     reclaimer = node.server.background.reclaimer
-    handed_over = reclaimer.pending + reclaimer.freed > 0
-    if directive == "lazyfree-lazy-eviction":
-        assert handed_over, "a big value is freed in slices in any case: nothing else shows who is evicted"
-    else:
-        assert handed_over == (wanted == "yes")
+    assert reclaimer.pending + reclaimer.freed > 0, "big values are freed in slices in any case"
     expected = lazy_verb if wanted == "yes" else verb
     if expected is not None:
         assert any(expected in entry and b"big" in entry for entry in entries), entries
     client.raw("CONFIG", "SET", "maxmemory", 0)
     node.pass_ms(100)
     info = dict(line.split(":", 1) for line in client.raw("INFO", "memory").decode().split("\r\n") if ":" in line)
-    assert info["lazyfree_pending_objects"] == "0" and (int(info["lazyfreed_objects"]) > 0) == handed_over
+    assert info["lazyfree_pending_objects"] == "0" and int(info["lazyfreed_objects"]) > 0
