@@ -1,4 +1,4 @@
-"""The five `lazyfree-` directives: what is big is freed in slices whatever they say; the journal names what they chose."""
+"""The five `lazyfree-` directives: what is big is freed in slices in any case; they choose what the journal says."""
 
 from __future__ import annotations
 
