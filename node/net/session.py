@@ -336,7 +336,7 @@ class Session(Peer, Generic[HostT]):
                 if running is not None:
                     now = clock_ns()
                     running.count(at - since, now - started)
-                    if now - looked >= slow_ns:
+                    if now - looked >= slow_ns and judged < at:  # else nothing has run: the system had us wait
                         host.was_slow(self, running, commands[judged:at], now - looked)
                     started = looked = now
                     judged = at

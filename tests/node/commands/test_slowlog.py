@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from node.redaction import REDACTED, redacted
 from node.slowlog import ARGUMENTS_MAX, SlowLog
 from tests.support import HexadServer, RedisServer, ReplyError, Wire, encode
+from tests.support.local import LocalNode
 
 Both = tuple[Wire, Wire]
+NODE = LocalNode()
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,25 @@ def test_at_the_usual_threshold_a_slow_command_is_found_in_a_pipeline() -> None:
         assert all(entry[2] >= 3000 for entry in entries)
         sadd = next(entry for entry in entries if entry[3][1] == b"big")
         assert len(sadd[3]) == ARGUMENTS_MAX and sadd[3][-1] == b"... (59971 more arguments)"
+
+
+@given(st.lists(st.sampled_from([100, 50_000_000]), min_size=1), st.lists(st.integers(0, 4), min_size=2, max_size=40))
+def test_a_clock_that_leaps_between_two_looks_harms_nothing(steps_ns: list[int], chosen: list[int]) -> None:
+    """The system may have the node wait for longer than is slow, at any place."""
+    client = NODE.client()
+    steps, now_ns = cycle(steps_ns), [0]
+
+    def clock_ns() -> int:
+        now_ns[0] += next(steps)
+        return now_ns[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NODE.server, "clock_ns", clock_ns)
+        words = [("GET", "k"), ("RPUSH", "l", "x"), ("INFO", "nothing"), ("CLIENT", "ID"), ("NOSUCH",)]
+        client.session.receive(b"".join(encode(*words[number]) for number in chosen))
+        while client.session.more:
+            client.session.proceed()
+    assert client.session.out.count(b"$-1") == chosen.count(0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=40), st.integers(-1, 30), st.integers(0, 5))
