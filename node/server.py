@@ -178,6 +178,10 @@ class Server:
         """See `Cluster.is_mine`; nothing is kept from a session by a cluster that there is not."""
         return self.cluster is not None and self.cluster.is_mine(command, argv)
 
+    def has_room(self, argv: Argv) -> bool:
+        """Is the data set within `maxmemory`, after an attempt to make room?"""
+        return not self.eviction.limit or bool(self.eviction.has_room(argv))
+
     def read_clock(self) -> None:
         """Take the time for the commands to come."""
         now_ms = self.platform.now_ms()

@@ -2,11 +2,12 @@
 
 from node.dispatch import IN_SCRIPTS, call_without_touching, refusal_in_script
 from node.dispatch import call as run_command
+from node.eviction import OUT_OF_MEMORY
 from node.net.resp import Argv, Failure, Reply
 from node.script.running import Run
 from node.server import Client, Server
 from node.slots import slot_of
-from node.table import ANY, CONTAINER, KEYED, MAY_REPLICATE, NO_SCRIPT, READ, STALE, WRITE, Command, never_run
+from node.table import ANY, CONTAINER, DENY_OOM, KEYED, MAY_REPLICATE, NO_SCRIPT, READ, STALE, WRITE, Command, never_run
 
 UNKNOWN = Failure(b"ERR Unknown Redis command called from script")
 WRONG_ARITY = Failure(b"ERR Wrong number of args calling Redis command from script")
@@ -30,7 +31,8 @@ def call(run: Run, argv: Argv) -> Reply:
     if command is None:
         return _refused(server, None, UNKNOWN)
     flags = command.flags
-    unusual = client.gates | (NO_SCRIPT | WRITE | MAY_REPLICATE if run.read_only else NO_SCRIPT)
+    oom = DENY_OOM if run.out_of_memory and not run.wrote else 0
+    unusual = client.gates | oom | (NO_SCRIPT | WRITE | MAY_REPLICATE if run.read_only else NO_SCRIPT)
     if flags & unusual or not command.takes(len(argv)):
         refusal = _refusal(run, server, client, command, argv)
         if refusal is not None:
@@ -62,6 +64,8 @@ def _refusal(run: Run, server: Server, client: Client, command: Command, argv: A
     if run.read_only and flags & (WRITE | MAY_REPLICATE):
         return READ_ONLY
     if not run.wrote:
+        if run.out_of_memory and flags & DENY_OOM:
+            return OUT_OF_MEMORY
         refusal = _condition(server, client, command, argv)
         if refusal is not None:
             return refusal

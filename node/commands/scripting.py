@@ -12,7 +12,7 @@ from node.script.running import Scripts
 from node.script.scripts import Flags, Script
 from node.server import Client
 from node.slots import slot_of
-from node.table import DENY_OOM, WRITE, Command
+from node.table import WRITE, Command
 
 MAY_WRITE = "noscript skip_monitor may_replicate no_mandatory_keys stale"
 READS = "noscript skip_monitor no_mandatory_keys stale readonly"
@@ -112,9 +112,10 @@ def check_flags(client: Client, argv: Argv, flags: Flags, reads: bool) -> None:
         return
     if reads:
         raise CommandError("ERR Can not execute a script with write flag using *_ro command.")
-    wanted = WRITE | (0 if flags.allow_oom else DENY_OOM)
-    if server.gates & wanted:
-        _check_conditions(client, argv, wanted)
+    if server.gates & WRITE:
+        _check_conditions(client, argv, WRITE)
+    if not flags.allow_oom and not server.has_room(argv):
+        raise CommandError("OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'")
 
 
 def _check_conditions(client: Client, argv: Argv, wanted: int) -> None:

@@ -41,13 +41,16 @@ class ScriptsHost(Protocol):
     let_in: Callable[[], None]
 
     def conditions_changed(self) -> None: ...
+    def has_room(self, argv: list[bytes]) -> bool:
+        """Is the data set within `maxmemory`, after an attempt to make room?"""
 
 
 class Run:
     """A script or function that runs now."""
 
     __slots__ = (
-        "calls", "client", "flags", "is_function", "killed", "name", "read_only", "repl", "slot", "started_ns", "wrote",
+        "calls", "client", "flags", "is_function", "killed", "name", "out_of_memory", "read_only", "repl", "slot",
+        "started_ns", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +62,7 @@ class Run:
         self.read_only = read_only  # by the command (EVAL_RO) or by its flags
         self.is_function = is_function
         self.started_ns = started_ns
+        self.out_of_memory = False  # when it began: what needs memory is refused, until something was written
         self.wrote = False  # a command that writes was called
         self.killed = b""  # the error that it ends with
         self.slot = -1  # of the keys that it uses, in cluster mode
@@ -153,6 +157,7 @@ class Scripts:
         dirty, db = keyspace.dirty, client.db
         command, resp3, may_block = client.last_command, client.resp3, client.may_block
         run = self.running = Run(client, name, flags, read_only, host.platform.clock_ns(), is_function)
+        run.out_of_memory = not flags.allow_oom and not host.has_room([])
         run.slot = slot
         in_unit = journal.in_unit
         if not in_unit:

@@ -174,3 +174,15 @@ def test_kept_frames_change_nothing_else(shape: str, returned: str) -> None:
     run = lua.eval("function(code) local t = {pcall(loadstring(code))} return #t, tostring(t[2]), tostring(t[3]) end")
     mine, other = run(changed), run(dumped)
     assert [str(value)[:9] for value in mine] == [str(value)[:9] for value in other]
+
+
+def test_what_needs_memory_where_there_is_none() -> None:
+    client = LocalNode().client()
+    client.raw("SET", "a", "x" * 100)
+    client.raw("CONFIG", "SET", "maxmemory", 1)
+    write = "return redis.call('set','b','x')"
+    assert client.raw("EVAL", write, 0).startswith(b"-OOM command not allowed when used memory > 'maxmemory'.")
+    assert client.raw("EVAL", "return redis.call('get','a')", 0).startswith(b"$100")
+    assert client.raw("EVAL", "redis.call('del','a') " + write, 0) == b"+OK\r\n", "it has begun to write"
+    assert client.raw("EVAL", "#!lua\nreturn 1", 0).startswith(b"-OOM allow-oom flag is not set on the script")
+    assert client.raw("EVAL", "#!lua flags=allow-oom\n" + write, 0) == b"+OK\r\n"
