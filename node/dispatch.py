@@ -9,19 +9,21 @@ from node.clients import is_local
 from node.eviction import OUT_OF_MEMORY
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
-from node.net.session import PARKED, Transaction
+from node.net.session import PARKED, UNWATCHED_INPUT_BYTES, Transaction
 from node.server import SLOW_NS_MIN, Client, Guard, Server
 from node.table import (
     ALLOW_BUSY,
     ANY,
     CONTAINER,
     DENY_OOM,
+    IN_TRANSACTION,
     KEYED,
     LOADING,
     MAY_REPLICATE,
+    NEVER_QUEUED,
     NO_AUTH,
-    NO_MULTI,
     PROTECTED,
+    QUEUEABLE,
     READ,
     STALE,
     WRITE,
@@ -32,6 +34,10 @@ from node.table import (
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
+    if client.transaction is not None and not client.host.gates & DENY_OOM:
+        queued = _queue_row(client, client.transaction, argv)
+        if queued:
+            return QUEUED_ROWS[queued]
     if client.subscriptions is None and client.transaction is None and client.tracker is None and not client.monitoring:
         return _execute_asking(client, argv)
     client.held = bytearray()  # messages that the command causes to its own client
@@ -96,20 +102,49 @@ def _refusal(client: Client, command: Command, argv: Argv, *, queued: bool = Fal
 
 # --- transactions -----------------------------------------------------------------------------------------------------
 
-NEVER_QUEUED = frozenset({"exec", "discard", "multi", "watch", "quit", "reset"})
-NEVER_IN_TRANSACTION = frozenset({"migrate"})
-"""Commands that Redis lets into a transaction and we do not: MIGRATE waits for another node, and nobody waits there."""
 NEVER_OUT_OF_MEMORY = frozenset({"exec", "discard", "quit", "reset"})
 """What a client in a transaction may say while there is no memory to queue anything."""
 NOT_IN_TRANSACTION = Failure(b"ERR Command not allowed inside a transaction")
 
 
+QUEUED_ROW_MAX = 64
+"""So many commands are queued in one go; then the others have their turn, if it is time."""
+QUEUED_ROWS = tuple(Encoded(count * b"+QUEUED\r\n") for count in range(QUEUED_ROW_MAX + 1))
+
+
+def _queue_row(client: Client, transaction: Transaction, argv: Argv) -> int:
+    """Queue a command and those behind it, as far as nothing but the transaction stands between them and their run.
+
+    How many they are. A pipeline sends a transaction in one piece, and most of its cost is the way to here.
+    """
+    find, is_mine, gates = client.host.words.get, client.host.is_mine, client.gates
+    commands, at, count = client.commands, client.served, 0
+    while count < QUEUED_ROW_MAX:
+        command = find(argv[0])
+        if command is None or not command.flags & QUEUEABLE or not command.takes(len(argv)):
+            break
+        against = command.flags & gates & ~IN_TRANSACTION
+        if against and (against != KEYED or not is_mine(command, argv)):
+            break
+        transaction.commands.append((command, argv))
+        transaction.bytes += sum(map(len, argv))
+        if transaction.bytes > UNWATCHED_INPUT_BYTES and client.host.input_limit_exceeded(client, transaction.bytes):
+            client.close(CLOSE_NOW)
+        count += 1
+        if at >= len(commands) or client.closing:
+            break
+        argv = commands[at]
+        at += 1
+    client.served += max(0, count - 1)
+    return count
+
+
 def _queue(client: Client, transaction: Transaction, command: Command, argv: Argv) -> Reply:
     """Keep a command for EXEC. What a client may have waiting is bounded here, too."""
-    if command.flags & NO_MULTI or command.full_name in NEVER_IN_TRANSACTION:
+    if not command.flags & QUEUEABLE:
         return _rejected(client, command, NOT_IN_TRANSACTION)
     transaction.bytes += sum(map(len, argv))
-    if client.host.input_limit_exceeded(client, transaction.bytes):
+    if transaction.bytes > UNWATCHED_INPUT_BYTES and client.host.input_limit_exceeded(client, transaction.bytes):
         client.close(CLOSE_NOW)
         return NO_REPLY
     transaction.commands.append((command, argv))
@@ -126,8 +161,9 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
         client.end_transaction()
         return refusal
     transaction.ending = True
+    gates = client.gates & ~IN_TRANSACTION
     for command, argv in transaction.commands:
-        refusal = _refusal(client, command, argv, queued=True)
+        refusal = _refusal(client, command, argv, queued=True) if command.flags & gates else None
         if type(refusal) is Failure:
             client.end_transaction()
             return Failure(b"EXECABORT Transaction discarded because of: " + refusal)
@@ -171,7 +207,7 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
     started = server.clock_ns()
     client.last_command = command
     monitors = server.monitors
-    if monitors:
+    if monitors.clients:
         monitors.show_early(client, command, argv)
     try:
         reply = command.run(client, argv)
@@ -182,7 +218,7 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         client.write_offset = server.journal.offset
     if type(reply) is Failure:
         server.command_failed(command, reply)
-    if monitors:
+    if monitors.clients:
         monitors.show(client, command, argv)
     if client.tracker is not None and command.flags & READ:
         server.tracking.remember(client.tracker, command, argv)

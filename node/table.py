@@ -53,6 +53,14 @@ SHARDED = 1 << 34
 """The command's arguments are shard channels, each in the slot of its name: the cluster treats them as keys."""
 RIGHTS = 1 << 40
 """On every command, as ANY is: a user that may not do everything has a gate of its own."""
+IN_TRANSACTION = 1 << 41
+"""On every command, as ANY is: a client that has said MULTI has a gate of its own."""
+QUEUEABLE = 1 << 42
+"""MULTI keeps the command for EXEC."""
+NEVER_QUEUED = frozenset({"exec", "discard", "multi", "watch", "quit", "reset"})
+"""What takes effect at once, in a transaction too."""
+NEVER_IN_TRANSACTION = frozenset({"migrate"})
+"""Commands that Redis lets into a transaction and we do not: MIGRATE waits for another node, and nobody waits there."""
 OWN_FLAGS = {"brief": BRIEF, "sharded": SHARDED | KEYED}
 """Words of declarations that stand for no flag of Redis's."""
 
@@ -208,11 +216,13 @@ class Registry:
         own: int = 0,
     ) -> None:
         assert name == name.lower() and name not in self.specs, name
-        bits = ANY | RIGHTS | own
+        bits = ANY | RIGHTS | IN_TRANSACTION | own
         for word in flags.split():
             bits |= FLAGS.get(word) or OWN_FLAGS[word]
         if bits & FAST and bits & (READ | WRITE) and not bits & BLOCKING:
             bits |= BRIEF
+        if not bits & NO_MULTI and name not in NEVER_QUEUED | NEVER_IN_TRANSACTION:
+            bits |= QUEUEABLE
         key_specs = tuple(_key_spec(text) for text in keys.split())
         if key_specs and any("NOT_KEY" not in spec.flags for spec in key_specs):
             bits |= KEYED

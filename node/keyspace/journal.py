@@ -40,7 +40,7 @@ class Journal:
         self.stream_db = -1  # the database that the stream has selected; -1: none yet
         self.readers: list[EntryReader] = []
         self.relaying = False  # a replica: only its primary's bytes make the stream
-        self.unheard = True  # nobody reads, and no transaction runs: an entry is a step of the offset and no more
+        self.unheard = True  # nobody reads: an entry is a step of the offset and no more
         self._unit: list[tuple[int, Sequence[bytes], int]] | None = None  # a transaction's effects, while it runs
         self.unit_readers = TO_ALL  # for whom the effects of the unit that is open are
 
@@ -65,21 +65,20 @@ class Journal:
         self._update_unheard()
 
     def _update_unheard(self) -> None:
-        self.unheard = self.stream is None and not (self.readers or self.relaying or self.in_unit)
+        self.unheard = self.stream is None and not (self.readers or self.relaying)
 
     def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
         """One effect, in database `db`."""
-        if self._unit is not None:
-            self._unit.append((db, argv, to & self.unit_readers))
-            return
         if self.unheard:
             self.offset += 1
+        elif self._unit is not None:
+            self._unit.append((db, argv, to & self.unit_readers))
         elif self.stream is not None or self.readers:
             self._distribute(db, encode_command(list(argv)), to)
 
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
         """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""
-        if self._unit is not None:
+        if self._unit is not None and not self.unheard:
             self._unit.extend((db, argv, to & self.unit_readers) for db, argv in effects)
             return
         if len(effects) == 1:
@@ -99,13 +98,11 @@ class Journal:
         """Keep all effects back until `end_unit`: a transaction runs."""
         assert self._unit is None
         self._unit = []
-        self._update_unheard()
 
     def end_unit(self) -> None:
         """The transaction is over: its effects are one unit, for each reader of those that are for it."""
         unit, self._unit = self._unit, None
         assert unit is not None
-        self._update_unheard()
         unit = [effect for effect in unit if effect[2]]
         if not unit:
             return

@@ -25,7 +25,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, BRIEF, CONTAINER, KEYED, READ, RIGHTS, Command
+from node.table import ANY, BRIEF, CONTAINER, IN_TRANSACTION, KEYED, READ, RIGHTS, Command
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -225,7 +225,7 @@ class Session(Peer, Generic[HostT]):
     def set_transaction(self, transaction: Transaction | None) -> None:
         """MULTI begins one; `end_transaction` ends it."""
         self.transaction = transaction
-        self._update_any_gate()
+        self.set_gate(IN_TRANSACTION, transaction is not None)
 
     def set_subscriptions(self, subscriptions: Any) -> None:
         """The client has become a subscriber, or None: it is one no longer. That decides its class, too."""
@@ -256,7 +256,7 @@ class Session(Peer, Generic[HostT]):
         self.set_gate(READ, no_touch)
 
     def _update_any_gate(self) -> None:
-        unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking or self.transaction is not None
+        unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking
         self.set_gate(ANY, unusual or self.subscriptions is not None or self.tracker is not None)
 
     def wanted(self, reply: Reply) -> Reply:
@@ -356,6 +356,7 @@ class Session(Peer, Generic[HostT]):
                     running = None
                 self.served = at
                 reply = host.execute(self, argv)
+                at = self.served  # the commands behind it may have been dealt with, too
                 dirty = keyspace.dirty
                 if reply is not PARKED:
                     encode(reply, out, self.resp3)

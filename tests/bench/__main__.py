@@ -6,12 +6,27 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import connections, containers, eviction, flat, idle, messages, scripts, size, speed, sync, tls, types
+from tests.bench import (
+    connections,
+    containers,
+    eviction,
+    flat,
+    idle,
+    messages,
+    scripts,
+    size,
+    speed,
+    sync,
+    tls,
+    transactions,
+    types,
+)
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
     "eviction": eviction.table,
     "messages": messages.table,
+    "transactions": transactions.table,
     "scripts": scripts.table,
     "types": types.table,
     "flat": flat.table,

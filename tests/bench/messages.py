@@ -5,7 +5,7 @@ import socket
 import threading
 from types import TracebackType
 
-from tests.bench.measuring import benchmark, both, cpu_seconds, middle
+from tests.bench.measuring import benchmark, both, cpu_seconds, ratio_row
 from tests.support.servers import Server
 from tests.support.wire import encode
 
@@ -66,12 +66,5 @@ def table(rounds: int) -> str:
     with both() as (ours, theirs), Audience(ours.port), Audience(theirs.port):
         for pipeline in REQUESTS:
             pairs = [(run(ours, pipeline), run(theirs, pipeline)) for _ in range(rounds)]
-            rates = [middle([pair[side][0] for pair in pairs]) for side in (0, 1)]
-            costs = [middle([pair[side][1] for pair in pairs]) for side in (0, 1)]
-            rate_ratio = middle([mine[0] / his[0] for mine, his in pairs])
-            cost_ratio = middle([mine[1] / his[1] for mine, his in pairs])
-            lines.append(
-                f"| `-P {pipeline}` | {rates[0] / 1000:.1f} k/s | {rates[1] / 1000:.1f} k/s | **{rate_ratio:.2f}** | "
-                f"{costs[0]:.0f} µs | {costs[1]:.0f} µs | **{cost_ratio:.2f}** |"
-            )
+            lines.append(ratio_row(f"`-P {pipeline}`", pairs))
     return "\n".join(lines) + "\n"

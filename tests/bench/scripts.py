@@ -1,6 +1,6 @@
 """EVAL of a counter and of a script that only computes, in turns with redis-server."""
 
-from tests.bench.measuring import benchmark, both, cpu_seconds, middle
+from tests.bench.measuring import benchmark, both, cpu_seconds, ratio_row
 from tests.support.servers import Server
 
 PROGRAMS = {
@@ -29,12 +29,5 @@ def table(rounds: int) -> str:
             for name, (program, requests) in PROGRAMS.items():
                 asked = (program, requests, pipeline)
                 pairs = [(run(ours, *asked), run(theirs, *asked)) for _ in range(rounds)]
-                rates = [middle([pair[side][0] for pair in pairs]) for side in (0, 1)]
-                costs = [middle([pair[side][1] for pair in pairs]) for side in (0, 1)]
-                rate_ratio = middle([mine[0] / his[0] for mine, his in pairs])
-                cost_ratio = middle([mine[1] / his[1] for mine, his in pairs])
-                lines.append(
-                    f"| {name} `-P {pipeline}` | {rates[0] / 1000:.1f} k/s | {rates[1] / 1000:.1f} k/s | "
-                    f"**{rate_ratio:.2f}** | {costs[0]:.1f} µs | {costs[1]:.1f} µs | **{cost_ratio:.2f}** |"
-                )
+                lines.append(ratio_row(f"{name} `-P {pipeline}`", pairs))
     return "\n".join(lines) + "\n"
