@@ -7,6 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST := $(BIN)/python -m pytest
 PARALLEL ?= -n 2 --dist loadfile
 ARGS ?=
+# The tests that draw random commands, and by how much `make proof` multiplies their rounds: 200 000 commands a family.
+RANDOM_TESTS := tests/node/commands tests/node/script tests/node/acl
+PROOF_ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help up venv test test-long proof bench lint clean
@@ -28,6 +31,7 @@ test-long: $(VENV)/.dev ## run Docker, chaos, soaks and long fuzzing with few ro
 
 proof: $(VENV)/.dev ## run the full rounds whose results stand in the README
 	$(PYTEST) -m proof -s $(ARGS)
+	HEXAD_PROOF=$(PROOF_ROUNDS) $(PYTEST) -m "not long and not proof" $(PARALLEL) $(ARGS) $(RANDOM_TESTS)
 
 bench: $(VENV)/.dev ## measure beside redis-server on this machine
 	$(BIN)/python -m tests.bench $(ARGS)
