@@ -9,7 +9,7 @@ from functools import partial
 from node.commands.arguments import SYNTAX, integer
 from node.commands.blocking import block, timeout_ms
 from node.commands.family import command
-from node.datatypes.lists import LOOK_ALWAYS, List
+from node.datatypes.lists import LONG, LOOK_ALWAYS, List
 from node.datatypes.numbers import INT64_MAX, INT64_MIN, parse_int
 from node.keyspace.database import Database
 from node.net.resp import EMPTY, NULL_ARRAY, OK, Argv, CommandError, Reply, bulks
@@ -29,46 +29,52 @@ NOT_POSITIVE = CommandError("ERR value is out of range, must be positive")
 
 
 def _push(client: Client, argv: Argv, left: bool, make: bool) -> Reply:
-    key, elements = argv[1], argv[2:]
-    db = client.db
+    key, db = argv[1], client.db
     value = db.open_kind(key, List)
     if value is None:
         if not make:
             return 0
         value = db.make(key, List())
-    _push_onto(client, value, elements, left)
+    if len(argv) == 3 and value.size == LONG:  # what queues do: `_push_onto` without its calls
+        element = argv[2]
+        changes, count = 1, value.push_left(element) if left else value.push_right(element)
+    else:
+        elements = argv[2:]
+        changes, count = len(elements), _push_onto(client, value, elements, left)
     keyspace = db.keyspace
-    keyspace.dirty += len(elements)
+    keyspace.dirty += changes
     if keyspace.listening:
         db.tell(key, "lpush" if left else "rpush", "l")
-    return len(value)
+    return count
 
 
-def _push_onto(client: Client, value: List, elements: Argv, left: bool) -> None:
+def _push_onto(client: Client, value: List, elements: Argv, left: bool) -> int:
+    """Push elements one by one; how many there are now."""
     value.about_to_take(elements, client.host.config.list_max_listpack_size)
     push = value.push_left if left else value.push_right
     for element in elements:
         push(element)
+    return value.count
 
 
 @command("lpush", -3, "write denyoom fast", acl="list", keys=INSERT_ONE)
 def lpush(client: Client, argv: Argv) -> Reply:
-    return _push(client, argv, left=True, make=True)
+    return _push(client, argv, True, True)
 
 
 @command("rpush", -3, "write denyoom fast", acl="list", keys=INSERT_ONE)
 def rpush(client: Client, argv: Argv) -> Reply:
-    return _push(client, argv, left=False, make=True)
+    return _push(client, argv, False, True)
 
 
 @command("lpushx", -3, "write denyoom fast", acl="list", keys=INSERT_ONE)
 def lpushx(client: Client, argv: Argv) -> Reply:
-    return _push(client, argv, left=True, make=False)
+    return _push(client, argv, True, False)
 
 
 @command("rpushx", -3, "write denyoom fast", acl="list", keys=INSERT_ONE)
 def rpushx(client: Client, argv: Argv) -> Reply:
-    return _push(client, argv, left=False, make=False)
+    return _push(client, argv, False, False)
 
 
 @command("linsert", 5, "write denyoom", acl="list", keys=INSERT_ONE)
@@ -234,7 +240,7 @@ def _pop(client: Client, argv: Argv, left: bool) -> Reply:
         if value is None:
             return None
         element = value.pop_left() if left else value.pop_right()
-        keyspace, size = db.keyspace, len(value)
+        keyspace, size = db.keyspace, value.count
         if size <= LOOK_ALWAYS or size <= value.look_at or keyspace.listening:
             _popped(client, db, key, value, left, 1)
         else:
@@ -253,12 +259,12 @@ def _pop(client: Client, argv: Argv, left: bool) -> Reply:
 
 @command("lpop", -2, "write fast", acl="list", keys=DELETE_ONE)
 def lpop(client: Client, argv: Argv) -> Reply:
-    return _pop(client, argv, left=True)
+    return _pop(client, argv, True)
 
 
 @command("rpop", -2, "write fast", acl="list", keys=DELETE_ONE)
 def rpop(client: Client, argv: Argv) -> Reply:
-    return _pop(client, argv, left=False)
+    return _pop(client, argv, False)
 
 
 @command("ltrim", 4, "write", acl="list", keys="@1/range:0:1:0/RW+DELETE")
@@ -417,12 +423,12 @@ def _blocking_pop(client: Client, argv: Argv, left: bool) -> Reply:
 
 @command("blpop", -3, "write blocking", acl="list", keys=DELETE_MANY)
 def blpop(client: Client, argv: Argv) -> Reply:
-    return _blocking_pop(client, argv, left=True)
+    return _blocking_pop(client, argv, True)
 
 
 @command("brpop", -3, "write blocking", acl="list", keys=DELETE_MANY)
 def brpop(client: Client, argv: Argv) -> Reply:
-    return _blocking_pop(client, argv, left=False)
+    return _blocking_pop(client, argv, False)
 
 
 def _blocking_move(client: Client, argv: Argv, from_left: bool, to_left: bool, effect: Argv) -> Reply:

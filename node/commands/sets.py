@@ -127,7 +127,9 @@ def spop(client: Client, argv: Argv) -> Reply:
     random = client.host.platform.random
     if count is None:
         member = value.pop(random)
-        db.keyspace.journal_instead((b"SREM", key, member), db=db.index)
+        keyspace = db.keyspace
+        if not keyspace.journal.unheard:
+            keyspace.journal_instead((b"SREM", key, member), db=db.index)
         db.changed(key, "spop", "s")
         db.drop_if_empty(key, value)
         return member

@@ -7,7 +7,18 @@ from node.commands.arguments import SYNTAX, integer
 from node.commands.family import command, container
 from node.commands.help import describe, help_lines
 from node.commands.streamids import GivenId, parse_end, parse_given, parse_id, parse_start
-from node.datatypes.streams import ID_MAX, NEVER, NODE_BYTES_MAX, SEQUENCE_MAX, UNKNOWN, Group, Pairs, Stream, id_text
+from node.datatypes.streams import (
+    ID_MAX,
+    NEVER,
+    NODE_BYTES_MAX,
+    SEQUENCE_BITS,
+    SEQUENCE_MAX,
+    UNKNOWN,
+    Group,
+    Pairs,
+    Stream,
+    id_text,
+)
 from node.net.resp import EMPTY, NULL_ARRAY, OK, Argv, CommandError, Encoded, Reply, Status
 from node.server import Client
 
@@ -145,7 +156,7 @@ def _new_id(stream: Stream | None, given: GivenId | None, now_ms: int) -> int:
     if last_id == ID_MAX:
         raise CommandError("ERR The stream has exhausted the last possible ID, unable to add more items")
     if given is None:
-        number = max(now_ms << 64, last_id + 1)
+        number = max(now_ms << SEQUENCE_BITS, last_id + 1)
     elif not given.complete and given.number >> 64 == last_id >> 64:
         number = last_id + 1 if last_id & SEQUENCE_MAX != SEQUENCE_MAX else 0
     else:
@@ -170,12 +181,11 @@ def xadd(client: Client, argv: Argv) -> Reply:
     if stream is None and not options.make:
         return None
     number = _new_id(stream, options.given, db.keyspace.now_ms)
-    if sum(map(len, pairs)) > NODE_BYTES_MAX:
-        raise CommandError("ERR Elements are too large to be stored")
+    size = _size_of(pairs)
     if stream is None:
         stream = db.make(key, Stream())
     config = client.host.config
-    stream.append(number, pairs, config.stream_node_max_bytes, config.stream_node_max_entries)
+    stream.append(number, pairs, size, config.stream_node_max_bytes, config.stream_node_max_entries)
     trimmed = options.trim(stream)
     name = id_text(number)
     if options.given is None or not options.given.complete or options.approximately:
@@ -192,22 +202,35 @@ def xadd(client: Client, argv: Argv) -> Reply:
 
 def _add_now(client: Client, key: bytes, pairs: list[bytes]) -> bytes:
     """XADD without options, which is what producers do: these fields and values, with an id that comes by itself."""
-    db = client.db
+    db, config = client.db, client.host.config
     keyspace = db.keyspace
     stream = db.open_kind(key, Stream)
-    number = _new_id(stream, None, keyspace.now_ms)
-    if sum(map(len, pairs)) > NODE_BYTES_MAX:
-        raise CommandError("ERR Elements are too large to be stored")
-    if stream is None:
-        stream = db.make(key, Stream())
-    config = client.host.config
-    stream.append(number, pairs, config.stream_node_max_bytes, config.stream_node_max_entries)
-    name = id_text(number)
-    keyspace.journal_instead((b"XADD", key, name, *pairs), db=db.index)
-    db.changed(key, "xadd", "t")
+    size = len(pairs[0]) + len(pairs[1])  # most have one field
+    if stream is None or stream.last_id == ID_MAX or len(pairs) > 2 or size > NODE_BYTES_MAX:
+        number = _new_id(stream, None, keyspace.now_ms)
+        size = _size_of(pairs)
+        if stream is None:
+            stream = db.make(key, Stream())
+    else:
+        number = stream.next_id(keyspace.now_ms)
+    stream.append(number, pairs, size, config.stream_node_max_bytes, config.stream_node_max_entries)
+    name = b"%d-%d" % (number >> SEQUENCE_BITS, number & SEQUENCE_MAX)
+    if not keyspace.journal.unheard:
+        keyspace.journal_instead((b"XADD", key, name, *pairs), db=db.index)
+    keyspace.dirty += 1
+    if keyspace.listening:
+        db.tell(key, "xadd", "t")
     if keyspace.awaited:
         keyspace.appeared(db, key)
     return name
+
+
+def _size_of(pairs: list[bytes]) -> int:
+    """How many bytes the fields and values of an entry have."""
+    size = sum(map(len, pairs))
+    if size > NODE_BYTES_MAX:
+        raise CommandError("ERR Elements are too large to be stored")
+    return size
 
 
 @command("xtrim", -4, "write", acl="stream", keys=DELETE, tips="nondeterministic_output")

@@ -86,17 +86,21 @@ def sequence_difference(number: int, base: int) -> int:
 
 def entry_size(number: int, first_id: int, entry: Entry) -> int:
     """How many bytes an entry takes in the listpack of a node that begins with `first_id`."""
-    size = 2 + integer_size((number >> SEQUENCE_BITS) - (first_id >> SEQUENCE_BITS))
-    size += integer_size(sequence_difference(number, first_id))
+    ahead = number - first_id
+    if ahead <= 127:  # of the same millisecond: both differences are small integers
+        size = 6
+    else:
+        size = 2 + integer_size((number >> SEQUENCE_BITS) - (first_id >> SEQUENCE_BITS))
+        size += integer_size(sequence_difference(number, first_id))
     for element in entry:
         size += element_size(element)
     if type(entry) is tuple:
-        return size + integer_size(len(entry) + 3)
+        return size + (2 if len(entry) < 125 else integer_size(len(entry) + 3))
     return size + integer_size(len(entry) // 2) + integer_size(len(entry) + 4)
 
 
-COUNT_BYTES_MAX: Final = 10
-"""The most that a count takes in a listpack."""
+COUNTS_BYTES_MAX: Final = 20
+"""The most that a node's two counts take in a listpack."""
 
 # --- nodes ------------------------------------------------------------------------------------------------------------
 
@@ -141,12 +145,6 @@ class Node:
             return tuple(pairs[1::2])
         return list(pairs)
 
-    def append(self, number: int, entry: Entry) -> None:
-        self.bytes += entry_size(number, self.first_id, entry)
-        self.ids.append(number)
-        self.entries.append(entry)
-        self.last_id = number
-
     def pairs(self, at: int) -> Pairs:
         """Fields and values of the entry at a place."""
         entry = self.entries[at]
@@ -165,14 +163,13 @@ class Node:
 
     def is_full(self, added_bytes: int, bytes_max: int, entries_max: int) -> bool:
         """Tell whether another entry, of `added_bytes` of fields and values, goes to a new node."""
-        entries = len(self.ids)
+        if 0 < entries_max <= len(self.ids) + self.deleted:
+            return True
         taken = self.bytes + added_bytes
         limit = bytes_max if 0 < bytes_max <= NODE_BYTES_MAX else NODE_BYTES_MAX
-        if taken + 2 * COUNT_BYTES_MAX >= limit and (
-            taken + integer_size(entries) + integer_size(self.deleted) >= limit
-        ):  # fmt: skip
-            return True
-        return 0 < entries_max <= entries + self.deleted
+        return taken + COUNTS_BYTES_MAX >= limit and (
+            taken + integer_size(len(self.ids)) + integer_size(self.deleted) >= limit
+        )
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
@@ -324,22 +321,25 @@ class Stream:
 
     def next_id(self, now_ms: int) -> int:
         """The id that an entry gets by itself now."""
-        return max(now_ms << SEQUENCE_BITS, self.last_id + 1)
+        number = now_ms << SEQUENCE_BITS
+        return number if number > self.last_id else self.last_id + 1
 
-    def append(self, number: int, pairs: Pairs, bytes_max: int, entries_max: int) -> None:
-        """Add an entry, whose id is above all before. The limits are those of a node."""
-        node = self._nodes[-1] if self._nodes else None
-        if node is not None:
+    def append(self, number: int, pairs: Pairs, pairs_bytes: int, bytes_max: int, entries_max: int) -> None:
+        """Add an entry, whose id is above all before; `pairs_bytes` long. The limits are those of a node."""
+        nodes = self._nodes
+        node = nodes[-1] if nodes else None
+        if node is not None and node.raw is not None:
             node.unpack()
-            if node.is_full(sum(map(len, pairs)), bytes_max, entries_max):
-                node = None
-        if node is None:
+        if node is None or node.is_full(pairs_bytes, bytes_max, entries_max):
             node = self.add_node(Node(number, tuple(pairs[::2]), self._owner))
         elif node.owner is not self._owner:
-            node = self._own(len(self._nodes) - 1)
-        node.append(number, node.entry_of(pairs))
+            node = self._own(len(nodes) - 1)
+        entry = node.entry_of(pairs)
+        node.bytes += entry_size(number, node.first_id, entry)
+        node.ids.append(number)
+        node.entries.append(entry)
+        node.last_id = self.last_id = number
         self.length += 1
-        self.last_id = number
         self.entries_added += 1
 
     def add_node(self, node: Node) -> Node:

@@ -1,4 +1,7 @@
-"""Sets in RDB: plain (2), an intset (11), a listpack (20, since 7.2: only read, as a 7.0 does not know it)."""
+"""Sets in RDB: plain (2), an intset (11), a listpack (20, since 7.2: only read, as a 7.0 does not know it).
+
+A small plain one, too, stays as it came until it is touched: once each of its members has been looked at.
+"""
 
 from typing import Final
 
@@ -13,6 +16,10 @@ SET: Final = 2
 SET_INTSET: Final = 11
 SET_LISTPACK: Final = 20
 
+PACKED_MAX: Final = 512
+PACKED_BYTES_MAX: Final = 1 << 14
+"""A plain set of more members or bytes is laid open at once: later, a client would have to wait for it."""
+
 
 def _unpack_intset(payload: bytes) -> Set:
     return Set([b"%d" % number for number in intset.decode(payload)])
@@ -26,6 +33,22 @@ def _unpack_listpack(payload: bytes) -> Set:
     return found
 
 
+def _count_plain(payload: bytes) -> int:
+    return decode_length(payload, 0)[0]
+
+
+def _unpack_plain(payload: bytes) -> Set:
+    return Set(_decode_members(payload, 0)[0])
+
+
+def _plain_encoding(payload: bytes, settings: Settings) -> bytes:
+    return _unpack_plain(payload).encoding(settings)
+
+
+def _write_plain(payload: bytes, _compress: bool) -> bytes:
+    return payload
+
+
 def _intset_encoding(payload: bytes, settings: Settings) -> bytes:
     return INTSET if intset.count(payload) <= settings.set_max_intset_entries else HASHTABLE
 
@@ -34,6 +57,7 @@ def _listpack_encoding(payload: bytes, settings: Settings) -> bytes:
     return LISTPACK if listpack.count(payload) <= settings.set_max_listpack_entries else HASHTABLE
 
 
+PLAIN_FORM: Final = Form(SET, Set, _count_plain, _unpack_plain, _plain_encoding, _write_plain)
 INTSET_FORM: Final = Form(SET_INTSET, Set, intset.count, _unpack_intset, _intset_encoding, encode_string)
 LISTPACK_FORM: Final = Form(SET_LISTPACK, Set, listpack.count, _unpack_listpack, _listpack_encoding)
 
@@ -50,17 +74,23 @@ def decode(code: int, data: bytes, at: int) -> tuple[Value, int]:
     return Packed(LISTPACK_FORM, payload), end
 
 
-def _decode_plain(data: bytes, at: int) -> tuple[Set, int]:
-    start = at
+def _decode_plain(data: bytes, at: int) -> tuple[Value, int]:
+    members, end = _decode_members(data, at)
+    distinct = set(members)
+    if len(distinct) != len(members):
+        raise RdbError(at, "Duplicate set members detected")
+    if 0 < len(members) <= PACKED_MAX and end - at <= PACKED_BYTES_MAX:
+        return Packed(PLAIN_FORM, bytes(data[at:end])), end
+    return Set(distinct), end
+
+
+def _decode_members(data: bytes, at: int) -> tuple[list[bytes], int]:
     size, at = decode_length(data, at)
     members = []
     for _ in range(size):
         member, at = decode_string(data, at)
         members.append(member)
-    found = Set(members)
-    if len(found) != size:
-        raise RdbError(start, "Duplicate set members detected")
-    return found, at
+    return members, at
 
 
 def encode(value: Value, compress: bool) -> tuple[int, bytes]:

@@ -284,7 +284,7 @@ def test_costs_stay_flat() -> None:
     """Adding, and reading ten entries anywhere, touch a node or two however long the stream is."""
     stream = Stream()
     for number in range(1, 20_001):
-        stream.append(number << 64, [b"f", b"v"], 4096, 100)
+        stream.append(number << 64, [b"f", b"v"], 2, 4096, 100)
     opened = 0
     for node in stream.nodes():
         node.raw = None

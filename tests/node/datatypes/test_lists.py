@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.datatypes.lists import CHUNK_MAX, List, packed_bytes
+from node.datatypes.lists import CHUNK_MAX, List, _length, packed_bytes
 from node.rdb import listpack
 from node.rdb.dump import dump, restore
 
@@ -79,7 +79,7 @@ class Model:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sampled_from([0, 3, 40, 1000]), steps)
+@given(st.sampled_from([0, 3, 40, 1000, 9 * CHUNK_MAX + 7]), steps)
 def test_a_list_is_a_list(size: int, trace: list[tuple[str, bytes, int]]) -> None:
     model = Model(size)
     kept: list[tuple[List, list[bytes]]] = []
@@ -98,8 +98,9 @@ def test_a_list_is_a_list(size: int, trace: list[tuple[str, bytes, int]]) -> Non
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(elements, max_size=600), elements, st.booleans(), st.integers(0, 700))
-def test_positions(plain: list[bytes], element: bytes, backwards: bool, looks_max: int) -> None:
+@given(st.lists(elements, max_size=600), st.integers(1, 4), elements, st.booleans(), st.integers(0, 1700))
+def test_positions(some: list[bytes], times: int, element: bytes, backwards: bool, looks_max: int) -> None:
+    plain = some * times
     places = range(len(plain))
     looked_at = places[len(plain) - looks_max if looks_max < len(plain) else 0 :] if backwards else places[:looks_max]
     expected = [place for place in looked_at if plain[place] == element]
@@ -186,4 +187,36 @@ def test_what_the_ends_cost_does_not_grow() -> None:
         value.set(size // 2, b"3")
         assert len(set(map(id, value._chunks)) - set(chunks)) <= 4
         assert set(chunks) == set(map(id, twin._chunks))
-        assert max(map(len, value._chunks)) <= CHUNK_MAX
+        assert max(map(_length, value._chunks)) <= CHUNK_MAX
+
+
+def test_what_lies_between_the_ends_is_packed_and_stays_so() -> None:
+    """As a queue: what is pushed is packed on its way, and opened once more when its turn comes."""
+    value = List()
+    for number in range(20 * CHUNK_MAX):
+        value.push_right(b"element:%d" % number)
+    packed = [type(chunk) is bytes for chunk in value._chunks]
+    assert packed == [False] * 2 + [True] * 16 + [False] * 2
+    assert sum(map(len, value._chunks[2:-2])) < 16 * CHUNK_MAX * 20
+    seen = set()
+    for _ in range(4):  # to and fro over the border of a chunk
+        value.push_right(b"x")
+        value.pop_right()
+        seen.add(tuple(map(id, value._chunks)))
+    assert len(seen) == 1
+    assert [value.pop_left() for _ in range(len(value))] == [b"element:%d" % n for n in range(20 * CHUNK_MAX)]
+
+
+def test_big_elements_are_not_packed() -> None:
+    value = List([b"x" * 1000] * 20 * CHUNK_MAX)
+    assert all(type(chunk) is list for chunk in value._chunks)
+
+
+def test_a_search_that_meets_a_part_of_a_packed_chunk_goes_on() -> None:
+    plain = [b"element:%05d" % number for number in range(10 * CHUNK_MAX)]
+    value = List(plain)
+    assert list(value.positions(b"ment:0", False, len(plain))) == []
+    assert value.remove(b"s", 0) == 0 and not value.insert(b"nt:", b"new", behind=True)
+    assert value.insert(plain[1200], b"new", behind=True) and value.get(1201) == b"new"
+    assert value.remove(plain[1300], -1) == 1 and value.get(1301) == plain[1301]
+    value.check()
