@@ -198,9 +198,13 @@ class Entrance:
 
 
 @asynccontextmanager
-async def running(server: Server) -> AsyncIterator[None]:
-    """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen."""
-    about_to_load(server)
+async def running(server: Server, *, has_data: bool = True) -> AsyncIterator[None]:
+    """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen.
+
+    has_data -- False where there is nothing to load.
+    """
+    if has_data:
+        about_to_load(server)
     listeners = listening.open_all(server)
     cluster = server.cluster
     bus = [] if cluster is None else listening.open_tcp(server, cluster.bus_port)
