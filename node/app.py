@@ -34,9 +34,12 @@ ACCEPT_AGAIN_S = 0.1
 PORT_REFUSED = "Unable to listen on this port. Check server logs."
 
 
-def build(platform: Platform, config: Config, log: Log) -> Server:
-    """A node that nobody can reach yet. Raises CannotStart: its users are wrong, or what it knows of its cluster."""
-    commands = CommandTable(every_spec(in_cluster=config["cluster-enabled"]))
+def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None = None) -> Server:
+    """A node that nobody can reach yet. Raises CannotStart: its users are wrong, or what it knows of its cluster.
+
+    specs -- its commands, where they are not a node's: a Sentinel is built of the same parts.
+    """
+    commands = CommandTable(specs if specs is not None else every_spec(in_cluster=config["cluster-enabled"]))
     for old, new in config.renamed_commands:
         commands.rename(old.encode("utf-8", "surrogateescape"), new.encode("utf-8", "surrogateescape"))
     server = Server(platform, config, commands, log)

@@ -6,15 +6,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from node import app, dispatch
+from node import app
 from node.config import Config
 from node.config.lines import Line
 from node.log import Log
 from node.platform import Platform
-from node.replication.replication import Replication
 from node.server import CannotStart, Server
-from node.shutdown import Shutdown
-from node.table import CommandTable
 from sentinel import conf
 from sentinel.commands import every_spec
 from sentinel.core import Core
@@ -54,15 +51,9 @@ def load_state(platform: Platform, lines: list[Line]) -> State:
 def build(platform: Platform, config: Config, log: Log, state: State, config_file: str) -> Server:
     """A Sentinel that watches nobody yet. Raises CannotStart without a file that it can write."""
     check_file(platform, config_file)
-    server = Server(platform, config, CommandTable(every_spec()), log)
-    server.replication = Replication(server, dispatch.obey)
-    server.reactor.before_send = server.before_send
-    server.shutdown = Shutdown(server)
+    server = app.build(platform, config, log, every_spec())
     server.config_file = config_file
     server.sentinel = SentinelService(server, state)
-    dispatch.install(server)
-    config.on_change("loglevel", log.set_level)
-    server.startup_bytes = platform.resident_bytes()
     return server
 
 

@@ -193,11 +193,11 @@ class Drive:
     async def _connect(self, effect: Dial, scope: trio.CancelScope) -> None:
         """Open one link, unless it takes too long or the machine gives it up meanwhile."""
         platform, sock = self.server.platform, None
-        source = self.server.config["bind-source-addr"] or ""
+        is_tls = self.server.config["tls-replication"]
         with scope:
             with trio.move_on_after(DIAL_TIMEOUT_S):
                 try:
-                    sock = await platform.connect_tcp(effect.host, effect.port, source)
+                    sock = await self.server.tls.dial(effect.host, effect.port, is_tls=is_tls)
                     addr, laddr = platform.addresses_of(sock)
                 except OSError:
                     sock = None  # refused, unreachable, or reset as soon as it stood

@@ -54,7 +54,8 @@ class SentinelService:
     # --- the machine's facts --------------------------------------------------------------------------------------
 
     def port(self) -> int:
-        return int(self.server.config["port"])
+        config = self.server.config
+        return int(config["tls-port"] if config["tls-replication"] and config["tls-port"] else config["port"])
 
     def password(self) -> str:
         return str(self.server.config["requirepass"])

@@ -50,6 +50,7 @@ class Config(Settings):
 
     def __init__(self) -> None:
         self._appliers: dict[str, list[Apply]] = {}
+        self.is_sentinel = False  # it is a Sentinel's: there is no data to save
         self.user_lines: list[list[str]] = []  # name and rules, for each `user` line
         self.renamed_commands: list[tuple[str, str]] = []  # old and new name, for each `rename-command` line
         self.describe_users: Callable[[], list[str]] = self._only_user
@@ -80,6 +81,8 @@ class Config(Settings):
         if sentinel_lines is not None:
             config.put("port", SENTINEL_PORT)
             config.put("protected-mode", False)
+            config.put("save", ())
+            config.is_sentinel = True
         lines = _main_lines(path, stdin, options, read_file, find_files)
         _Loader(config, checks or {}, sentinel_lines).load(follow_includes(lines, read_file, find_files))
         return config
@@ -214,6 +217,7 @@ class Config(Settings):
     def _wanted_lines(self) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
         for name, directive in DIRECTIVES.items():
             is_told_elsewhere = name == "replicaof" and self.cluster_enabled  # by the cluster's own file
+            is_told_elsewhere = is_told_elsewhere or (name == "save" and self.is_sentinel)
             yield name, [] if is_told_elsewhere else write(directive, self[name], DEFAULTS[name])
         yield "user", [] if self.aclfile else [(line, True) for line in self.describe_users()]
         yield "loadmodule", []
@@ -236,6 +240,9 @@ class _Loader:
 
     def take(self, line: Line) -> None:
         name, *words = line.words
+        if words and self.sentinel_lines is not None and name.lower() == "sentinel":
+            self.sentinel_lines.append(line)
+            return None
         directive = find_directive(name)
         if directive is None:
             return self.take_other(name.lower(), words)
@@ -266,9 +273,7 @@ class _Loader:
             reason = "Module Configuration detected without loadmodule directive or no ApplyConfig call: aborting"
             raise ConfigError(reason if words else "Module config specified without value")
         elif name == "sentinel":
-            if words and self.sentinel_lines is not None:
-                self.sentinel_lines.append(line)
-            elif words:
+            if words:
                 raise ConfigError("sentinel directive while not in sentinel mode")
         else:
             raise ConfigError("Bad directive or wrong number of arguments")
