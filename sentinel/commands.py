@@ -12,7 +12,7 @@ from node.commands.help import help_lines
 from node.commands.info import SECTIONS, report_of, sections_wanted
 from node.config import ConfigSetError
 from node.datatypes.numbers import parse_int
-from node.net.resp import NULL_ARRAY, Argv, CommandError, Reply, Status, Verbatim
+from node.net.resp import NULL_ARRAY, Argv, CommandError, Reply, Status
 from node.server import Client, Server
 from node.table import FLAGS, Registry, Run, Spec
 from sentinel import admin, report
@@ -322,4 +322,4 @@ def info(client: Client, argv: Argv) -> Reply:
     if not words or {"sentinel", "default", "all", "everything"} & set(words):
         core = service(client).look()
         sections["sentinel"] = ("Sentinel", lambda _server: report.info_fields(core))
-    return Verbatim(report_of(client.host, sections).encode("utf-8", "surrogateescape"))
+    return report_of(client.host, sections).encode("utf-8", "surrogateescape")

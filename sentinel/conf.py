@@ -74,7 +74,7 @@ def _number(text: str) -> int:
 
 def _yes_or_no(text: str, option: str) -> bool:
     if text.lower() not in ("yes", "no"):
-        raise ConfigError(f"Please specify yes or no for the {option} options.")
+        raise ConfigError(f"Please specify yes or no for the {option}.")
     return text.lower() == "yes"
 
 
@@ -183,7 +183,8 @@ def _global_text(attribute: str) -> Callable[..., None]:
 
 
 def _global_switch(attribute: str) -> Callable[..., None]:
-    option = attribute.replace("_", "-")
+    plural = "s" if attribute == "deny_scripts_reconfig" else ""
+    option = f"{attribute.replace('_', '-')} option{plural}"
 
     def take(core: Core, text: str) -> None:
         setattr(core.state, attribute, _yes_or_no(text, option))

@@ -11,6 +11,7 @@ a restart we would not know of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from sentinel import election, hello, links, roster, suspicion
 from sentinel.core import Core
@@ -38,8 +39,8 @@ def start_if_needed(core: Core, primary: Primary) -> bool:
     if core.now_ms - primary.failover_start_ms < pause_ms:
         if primary.delay_logged_ms != primary.failover_start_ms:
             primary.delay_logged_ms = primary.failover_start_ms
-            wait_ms = primary.failover_start_ms + pause_ms - core.now_ms
-            core.log("notice", f"Next failover delay: I will not start a failover for another {wait_ms} milliseconds")
+            when = datetime.fromtimestamp((primary.failover_start_ms + pause_ms) / 1000, UTC)
+            core.log("warning", f"Next failover delay: I will not start a failover before {when:%a %b %d %H:%M:%S %Y}")
         return False
     start(core, primary)
     return True
