@@ -89,7 +89,7 @@ def set_options(core: Core, order: SetOptions) -> None:
     """SENTINEL SET name option value [option value ...]."""
     primary = primary_named(core, order.name)
     changes: list[tuple[Callable[[Config], None], str]] = []
-    words = list(order.words)
+    words, logs_in_anew = list(order.words), False
     while words:
         option = words.pop(0).lower()
         wanted = 2 if option == "rename-command" else 1
@@ -100,11 +100,15 @@ def set_options(core: Core, order: SetOptions) -> None:
         change = check(core, *values)
         if change is None:
             raise SentinelError(f"ERR Invalid argument '{values[-1]}' for SENTINEL SET '{option}'")
+        logs_in_anew = logs_in_anew or option.startswith("auth-")
         shown = "******" if option == "auth-pass" else " ".join(values)
         changes.append((change, f"{option} {shown}"))
     for change, text in changes:
         change(primary.config)
         core.event("warning", "+set", primary, text)
+    if logs_in_anew:
+        for instance in (primary, *primary.replicas.values()):
+            links.close_link(core, instance.link)
     core.save()
 
 

@@ -111,6 +111,11 @@ def _look_at_clock(core: Core) -> None:
     state, periods = core.state, core.state.periods
     delta_ms = core.now_ms - state.looked_ms if state.looked_ms else 0
     state.looked_ms = core.now_ms
+    if delta_ms < 0:  # otherwise nothing would be dialled or sent until the clock is again where it was
+        for primary in state.primaries.values():
+            for instance in primary.everybody():
+                instance.forget_future(core.now_ms)
+                instance.link.forget_future(core.now_ms)
     if delta_ms < 0 or delta_ms > periods.tilt_trigger:
         state.tilt_since_ms = core.now_ms
         core.event("warning", "+tilt", None, "#tilt mode entered")

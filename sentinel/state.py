@@ -71,13 +71,30 @@ class Periods:
     script_retry_delay: int = 30_000
 
 
-class Link:
+class Timed:
+    """Something that remembers when things happened: `times` names those attributes."""
+
+    __slots__ = ()
+    times: tuple[str, ...] = ()
+
+    def forget_future(self, now_ms: int) -> None:
+        """The clock went back: what is said to be still to come has happened now."""
+        for name in self.times:
+            if getattr(self, name) > now_ms:
+                setattr(self, name, now_ms)
+
+
+class Link(Timed):
     """The connections to one instance: one for commands, and to nodes with data another that listens for hellos."""
 
     __slots__ = (
         "answered_ms", "available_ms", "command", "command_dialled_ms", "command_is_up", "dialled_ms", "heard_ms",
         "local_ip", "pending", "ping_sent_ms", "ping_unanswered_ms", "pubsub", "pubsub_dialled_ms", "pubsub_is_up",
         "users",
+    )  # fmt: skip
+    times = (
+        "answered_ms", "available_ms", "command_dialled_ms", "dialled_ms", "heard_ms", "ping_sent_ms",
+        "ping_unanswered_ms", "pubsub_dialled_ms",
     )  # fmt: skip
 
     def __init__(self, user: Instance, now_ms: int) -> None:
@@ -103,13 +120,14 @@ class Link:
         return self.command_is_up and (self.pubsub_is_up or isinstance(self.users[0], Fellow))
 
 
-class Instance:
+class Instance(Timed):
     """Anything that is watched."""
 
     __slots__ = (
         "address", "config", "down_since_ms", "gone", "hello_sent_ms", "info", "info_ms", "is_down", "link", "name",
         "role_is_primary", "role_since_ms", "run_id", "script_kill_sent",
     )  # fmt: skip
+    times: tuple[str, ...] = ("down_since_ms", "hello_sent_ms", "info_ms", "role_since_ms")
     word = ""
 
     def __init__(self, name: str, address: Address, config: Config, now_ms: int) -> None:
@@ -175,6 +193,9 @@ class Primary(Instance):
         "is_objectively_down", "leader", "leader_epoch", "objectively_down_since_ms", "promoted", "rebooted_ms",
         "replicas", "step", "step_ms",
     )  # fmt: skip
+    times = (
+        *Instance.times, "failover_start_ms", "objectively_down_since_ms", "rebooted_ms", "step_ms",
+    )  # fmt: skip
     word = "master"
 
     def __init__(self, name: str, address: Address, config: Config, now_ms: int) -> None:
@@ -228,6 +249,7 @@ class Replica(Instance):
         "_primary", "conf_changed_ms", "is_announced", "link_down_ms", "offset", "primary_host", "primary_link_is_up",
         "primary_port", "priority", "reconfigured", "reconfigured_ms",
     )  # fmt: skip
+    times = (*Instance.times, "conf_changed_ms", "reconfigured_ms")
     word = "slave"
 
     def __init__(self, name: str, address: Address, primary: Primary, now_ms: int) -> None:
@@ -263,6 +285,7 @@ class Fellow(Instance):
     """Another Sentinel that watches the same primary."""
 
     __slots__ = ("_primary", "asked_ms", "hello_ms", "leader", "leader_epoch", "says_down")
+    times = (*Instance.times, "asked_ms", "hello_ms")
     word = "sentinel"
 
     def __init__(self, name: str, address: Address, primary: Primary, now_ms: int) -> None:

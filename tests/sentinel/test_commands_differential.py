@@ -105,8 +105,6 @@ COMMANDS = [
     "SENTINEL SET mymaster rename-command PING",
     "SENTINEL SET mymaster rename-command INFO INFO2",
     "SENTINEL SET mymaster rename-command INFO INFO",
-    "SENTINEL SET mymaster auth-pass x auth-user y",
-    "SENTINEL SET mymaster auth-pass '' auth-user ''",
     "SENTINEL SET mymaster master-reboot-down-after-period -1",
     "SENTINEL SET mymaster master-reboot-down-after-period 0",
     "SENTINEL CONFIG GET announce-port",
@@ -191,9 +189,9 @@ def test_events_reach_subscribers_in_the_same_words(group: Watched) -> None:
         with sentinel.wire() as listener, sentinel.wire() as wire:
             listener("PSUBSCRIBE", "*")
             wire("SENTINEL", "SET", "mymaster", "quorum", "2")
-            wire("SENTINEL", "SET", "mymaster", "auth-pass", "secret")
-            wire("SENTINEL", "SET", "mymaster", "auth-pass", "")
             wire("SENTINEL", "MONITOR", "second", "127.0.0.1", "1", "1")
+            wire("SENTINEL", "SET", "second", "auth-pass", "secret", "auth-user", "somebody")
+            wire("SENTINEL", "SET", "second", "auth-pass", "")
             wire("SENTINEL", "RESET", "sec*")
             wire("SENTINEL", "REMOVE", "second")
             messages: list[Any] = []
