@@ -6,6 +6,7 @@ from importlib import import_module
 USAGE = """\
 Usage: hexad up [options]                                  a cluster on this machine
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
+       hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
        hexad --version
        hexad --help
 
@@ -22,6 +23,10 @@ Examples:
 def main() -> int:
     """Run the command that the first word names; the exit code."""
     words = sys.argv[1:]
+    if words[:1] == ["sentinel"] or (words[:1] == ["server"] and "--sentinel" in words):
+        from sentinel.program import main as sentinel
+
+        return sentinel(words[1:])
     if words[:1] == ["server"]:
         from node.program import main as server
 

@@ -15,6 +15,8 @@ from hexad.topology import (
     CLUSTER,
     NAMES,
     REPLICATION,
+    SENTINEL,
+    SENTINELS,
     AddSlots,
     Decision,
     Do,
@@ -32,7 +34,7 @@ from hexad.topology import (
     replace_lost,
     stop_order,
 )
-from hexad.view import LOG_LINES, NodeStatus, status_of, with_lags
+from hexad.view import LOG_LINES, NodeStatus, status_of, watched, with_lags
 from node.net.client import RespClient
 from node.net.resp import Failure, Reply
 from node.platform import Platform
@@ -78,7 +80,7 @@ class LocalTopology:
         """
         ports = self.plan.ports
         new = [port for port in ports if not self.place.has_past(port)]
-        if len(new) < len(ports) and self.plan.topology == REPLICATION and ports[0] in new:
+        if len(new) < len(ports) and self.plan.topology in (REPLICATION, SENTINEL) and ports[0] in new:
             raise LocalError(
                 f"{self.place.node_directory(ports[0])} holds no data, and the replicas would drop theirs: "
                 "copy the dump.rdb of a replica into it, or choose another --dir"
@@ -95,6 +97,8 @@ class LocalTopology:
         for port in ports:
             directory = self.place.node_directory(port)
             options = self.plan.node_options(port)
+            if (file := self.plan.first_file(port)) is not None:
+                self.place.provide_file(port, *file)
             self.processes[port] = await NodeProcess.start(self.program, port, directory, options)
         for port in ports:
             await self._await_answer(port, progress)
@@ -126,6 +130,8 @@ class LocalTopology:
         """Make one topology of the nodes, whatever they are now; return once it serves. Raises LocalError."""
         if self.plan.topology == CLUSTER:
             await self._until_settled(self._join_on, progress)
+        elif self.plan.topology == SENTINEL:
+            await self._until_settled(self._watch_on, progress)
         else:
             await self._until_settled(self._sync_on, progress)
 
@@ -209,6 +215,23 @@ class LocalTopology:
         synced = sum(info.get("master_link_status") == "up" for info in infos)
         return "" if synced == len(replicas) else f"{synced} of {_nodes(len(replicas))} have their primary's data"
 
+    async def _watch_on(self) -> str:
+        """Tell what is missing until one node is the primary, the others have its data, and all Sentinels know that."""
+        ports = self.plan.data_ports
+        infos = [parse_info(_bulk((await self._ask(port, ["INFO", "replication"]))[0])) for port in ports]
+        primaries = [port for port, info in zip(ports, infos, strict=True) if info.get("role") == "master"]
+        synced = sum(info.get("master_link_status") == "up" for info in infos)
+        if len(primaries) != 1:
+            return f"Sentinels to choose one primary of {len(primaries)}"
+        if synced < len(ports) - 1:
+            return f"{synced} of {_nodes(len(ports) - 1)} have their primary's data"
+        for port in self.plan.sentinel_ports:
+            info = parse_info(_bulk((await self._ask(port, ["INFO", "sentinel"]))[0]))
+            seen = watched(info)
+            if (seen.port, seen.replicas, seen.sentinels) != (primaries[0], len(ports) - 1, SENTINELS):
+                return f"the Sentinel at port {port} to know everybody"
+        return ""
+
     # --- running --------------------------------------------------------------------------------------------------
 
     async def look(self) -> list[NodeStatus]:
@@ -253,7 +276,11 @@ class LocalTopology:
         try:
             with trio.CancelScope(shield=True), trio.move_on_after(LOOK_TIMEOUT_MS / 1000):
                 await self.look()  # who is a replica now
-            for ports in stop_order([(port, self._is_replica(port)) for port in self.processes]):
+            sentinels = [port for port in self.plan.sentinel_ports if port in self.processes]
+            if sentinels:  # before anybody whom they would miss
+                await self._stop_group(sentinels, progress)
+            others = [port for port in self.processes if port not in sentinels]
+            for ports in stop_order([(port, self._is_replica(port)) for port in others]):
                 await self._stop_group(ports, progress)
         finally:
             self._close()

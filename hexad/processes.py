@@ -2,7 +2,8 @@
 
     DIR/hexad-up.json     which topology lives here, written before its first node starts
     DIR/.hexad-up.lock    held while a `hexad up` works on DIR
-    DIR/7000/             the node at port 7000: nodes.conf, dump.rdb, node.log
+    DIR/7000/             the node at port 7000: nodes.conf, dump.rdb, node.log; with Sentinels also node.conf, and for
+                          a Sentinel sentinel.conf: files that they rewrite themselves
 
 A node is a process of its own, isolated: the interpreter ignores the user's environment and the current directory
 (`-I`), no descriptor but 0, 1 and 2 is inherited, standard output is its log, and it leads a session of its own, so
@@ -98,6 +99,16 @@ class Place:
 
     def node_directory(self, port: int) -> Path:
         return Path(self.path, str(port))
+
+    def provide_file(self, port: int, name: str, text: str) -> None:
+        """Give the node at `port` a file to begin with, unless it has it. Raises PlaceError."""
+        directory = self.node_directory(port)
+        try:
+            directory.mkdir(exist_ok=True)
+            if not (directory / name).exists():
+                (directory / name).write_text(text)
+        except OSError as error:
+            raise PlaceError(f"{directory / name}: {error.strerror}") from error
 
     def has_past(self, port: int) -> bool:
         """Tell whether the node at `port` left anything but its log."""

@@ -13,9 +13,16 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from hexad.sight import SLOT_COUNT, Known, Range, Sight, ranges_of, ranges_text, slots_in
+from node.config.words import quote
 
-STANDALONE, REPLICATION, CLUSTER = "standalone", "replication", "cluster"
-TOPOLOGIES = (STANDALONE, REPLICATION, CLUSTER)
+STANDALONE, REPLICATION, SENTINEL, CLUSTER = "standalone", "replication", "sentinel", "cluster"
+TOPOLOGIES = (STANDALONE, REPLICATION, SENTINEL, CLUSTER)
+SENTINELS, QUORUM = 3, 2
+"""As many Sentinels as it takes to lose one, and how many of them must find a primary down."""
+WATCHED_NAME = "mymaster"
+"""How Sentinels call the primary: what the examples of most clients ask for."""
+DOWN_AFTER_MS = 5000
+FAILOVER_TIMEOUT_DOWN_AFTERS = 4
 PRIMARIES_MIN = 3
 """Fewer cannot replace one of them by a majority vote; redis-cli refuses to create less, too."""
 NODES_MAX = 500
@@ -52,6 +59,16 @@ class Plan:
         return list(range(self.first_port, self.first_port + self.nodes))
 
     @property
+    def sentinel_ports(self) -> list[int]:
+        """The ports of the Sentinels, if there are any: the last ones."""
+        return self.ports[-SENTINELS:] if self.topology == SENTINEL else []
+
+    @property
+    def data_ports(self) -> list[int]:
+        """The ports of the nodes that hold data."""
+        return self.ports[: len(self.ports) - len(self.sentinel_ports)]
+
+    @property
     def listening_ports(self) -> list[int]:
         """All ports that must be free: in a cluster each node listens for its bus, too."""
         bus = [port + BUS_PORT_OFFSET for port in self.ports] if self.topology == CLUSTER else []
@@ -70,9 +87,13 @@ class Plan:
         return first, end - 1
 
     def primary_of(self, port: int) -> int | None:
-        """The port of the primary that a new replica follows; None for a primary."""
+        """The port of the primary that a new replica follows; None for a primary, and for a Sentinel."""
         at = port - self.first_port
-        return None if at < self.primaries else self.first_port + (at - self.primaries) % self.primaries
+        return (
+            None
+            if at < self.primaries or port in self.sentinel_ports
+            else self.first_port + (at - self.primaries) % self.primaries
+        )
 
     @property
     def password(self) -> str:
@@ -81,8 +102,12 @@ class Plan:
 
     def node_options(self, port: int) -> list[str]:
         """The words behind `hexad server` for the node at `port`; paths are relative to the node's directory."""
+        if port in self.sentinel_ports:
+            return [SENTINEL_FILE, "--sentinel"]
         words = ["--port", str(port), "--bind", self.host, "--dir", "."]
-        if self.topology == CLUSTER:
+        if self.topology == SENTINEL:
+            words.insert(0, NODE_FILE)  # whom it follows stands there: Sentinels change that
+        elif self.topology == CLUSTER:
             words += ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]
             if self.node_timeout_ms is not None:
                 words += ["--cluster-node-timeout", str(self.node_timeout_ms)]
@@ -95,6 +120,32 @@ class Plan:
             words += ["--masterauth", self.password]
         return words
 
+    def first_file(self, port: int) -> tuple[str, str] | None:
+        """Name and text of the file that the node at `port` begins with, and rewrites itself later on; None if none."""
+        if port in self.sentinel_ports:
+            return SENTINEL_FILE, self._sentinel_file(port)
+        if self.topology != SENTINEL:
+            return None
+        primary = self.primary_of(port)
+        return NODE_FILE, "" if primary is None else f"replicaof {self.host} {primary}\n"
+
+    def _sentinel_file(self, port: int) -> str:
+        down_after_ms = self.node_timeout_ms or DOWN_AFTER_MS
+        lines = [
+            f"port {port}",
+            f"bind {self.host}",
+            f"sentinel monitor {WATCHED_NAME} {self.host} {self.first_port} {QUORUM}",
+            f"sentinel down-after-milliseconds {WATCHED_NAME} {down_after_ms}",
+            f"sentinel failover-timeout {WATCHED_NAME} {FAILOVER_TIMEOUT_DOWN_AFTERS * down_after_ms}",
+        ]
+        if self.password:
+            secret = quote(self.password)
+            lines += [f"requirepass {secret}", f"sentinel auth-pass {WATCHED_NAME} {secret}"]
+        return "\n".join(lines) + "\n"
+
+
+NODE_FILE, SENTINEL_FILE = "node.conf", "sentinel.conf"
+
 
 def make_plan(
     topology: str = CLUSTER,
@@ -106,7 +157,8 @@ def make_plan(
     node_timeout_ms: int | None = None,
     options: Sequence[str] = (),
 ) -> Plan:
-    """A plan that can work; what is not given is chosen: 6 nodes of a cluster, a primary with 2 replicas, 1 node.
+    """A plan that can work; what is not given is chosen: 6 nodes of a cluster, a primary with 2 replicas (and 3
+    Sentinels, if they are wanted), 1 node.
 
     Raises BadPlan.
     """
@@ -138,6 +190,14 @@ def _sizes(topology: str, nodes: int | None, replicas: int | None) -> tuple[int,
         if nodes not in (None, 1) or replicas:
             raise BadPlan("standalone is one node without replicas: leave out --nodes and --replicas")
         return 1, 0
+    if topology == SENTINEL:
+        each = replicas if replicas is not None else 2 if nodes is None else nodes - 1 - SENTINELS
+        if each < 1 or nodes not in (None, each + 1 + SENTINELS):
+            raise BadPlan(
+                f"sentinel is one primary, its replicas and {SENTINELS} Sentinels: "
+                f"--nodes {max(each, 1) + 1 + SENTINELS} goes with --replicas {max(each, 1)}"
+            )
+        return each + 1 + SENTINELS, each
     each = replicas if replicas is not None else 2 if nodes is None else nodes - 1
     if nodes not in (None, each + 1):
         raise BadPlan(f"replication is one primary with its replicas: --nodes {each + 1} goes with --replicas {each}")

@@ -8,7 +8,7 @@ import trio
 
 from hexad.local import LocalError, LocalTopology
 from hexad.processes import NODE_PROGRAM, STOP_SIGNALS, Place, PlaceError, ip_address, port_complaint
-from hexad.topology import CLUSTER, TOPOLOGIES, BadPlan, Plan, make_plan
+from hexad.topology import CLUSTER, TOPOLOGIES, WATCHED_NAME, BadPlan, Plan, make_plan
 from hexad.view import Terminal, View
 from node.platform import Platform
 
@@ -23,11 +23,13 @@ agree on is kept, whatever has failed over meanwhile; a start that was cut short
 
 EPILOG = """\
 DIR holds a directory for each node, named by its port: nodes.conf, dump.rdb and node.log.
+With Sentinels the last three ports are theirs, and they call the primary "mymaster".
 
 examples:
   hexad up                                            six nodes, 127.0.0.1:7000-7005
   hexad up --nodes 9 --replicas 2 --port 8000 --dir /tmp/nine
   hexad up --topology replication --replicas 2        a primary and two replicas, no cluster
+  hexad up --topology sentinel                        the same, and three Sentinels that watch them
   hexad up -- --requirepass secret --save "60 1"      options of `hexad server` for each node
   redis-cli -c -p 7000                                talk to it
 
@@ -74,7 +76,9 @@ def parser() -> argparse.ArgumentParser:
     add("--host", metavar="ADDRESS", help="where nodes listen and reach each other (default: 127.0.0.1)")
     add("--port", type=int, metavar="PORT", help="port of the first node; the others follow (default: 7000)")
     add("--dir", default="./hexad-data", metavar="DIR", help="where the data is kept (default: ./hexad-data)")
-    add("--node-timeout-ms", type=int, metavar="MS", help="cluster-node-timeout of each node (default: 15000)")
+    add(
+        "--node-timeout-ms", type=int, metavar="MS", help="when a node counts as dead (default: 15000; Sentinels: 5000)"
+    )
     return result
 
 
@@ -163,7 +167,11 @@ async def _serve(local: LocalTopology, view: View) -> None:
     first, last = plan.ports[0], plan.ports[-1]
     ports = str(first) if first == last else f"{first}-{last}"
     view.say(f"{plan.topology} at {plan.host}:{ports} is ready (data and logs: {local.place.path})")
-    view.say(f"Try: redis-cli {'-c ' if plan.topology == CLUSTER else ''}-h {plan.host} -p {first}")
+    if plan.sentinel_ports:
+        port = plan.sentinel_ports[0]
+        view.say(f"Try: redis-cli -h {plan.host} -p {port} sentinel get-master-addr-by-name {WATCHED_NAME}")
+    else:
+        view.say(f"Try: redis-cli {'-c ' if plan.topology == CLUSTER else ''}-h {plan.host} -p {first}")
     with view.watching():
         while not local.are_all_down:
             view.show(f"{plan.topology} at {plan.host}:{ports}", await local.look())

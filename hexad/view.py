@@ -7,6 +7,7 @@ terminal, a pipe into `head`) never hinders the nodes.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -36,7 +37,7 @@ class NodeStatus:
     cluster: str = ""
     """"ok", "fail", or empty without a cluster."""
     link: str = ""
-    """"up" or "down": a replica's link to its primary."""
+    """"up" or "down": a replica's link to its primary, or the primary that a Sentinel watches."""
     offset: int | None = None
     lag_bytes: int | None = None
     ops: int | None = None
@@ -53,6 +54,8 @@ class NodeStatus:
 
 def status_of(port: int, pid: int, info: dict[str, str], known: Sequence[Known], state: str) -> NodeStatus:
     """A node that answered, from its INFO, and from its CLUSTER NODES and cluster_state if it is in a cluster."""
+    if info.get("redis_mode") == "sentinel":
+        return _sentinel_status(port, pid, info)
     me = next((node for node in known if "myself" in node.flags), None)
     is_replica = info.get("role") == "slave"
     return NodeStatus(
@@ -70,6 +73,37 @@ def status_of(port: int, pid: int, info: dict[str, str], known: Sequence[Known],
         _number(info, "used_memory"),
         key_count(info),
         _number(info, "connected_clients"),
+    )
+
+
+class Watched(NamedTuple):
+    """What a Sentinel says of the primary that it watches, in INFO's section `sentinel`."""
+
+    port: int | None
+    status: str
+    replicas: int
+    sentinels: int
+
+
+def watched(info: dict[str, str]) -> Watched:
+    """Read the line of the first primary."""
+    fields = dict(part.partition("=")[::2] for part in info.get("master0", "").split(","))
+    port = fields.get("address", "").rpartition(":")[2]
+    replicas, sentinels = (int(fields.get(name, "0")) for name in ("slaves", "sentinels"))
+    return Watched(int(port) if port.isdigit() else None, fields.get("status", ""), replicas, sentinels)
+
+
+def _sentinel_status(port: int, pid: int, info: dict[str, str]) -> NodeStatus:
+    seen = watched(info)
+    return NodeStatus(
+        port,
+        pid,
+        "up",
+        "sentinel",
+        seen.port,
+        link="up" if seen.status == "ok" else "down",
+        ops=_number(info, "instantaneous_ops_per_sec"),
+        clients=_number(info, "connected_clients"),
     )
 
 
@@ -94,6 +128,8 @@ def describe(node: NodeStatus) -> str:
     """What a node is, without what moves all the time: two equal texts mean that nothing happened."""
     if not node.is_up:
         return node.condition
+    if node.role == "sentinel":
+        return f"sentinel of {node.primary_port}" + (", which is down" if node.link != "up" else "")
     if node.role == "replica":
         return f"replica of {node.primary_port}" + (", without its data" if node.link != "up" else "")
     return f"primary of slots {node.slots}" if node.slots else "primary without slots" if node.cluster else "primary"

@@ -34,9 +34,12 @@ ACCEPT_AGAIN_S = 0.1
 PORT_REFUSED = "Unable to listen on this port. Check server logs."
 
 
-def build(platform: Platform, config: Config, log: Log) -> Server:
-    """A node that nobody can reach yet. Raises CannotStart: its users are wrong, or what it knows of its cluster."""
-    commands = CommandTable(every_spec(in_cluster=config["cluster-enabled"]))
+def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None = None) -> Server:
+    """A node that nobody can reach yet. Raises CannotStart: its users are wrong, or what it knows of its cluster.
+
+    specs -- its commands, where they are not a node's: a Sentinel is built of the same parts.
+    """
+    commands = CommandTable(specs if specs is not None else every_spec(in_cluster=config["cluster-enabled"]))
     for old, new in config.renamed_commands:
         commands.rename(old.encode("utf-8", "surrogateescape"), new.encode("utf-8", "surrogateescape"))
     server = Server(platform, config, commands, log)
@@ -198,9 +201,13 @@ class Entrance:
 
 
 @asynccontextmanager
-async def running(server: Server) -> AsyncIterator[None]:
-    """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen."""
-    about_to_load(server)
+async def running(server: Server, *, has_data: bool = True) -> AsyncIterator[None]:
+    """Run a node that has been built, until the block ends: clients get -LOADING until `load`. Raises CannotListen.
+
+    has_data -- False where there is nothing to load.
+    """
+    if has_data:
+        about_to_load(server)
     listeners = listening.open_all(server)
     cluster = server.cluster
     bus = [] if cluster is None else listening.open_tcp(server, cluster.bus_port)

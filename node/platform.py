@@ -16,9 +16,10 @@ import select
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from typing import IO, Any, Protocol
@@ -308,6 +309,14 @@ class Platform:
     def keep_alive(self, sock: Socket, seconds: int) -> None:
         keep_alive(sock, seconds)
 
+    def resolve(self, host: str) -> str:
+        """The IP address behind a name; empty if there is none. It may block for as long as the resolver does."""
+        try:
+            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            return ""
+        return str(infos[0][4][0]) if infos else ""
+
     # --- files ----------------------------------------------------------------------------------------------------
 
     def read_file(self, path: str) -> bytes:
@@ -388,6 +397,10 @@ class Platform:
             raise
         return file
 
+    def is_executable(self, path: str) -> bool:
+        """Is there a program at `path` that this process may run?"""
+        return os.access(path, os.X_OK) and os.path.isfile(path)
+
     def join_path(self, directory: str, name: str) -> str:
         return os.path.join(directory, name)
 
@@ -402,6 +415,10 @@ class Platform:
     async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         """Run blocking work (fsync, a big write) in a thread and return what it returned."""
         return await trio.to_thread.run_sync(work, *args)
+
+    async def start_program(self, argv: Sequence[str]) -> trio.Process:
+        """Start another program with our environment and output, and nothing to read. Raises OSError."""
+        return await trio.lowlevel.open_process(list(argv), stdin=subprocess.DEVNULL)
 
     # --- the process ----------------------------------------------------------------------------------------------
 

@@ -6,13 +6,14 @@ a supervisor) is set here and nowhere else.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 
 from node import app, crash, listening
 from node.acl.catalog import Catalog
 from node.acl.rules import RuleError, UnknownName
 from node.acl.users import UnmatchedParenthesis, Users, merged
 from node.config import CommandLine, Config, ConfigError, ConfigFileError, parse_command_line
+from node.config.lines import Line
 from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
 from node.log import Log
 from node.persistence.loader import LoadError
@@ -65,8 +66,11 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     return Program(platform, config, config_file, is_bare=not words).run()
 
 
-def configure(platform: Platform, line: CommandLine) -> Config:
-    """The configuration that the command line asks for; changes the working directory. Raises ConfigFileError."""
+def configure(platform: Platform, line: CommandLine, *, sentinel_lines: list[Line] | None = None) -> Config:
+    """The configuration that the command line asks for; changes the working directory. Raises ConfigFileError.
+
+    sentinel_lines -- gets the `sentinel` lines, if it is to be a Sentinel's configuration.
+    """
 
     def enter(path: str) -> None:
         try:
@@ -85,6 +89,7 @@ def configure(platform: Platform, line: CommandLine) -> Config:
         read_file=read,
         find_files=platform.find_files,
         checks={"dir": enter, "user": lines.check_user, "rename-command": lines.rename_command},
+        sentinel_lines=sentinel_lines,
     )
     config.put("dir", platform.current_directory())
     config.on_change("dir", enter)
@@ -174,7 +179,7 @@ class Program:
         platform.close_inherited_descriptors()
         self.log_beginning()
         try:
-            server = app.build(platform, self.config, log)
+            server = self.build()
         except CannotStart as error:
             log.warning(str(error))
             return 1
@@ -194,6 +199,14 @@ class Program:
                 self.report_crash(server, error)
             return 1
         return self.exit_code
+
+    def build(self) -> Server:
+        """The node. Raises CannotStart."""
+        return app.build(self.platform, self.config, self.log)
+
+    def running(self, server: Server) -> AbstractAsyncContextManager[None]:
+        """Serve while the block runs. Raises CannotListen."""
+        return app.running(server)
 
     def report_crash(self, server: Server, error: Exception) -> None:
         """A bug of ours ends the node: leave all that helps to find it."""
@@ -241,7 +254,7 @@ class Program:
         shutdown.ended = over.end
         shutdown.before_end = self.remove_pidfile
         shutdown.tell_supervisor = self.supervisor.tell
-        async with app.running(server):
+        async with self.running(server):
             with self.platform.on_signals(self.signal_handler(server), SIGTERM, SIGINT):
                 self.write_pidfile()
                 self.show_who(server)
@@ -283,7 +296,7 @@ class Program:
     def show_who(self, server: Server) -> None:
         """The drawing for people, or lines for programs; " PID: n" stands in either."""
         platform, config, log = self.platform, self.config, self.log
-        mode = "cluster" if server.cluster is not None else "standalone"
+        mode = server.mode
         port = config["port"] or config["tls-port"]
         for_people = platform.is_terminal() and not config["logfile"] and not config["syslog-enabled"]
         if for_people or config["always-show-logo"]:

@@ -157,6 +157,7 @@ class Server:
         self.commands_processed = 0
         self.loading: Any = None  # the progress of a load that is going on
         self.cluster: Cluster | None = None
+        self.sentinel: Any = None  # sentinel.service.SentinelService: this is no node but a Sentinel
         self.saver: Any = None
         self.scripts: Any = None  # node.script.running.Scripts
         self.functions: Any = None  # node.script.functions.Functions
@@ -206,8 +207,15 @@ class Server:
         )
 
     def role_letter(self) -> str:
-        """The role in log lines: M(aster) or S(lave)."""
-        return "S" if self.replication.is_replica else "M"
+        """The role in log lines: M(aster), S(lave), or X for a Sentinel."""
+        return "X" if self.sentinel is not None else "S" if self.replication.is_replica else "M"
+
+    @property
+    def mode(self) -> str:
+        """What this process is, as INFO and HELLO call it."""
+        if self.sentinel is not None:
+            return "sentinel"
+        return "standalone" if self.cluster is None else "cluster"
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

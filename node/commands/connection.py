@@ -142,12 +142,13 @@ def _hello_options(argv: Argv) -> tuple[tuple[bytes, bytes] | None, bytes | None
 
 def _greeting(client: Client) -> dict[bytes, Reply]:
     host = client.host
+    role: dict[bytes, Reply] = {b"role": b"replica" if host.log.role() == "S" else b"master"}
     return {
         b"server": b"redis",
         b"version": REDIS_VERSION.encode(),
         b"proto": 3 if client.resp3 else 2,
         b"id": client.id,
-        b"mode": b"standalone" if host.cluster is None else b"cluster",
-        b"role": b"replica" if host.log.role() == "S" else b"master",
+        b"mode": host.mode.encode(),
+        **({} if host.sentinel is not None else role),
         b"modules": [],
     }

@@ -6,6 +6,7 @@ another part knows best it tells itself: `saver.info()`, `replication.info()` an
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from typing import TypeAlias
 
 from node.commands.family import command
 from node.commands.memory import memory_of, overhead_of
@@ -51,9 +52,13 @@ def sections_wanted(words: Iterable[str]) -> list[str]:
 
 def report(server: Server, sections: Iterable[str]) -> str:
     """INFO's text."""
+    return report_of(server, {name: SECTIONS[name] for name in sections})
+
+
+def report_of(server: Server, sections: "Sections") -> str:
+    """As `report`, of sections that may be another program's."""
     parts = []
-    for name in sections:
-        title, fields = SECTIONS[name]
+    for title, fields in sections.values():
         lines = "".join(f"{field}:{value}\r\n" for field, value in fields(server).items())
         parts.append(f"# {title}\r\n{lines}")
     return "\r\n".join(parts)
@@ -68,7 +73,7 @@ def server_fields(server: Server) -> Fields:
         "redis_git_sha1": "00000000",
         "redis_git_dirty": 0,
         "redis_build_id": BUILD_ID,
-        "redis_mode": "standalone" if server.cluster is None else "cluster",
+        "redis_mode": server.mode,
         "os": platform.system_name(),
         "arch_bits": 64,
         "monotonic_clock": "POSIX clock_gettime",
@@ -403,7 +408,9 @@ def debug_fields(server: Server) -> Fields:
     }
 
 
-SECTIONS: Mapping[str, tuple[str, Callable[[Server], Fields]]] = {
+Sections: TypeAlias = Mapping[str, tuple[str, Callable[[Server], Fields]]]
+
+SECTIONS: Sections = {
     "server": ("Server", server_fields),
     "clients": ("Clients", clients_fields),
     "memory": ("Memory", memory_fields),

@@ -7,7 +7,6 @@ Options become lines that are read after the file and standard input, so the las
 
 from typing import NamedTuple
 
-from node.config.errors import ConfigFileError
 from node.config.words import UnbalancedQuotes, quote, split_words
 
 
@@ -20,7 +19,7 @@ class CommandLine(NamedTuple):
 
 
 def parse_command_line(arguments: list[str]) -> CommandLine:
-    """What the arguments after the program's name mean.  Raises ConfigFileError for `--sentinel`."""
+    """What the arguments after the program's name mean."""
     if not arguments:
         return CommandLine(None, False, None)
     path = arguments[0] if not arguments[0].startswith("-") else None
@@ -46,9 +45,7 @@ def _add_option(options: list[str], word: str, following: list[str]) -> bool:
         words = split_words(word)
     except UnbalancedQuotes:
         words = []
-    if words and words[0].lower() == "--sentinel":
-        raise ConfigFileError("--sentinel: Hexad's server has no Sentinel mode yet")
-    if len(words) != 1:
+    if len(words) != 1 or words[0].lower() == "--sentinel":  # a mode, not a directive: it takes no value
         return False
     is_followed_by_option = bool(following) and following[0].startswith("--")
     if word.lower() == "--save" and (is_followed_by_option or not following):

@@ -19,11 +19,13 @@ from node.config.yaml import is_yaml, read_yaml
 from node.glob import compile_glob
 
 HZ_MIN, HZ_MAX = 1, 500
+SENTINEL_PORT = 26379
 REPL_BACKLOG_BYTES_MIN = 16 * 1024
 
 Apply = Callable[[Value], None]
 Check = Callable[[Any], None]
 """What looks at a value, or at the words of a line, before it is taken; it may raise ConfigError."""
+WantedLines = Iterable[tuple[str, list[tuple[str, bool]]]]
 
 
 def _defaults() -> dict[str, Value]:
@@ -48,6 +50,7 @@ class Config(Settings):
 
     def __init__(self) -> None:
         self._appliers: dict[str, list[Apply]] = {}
+        self.is_sentinel = False  # it is a Sentinel's: there is no data to save
         self.user_lines: list[list[str]] = []  # name and rules, for each `user` line
         self.renamed_commands: list[tuple[str, str]] = []  # old and new name, for each `rename-command` line
         self.describe_users: Callable[[], list[str]] = self._only_user
@@ -65,16 +68,23 @@ class Config(Settings):
         read_file: ReadFile,
         find_files: FindFiles,
         checks: Mapping[str, Check] | None = None,
+        sentinel_lines: list[Line] | None = None,
     ) -> "Config":
         """The configuration from the file, the text of standard input and the lines of the command line.
 
         `read_file(path)` raises OSError, `find_files(pattern)` lists what a name with wildcards stands for.
         `checks[name](value)` is called as soon as a line sets `name` and may raise ConfigError (a `dir` that is not
-        there); for `user` and `rename-command` with the words that follow.  Raises ConfigFileError.
+        there); for `user` and `rename-command` with the words that follow.  `sentinel_lines` makes it a Sentinel's
+        configuration: it gets its `sentinel` lines.  Raises ConfigFileError.
         """
         config = cls()
+        if sentinel_lines is not None:
+            config.put("port", SENTINEL_PORT)
+            config.put("protected-mode", False)
+            config.put("save", ())
+            config.is_sentinel = True
         lines = _main_lines(path, stdin, options, read_file, find_files)
-        _Loader(config, checks or {}).load(follow_includes(lines, read_file, find_files))
+        _Loader(config, checks or {}, sentinel_lines).load(follow_includes(lines, read_file, find_files))
         return config
 
     def __getitem__(self, name: str) -> Value:
@@ -129,9 +139,9 @@ class Config(Settings):
                 raise _set_failed(name, error.reason) from None
         self._apply({directive.name: name for name, directive, _ in changes}, before, again)
 
-    def rewrite(self, old_text: str) -> str:
-        """The text of the configuration file as CONFIG REWRITE makes it from the old one."""
-        return rewrite_text(old_text, self._wanted_lines())
+    def rewrite(self, old_text: str, more: WantedLines = ()) -> str:
+        """The text of the configuration file as CONFIG REWRITE makes it from the old one; `more` wanted lines last."""
+        return rewrite_text(old_text, chain(self._wanted_lines(), more))
 
     def _only_user(self) -> list[str]:
         """The line of the user that there is where nothing else is said."""
@@ -207,6 +217,7 @@ class Config(Settings):
     def _wanted_lines(self) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
         for name, directive in DIRECTIVES.items():
             is_told_elsewhere = name == "replicaof" and self.cluster_enabled  # by the cluster's own file
+            is_told_elsewhere = is_told_elsewhere or (name == "save" and self.is_sentinel)
             yield name, [] if is_told_elsewhere else write(directive, self[name], DEFAULTS[name])
         yield "user", [] if self.aclfile else [(line, True) for line in self.describe_users()]
         yield "loadmodule", []
@@ -215,8 +226,8 @@ class Config(Settings):
 class _Loader:
     """Takes the lines of a start one by one; checks at the end what depends on all of them."""
 
-    def __init__(self, config: Config, checks: Mapping[str, Check]) -> None:
-        self.config, self.checks = config, checks
+    def __init__(self, config: Config, checks: Mapping[str, Check], sentinel_lines: list[Line] | None) -> None:
+        self.config, self.checks, self.sentinel_lines = config, checks, sentinel_lines
         self.origins: dict[str, Line] = {}
 
     def load(self, lines: Iterable[Line]) -> None:
@@ -229,6 +240,9 @@ class _Loader:
 
     def take(self, line: Line) -> None:
         name, *words = line.words
+        if words and self.sentinel_lines is not None and name.lower() == "sentinel":
+            self.sentinel_lines.append(line)
+            return None
         directive = find_directive(name)
         if directive is None:
             return self.take_other(name.lower(), words)

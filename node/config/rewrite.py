@@ -56,9 +56,12 @@ class _Sheet:
 
 def _name_of(line: str) -> str | None:
     try:
-        name = split_words(line)[0].lower()
+        words = split_words(line)
     except UnbalancedQuotes:
         return None
+    name = words[0].lower()
+    if name == "sentinel" and len(words) > 1:
+        return f"sentinel {words[1].lower()}"  # a Sentinel's lines have kinds of their own
     directive = find_directive(name)
     if directive is not None:
         return directive.name

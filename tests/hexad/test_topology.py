@@ -13,6 +13,7 @@ from hexad.sight import SLOT_COUNT, Known, Sight, ranges_of, slots_in
 from hexad.topology import (
     CLUSTER,
     REPLICATION,
+    SENTINEL,
     STANDALONE,
     AddSlots,
     BadPlan,
@@ -56,6 +57,9 @@ def test_six_nodes() -> None:
         (REPLICATION, None, None, 1, 3),
         (REPLICATION, 2, None, 1, 2),
         (REPLICATION, None, 4, 1, 5),
+        (SENTINEL, None, None, 1, 6),
+        (SENTINEL, 5, None, 1, 5),
+        (SENTINEL, None, 4, 1, 8),
     ],
 )
 def test_sizes(topology: str, nodes: int | None, replicas: int | None, primaries: int, count: int) -> None:
@@ -383,3 +387,29 @@ def test_suspicion_is_waited_for() -> None:
     known = [replace(n, flags=n.flags | {"fail?"}) if n.port == 7001 else n for n in last.known]
     decision = decide(make_plan(), [*sights, replace(last, known=tuple(known))])
     assert decision == Wait("the node at port 7005 does not reach the one at port 7001")
+
+
+def test_sentinels_stand_behind_the_nodes_that_they_watch() -> None:
+    plan = make_plan(SENTINEL, node_timeout_ms=2000, options=["--requirepass", "a secret"])
+    assert plan.data_ports == [7000, 7001, 7002] and plan.sentinel_ports == [7003, 7004, 7005]
+    assert [plan.primary_of(port) for port in plan.ports] == [None, 7000, 7000, None, None, None]
+    assert plan.first_file(7000) == ("node.conf", "") and plan.node_options(7000)[:3] == ["node.conf", "--port", "7000"]
+    assert plan.first_file(7002) == ("node.conf", "replicaof 127.0.0.1 7000\n")
+    assert plan.node_options(7005) == ["sentinel.conf", "--sentinel"]
+    name, text = plan.first_file(7005) or ("", "")
+    assert name == "sentinel.conf" and text.splitlines() == [
+        "port 7005",
+        "bind 127.0.0.1",
+        "sentinel monitor mymaster 127.0.0.1 7000 2",
+        "sentinel down-after-milliseconds mymaster 2000",
+        "sentinel failover-timeout mymaster 8000",
+        'requirepass "a secret"',
+        'sentinel auth-pass mymaster "a secret"',
+    ]
+    assert make_plan().first_file(7000) is None
+
+
+@pytest.mark.parametrize(("nodes", "replicas"), [(4, None), (None, 0), (6, 1)])
+def test_too_few_for_sentinels(nodes: int | None, replicas: int | None) -> None:
+    with pytest.raises(BadPlan, match="one primary, its replicas and 3 Sentinels"):
+        make_plan(SENTINEL, nodes=nodes, replicas=replicas)

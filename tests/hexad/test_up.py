@@ -311,3 +311,26 @@ def test_a_reader_that_goes_away_stops_nothing(tmp_path: Path) -> None:
 def is_up(port: int) -> bool:
     with Wire(port) as wire:
         return bool(wire("PING") == "PONG")
+
+
+def test_sentinels_replace_the_primary_and_the_next_start_knows(tmp_path: Path) -> None:
+    port = free_ports(6)
+    words = ("--topology", "sentinel", "--port", port, "--dir", tmp_path, "--node-timeout-ms", 1000)
+    secret = ("--", "--requirepass", "secret")
+    with Up(*words, *secret) as up:
+        up.wait_for("is ready")
+        for sentinel in range(port + 3, port + 6):
+            up.wait_for(rf"node {sentinel} \(pid \d+\): sentinel of {port}\n")
+        with Wire(port, password="secret") as wire:
+            wire("SET", "k", "v")
+            assert wire("WAIT", 2, 5000) == 2
+        os.kill(up.pid_of(port), signal.SIGKILL)
+        replaced = up.wait_for(rf"node {port + 3} \(pid \d+\): sentinel of ({port + 1}|{port + 2})\n")
+        primary = int(replaced[1])
+        assert up.stop() == 1
+    with Up("--dir", tmp_path, *secret) as up:
+        up.wait_for("is ready")
+        with Wire(primary, password="secret") as wire, Wire(port, password="secret") as old:
+            assert wire("ROLE")[0] == b"master" and old("ROLE")[0] == b"slave"
+            assert old("GET", "k") == b"v"
+        assert up.stop() == 0

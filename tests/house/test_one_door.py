@@ -51,6 +51,7 @@ SHELLS = {
     "node/replication/follower.py": "the life of a replica's link: dial, handshake, sync, back-off",
     "node/replication/transfer.py": "a snapshot on its way to replicas, in slices",
     "gossip/bus.py": "dials the bus links and takes those that others dial",
+    "sentinel/drive.py": "dials the links to watched instances and waits for scripts",
     "hexad/up.py": "the nursery of a local topology",
     "hexad/local.py": "starts, asks and stops the nodes of a local topology, each wait with a bound",
     "hexad/processes.py": "waits for processes",

@@ -217,9 +217,8 @@ def test_the_last_word_counts_even_for_what_is_to_come() -> None:
     assert load(stdin="maxmemory 1gb", options="maxmemory 0").maxmemory == 0
 
 
-def test_sentinel_mode_is_refused() -> None:
-    with pytest.raises(ConfigFileError, match="no Sentinel mode"):
-        parse_command_line(["a.conf", "--sentinel"])
+def test_sentinel_mode_takes_no_value() -> None:
+    assert parse_command_line(["a.conf", "--sentinel", "--port", "5"]).options == "sentinel \nport 5 "
 
 
 @pytest.mark.parametrize(
