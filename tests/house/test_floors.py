@@ -60,7 +60,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "proxy": (3, 0),
     "node.app": (4, 0),
     "sentinel.app": (4, 0),
-    "proxy.app": (4, 0),
+    "proxy.app": (4, 2),  # lives as a node does: its listeners, its time, its log
     "node.program": (4, 1),  # the process around the node that app builds
     "hexad": (5, 0),
 }
