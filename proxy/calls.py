@@ -118,9 +118,21 @@ class UnitCall:
     been done, and the whole is sent again.
     """
 
-    __slots__ = ("commands", "detours", "key", "owner", "raw", "reads", "refusal", "router", "slot", "until_ms")
+    __slots__ = (
+        "commands", "detours", "key", "owner", "raw", "reads", "refusal", "router", "silent", "slot", "until_ms",
+    )  # fmt: skip
 
-    def __init__(self, router: "Router", owner: Owner, commands: Sequence[Argv], slot: int, key: LinkKey) -> None:
+    def __init__(
+        self,
+        router: "Router",
+        owner: Owner,
+        commands: Sequence[Argv],
+        slot: int,
+        key: LinkKey,
+        *,
+        silent: bool = False,
+    ) -> None:
+        self.silent = silent
         self.router = router
         self.owner = owner
         self.commands = commands
@@ -145,7 +157,7 @@ class UnitCall:
         link.send_row([*row, last])
 
     def reply(self, raw: bytes) -> None:
-        self.raw = raw
+        self.raw = b"" if self.silent else raw
         self.owner.answered(self)
 
     def executed(self, raw: bytes) -> None:
@@ -156,7 +168,7 @@ class UnitCall:
         elif raw[:1] == b"-" and (code := raw[1 : raw.find(b" ")]) in _CODES:
             self.router.refused(self, code, raw)
         else:
-            self.reply(self.refusal or raw)
+            self.reply(b"-EXECABORT Transaction discarded because of: " + self.refusal[1:] if self.refusal else raw)
 
 
 class UnitPart:

@@ -15,14 +15,14 @@ from typing import Any
 
 from node.net.resp import NO_REPLY, Argv, CommandError, Reply
 from node.table import KEYED, Run, Spec, never_run
-from proxy import everywhere, merging, moves, several, telling
+from proxy import everywhere, merging, moves, several, telling, transactions
 from proxy.scatter import gather
 from proxy.settings import STRICT
 from proxy.shapes import crossing, forward, keys_of, refused_here
 from proxy.stories import Tell, begin, told
 
 LOCAL = frozenset(
-    "ping echo select auth hello reset quit time lolwut multi discard command config client acl role monitor "
+    "ping echo select auth hello reset quit time lolwut multi discard unwatch command config client acl role monitor "
     "readwrite readonly asking cluster latency proxy".split()
 )
 """Commands, or heads of commands, that the proxy runs as a node would."""
@@ -115,5 +115,7 @@ RUNS: dict[str, Run] = {
     **{name: across(run) for name, run in OVER_SLOTS.items()},
     **{name: told(tell) for name, tell in EVERYWHERE.items()},
     "scan": everywhere.scan,
+    "watch": transactions.watch,
+    "exec": transactions.execute,
     "info": telling.info,
 }

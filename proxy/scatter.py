@@ -16,8 +16,6 @@ from proxy.cutter import elements
 if TYPE_CHECKING:
     from proxy.server import Proxy
 
-SUMS = frozenset({"del", "unlink", "exists", "touch"})
-
 
 class Part(NamedTuple):
     """What goes to one slot, and which of the command's keys (from 0) are in it."""
@@ -52,7 +50,7 @@ def gather(client: Any, argv: Argv) -> Reply:
     plan = plan_of(client.host, command, argv)
     if plan is None:
         raise CommandError(f"ERR wrong number of arguments for '{command.full_name}' command")
-    answer = Gather(client, command.name, argv, plan, silent=client.reply_mode != b"on")
+    answer = Gather(client, plan, silent=client.reply_mode != b"on")
     client.answers.append(answer)
     answer.send(client.host.router, (client.resp3, client.db.index, False), reads=command.flags & READ != 0)
     return NO_REPLY
@@ -61,13 +59,11 @@ def gather(client: Any, argv: Argv) -> Reply:
 class Gather:
     """The parts that are under way of one command; `raw` is its reply once all are back."""
 
-    __slots__ = ("_calls", "_missing", "_name", "_plan", "_session", "_silent", "argv", "raw")
+    __slots__ = ("_calls", "_missing", "_plan", "_session", "_silent", "raw")
 
-    def __init__(self, session: Any, name: str, argv: Argv, plan: list[Part], *, silent: bool = False) -> None:
+    def __init__(self, session: Any, plan: list[Part], *, silent: bool = False) -> None:
         self.raw: bytes | None = None
-        self.argv = argv
         self._session = session
-        self._name = name
         self._plan = plan
         self._silent = silent
         self._missing = len(plan)
@@ -95,19 +91,21 @@ class Gather:
     def _reply(self, answers: list[bytes]) -> bytes:
         if len(answers) == 1:
             return answers[0]
-        for raw in answers:
-            if raw[:1] == b"-":
-                return raw
-        if self._name in SUMS:
-            return b":%d\r\n" % sum(int(raw[1:-2]) for raw in answers)
-        if self._name == "mset":
-            return b"+OK\r\n"
-        return self._values(answers)
+        return put_together(self._plan, answers)
 
-    def _values(self, answers: list[bytes]) -> bytes:
-        """MGET: each value where its key stood."""
-        pieces = [b""] * (len(self.argv) - 1)
-        for part, raw in zip(self._plan, answers, strict=True):
-            for place, piece in zip(part.places, elements(raw), strict=True):
-                pieces[place] = piece
-        return b"*%d\r\n" % len(pieces) + b"".join(pieces)
+
+def put_together(plan: list[Part], answers: list[bytes]) -> bytes:
+    """The reply of a command that was cut, from those of its parts: a sum, OK, or each value where its key stood."""
+    kind = answers[0][:1]
+    for raw in answers:
+        if raw[:1] == b"-":
+            return raw
+    if kind == b":":
+        return b":%d\r\n" % sum(int(raw[1:-2]) for raw in answers)
+    if kind == b"+":
+        return answers[0]
+    pieces = [b""] * sum(len(part.places) for part in plan)
+    for part, raw in zip(plan, answers, strict=True):
+        for place, piece in zip(part.places, elements(raw), strict=True):
+            pieces[place] = piece
+    return b"*%d\r\n" % len(pieces) + b"".join(pieces)

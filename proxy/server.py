@@ -13,7 +13,7 @@ from node.log import Log
 from node.net.resp import Argv
 from node.platform import Platform
 from node.server import Server
-from node.slots import slot_of
+from node.slots import SLOTS, slot_of
 from node.table import Command, CommandTable, Run, Spec
 from proxy.calls import LinkKey, Router
 from proxy.link import Link
@@ -22,13 +22,17 @@ from proxy.pool import Pool
 from proxy.session import ProxySession
 from proxy.settings import NEAREST, PRIMARY, ProxySettings
 from proxy.stories import Turns
-from proxy.topology import Address, Node, Topology
+from proxy.topology import Address, Node, Topology, parse_address
 
 GUARDS = (
     dispatch.Protection, dispatch.Authentication, dispatch.Permission, dispatch.Subscriber, dispatch.Monitored,
     dispatch.Paused,
 )  # fmt: skip
 """What may stand against a command at the proxy itself; all else is the nodes' to say."""
+
+
+COMES_RIGHT = (b"MOVED ", b"UNREACHABLE ", b"CLUSTERDOWN ", b"LOADING ", b"MASTERDOWN ", b"TRYAGAIN ", b"READONLY ")
+"""Refusals that have done nothing and may be over soon."""
 
 
 class Proxy(Server):
@@ -113,6 +117,25 @@ class Proxy(Server):
         """A connection for one client alone to the node of a slot; None if nobody serves it. TooManyPrivate."""
         owner = self.topology.owners[slot]
         return None if owner is None else self.pool.take(owner, (client.resp3, client.db.index, False))
+
+    def release(self, links: dict[int, Link]) -> None:
+        """Private connections that have watched keys are needed no longer."""
+        for link in links.values():
+            self.pool.unwatch(link)
+
+    def may_come_right(self, failure: bytes) -> bool:
+        """Has a node refused a command for a reason that time, or another node, may mend?"""
+        return failure.startswith(COMES_RIGHT)
+
+    def heed(self, failure: bytes) -> None:
+        """Learn from a redirect; else look at the topology."""
+        words = failure.split(b" ")
+        if words[0] == b"MOVED" and len(words) == 3 and words[1].isdigit() and int(words[1]) < SLOTS:
+            try:
+                self.topology.moved(int(words[1]), parse_address(words[2].decode("utf-8", "replace")))
+            except ValueError:
+                self.log.verbose(f"a redirect that makes no sense: {failure!r}")
+        self.look_soon()
 
     def dial(self, link: Link) -> None:
         self.links[link] = None

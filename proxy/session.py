@@ -16,7 +16,8 @@ from node.net.resp import Argv, Reply, encode
 from node.net.session import PARKED, Session, Waiting
 from node.slots import slot_of
 from node.table import READ, RIGHTS, Command
-from proxy.calls import Call
+from proxy.calls import Call, UnitCall
+from proxy.link import Link
 from proxy.scatter import Gather, gather, plan_of
 from proxy.shapes import forward
 
@@ -39,15 +40,14 @@ IN_FLIGHT, SLOW_CLIENT, SLOW_NODE = Held(), Held(), Held()
 class ProxySession(Session[Any]):
     """One client of the proxy."""
 
-    __slots__ = ("answers", "has_detour", "lent", "resume_at", "watched")
+    __slots__ = ("answers", "has_detour", "resume_at", "watching")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.answers: deque[Call | Gather] = deque()
+        self.answers: deque[Call | Gather | UnitCall] = deque()
         self.has_detour = False  # one of `answers` was sent elsewhere: nothing more is sent before all are there
         self.resume_at = 0  # while IN_FLIGHT: how few answers may be missing
-        self.lent: Any = None  # the private connection of its WATCH
-        self.watched: dict[bytes, int] = {}  # the keys that it watches, with their slots
+        self.watching: dict[int, Link] = {}  # the private connections of its WATCH, by slot
 
     # --- what the client sends ------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class ProxySession(Session[Any]):
         if plan is None:
             return False
         self.last_command = command
-        answer = Gather(self, command.name, argv, plan)
+        answer = Gather(self, plan)
         self.answers.append(answer)
         answer.send(self.host.router, (self.resp3, self.db.index, False), reads=command.flags & READ != 0)
         return True
@@ -189,10 +189,9 @@ class ProxySession(Session[Any]):
     def unwatch(self) -> None:
         """No key is watched any more: the connection that watched them is free."""
         super().unwatch()
-        self.watched = {}
-        if self.lent is not None:
-            link, self.lent = self.lent, None
-            self.host.pool.unwatch(link)
+        if self.watching:
+            watching, self.watching = self.watching, {}
+            self.host.release(watching)
 
     def lost(self, reason: str) -> None:
         self.answers.clear()

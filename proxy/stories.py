@@ -42,14 +42,22 @@ class AskNode(NamedTuple):
 
 
 class AskLink(NamedTuple):
-    """A command over a private connection."""
+    """A command over a private connection; with `raw` the reply is what came, not its value."""
 
     link: Link
     argv: Argv
+    raw: bool = False
 
 
 class Unit(NamedTuple):
     """Commands for the node of `slot` that run as one MULTI/EXEC; the reply is EXEC's."""
+
+    slot: int
+    commands: Sequence[Argv]
+
+
+class RawUnit(NamedTuple):
+    """As `Unit`; the reply is what came, not its value."""
 
     slot: int
     commands: Sequence[Argv]
@@ -76,7 +84,7 @@ class Turn:
     name: bytes
 
 
-Step: TypeAlias = "Sequence[Ask | AskNode | AskLink | Unit | Pause | First | Turn]"
+Step: TypeAlias = "Sequence[Ask | AskNode | AskLink | Unit | RawUnit | Pause | First | Turn]"
 Story: TypeAlias = Generator[Step, list[Reply], Reply]
 Tell: TypeAlias = Callable[[Any, Argv], Story]
 
@@ -205,10 +213,13 @@ class Telling(Waiting):
                 router.send(Call(router, Listener(self, number, place), ask.argv, ask.slot, key, reads=ask.reads))
             elif type(ask) is Unit:
                 router.send_unit(Listener(self, number, place), ask.slot, ask.commands, key)
+            elif type(ask) is RawUnit:
+                router.send_unit(RawListener(self, number, place), ask.slot, ask.commands, key)
             elif type(ask) is AskNode:
                 client.host.link(ask.node, key).send(Direct(Listener(self, number, place), ask.argv))
             elif type(ask) is AskLink:
-                ask.link.send(Direct(Listener(self, number, place), ask.argv))
+                listener = RawListener if ask.raw else Listener
+                ask.link.send(Direct(listener(self, number, place), ask.argv))
             elif type(ask) is Pause:
                 self._timer = client.host.timers.after(ask.ms, lambda place=place: self._placed(number, place, None))
             elif type(ask) is First:
@@ -231,6 +242,11 @@ class Telling(Waiting):
             replies = self._replies[0]
             replies[place] = value_of(raw)
             self._placed(number, 0, replies)
+
+    def placed_as_it_came(self, number: int, place: int, raw: bytes) -> None:
+        """A reply has come that the story wants raw."""
+        if number == self._number and not self._is_over:
+            self._placed(number, place, raw)
 
     def placed_raw(self, number: int, place: int, raw: bytes) -> None:
         """A reply has come."""
@@ -287,6 +303,15 @@ class Listener:
 
     def detour(self) -> None:
         pass
+
+
+class RawListener(Listener):
+    """As a Listener, for a reply that is wanted as it came."""
+
+    __slots__ = ()
+
+    def answered(self, call: Any) -> None:
+        self._telling.placed_as_it_came(self._number, self._place, call.raw)
 
 
 class Racer(Listener):
