@@ -14,7 +14,7 @@ from gossip import words
 from node import dispatch, listening
 from node.access import UsersRefused
 from node.app import Ending, Entrance, keep_time, watched
-from node.commands import families
+from node.commands import families, script_calls
 from node.config import CommandLine, Config, ConfigFileError, parse_command_line
 from node.crash import write_report
 from node.descriptors import NotEnoughDescriptors, fit_clients
@@ -25,8 +25,11 @@ from node.persistence.saver import Saver
 from node.platform import SIGINT, SIGTERM, Platform
 from node.program import configure, open_log
 from node.replication.replication import Replication
-from node.server import CannotStart
+from node.script.functions import Functions
+from node.script.running import Scripts
+from node.server import REDIS_VERSION, CannotStart
 from node.shutdown import Shutdown
+from node.tls import CANNOT_START, CannotUseTls
 from proxy import commands
 from proxy.server import Proxy
 from proxy.session import ProxySession
@@ -70,10 +73,20 @@ def build(platform: Platform, config: Config, settings: ProxySettings, log: Log)
         proxy.access.load_configured()
     except UsersRefused as error:
         raise CannotStart(str(error)) from None
-    proxy.replication = Replication(proxy, dispatch.obey)  # these four have nothing to do here: INFO asks them
+    proxy.replication = Replication(proxy, dispatch.obey)  # these six have nothing to do here: INFO asks them
     proxy.saver = Saver(proxy)
     proxy.migration = Migration(proxy)
     proxy.shutdown = Shutdown(proxy)
+    proxy.scripts = Scripts(proxy, REDIS_VERSION, script_calls.call, script_calls.acl_check)
+    proxy.functions = Functions(proxy.scripts, proxy.clock_ns)
+    try:
+        proxy.tls.configure()
+    except CannotUseTls:
+        raise CannotStart(CANNOT_START) from None
+    for name in ("latency-monitor-threshold", "slowlog-log-slower-than", "slowlog-max-len"):
+        config.on_change(name, lambda _value: proxy.judge_slowness())
+    proxy.judge_slowness()
+    proxy.memory.begin()
     config.on_change("loglevel", log.set_level)
     config.on_change("latency-tracking", proxy.track_latency)
     proxy.track_latency(config["latency-tracking"])

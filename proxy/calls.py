@@ -10,7 +10,7 @@ A client's order is kept: while one of its commands is on a detour, no further o
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from node.net.resp import OK, Argv
+from node.net.resp import Argv
 from node.timers import Timers
 from proxy.link import UNSENT_COMMANDS_MAX, Link, Pending
 from proxy.topology import Address, Node, Topology
@@ -90,19 +90,18 @@ def _one_line(text: str) -> str:
     return text.replace("\r", " ").replace("\n", " ")
 
 
-class Asking:
-    """ASKING before a command that a node has sent elsewhere for once: the command after it tells all."""
+class Ignored:
+    """A command that prepares the one after it, whose reply tells all: ASKING, SCRIPT LOAD."""
 
     __slots__ = ("argv",)
 
-    def __init__(self) -> None:
-        self.argv: Argv = [b"ASKING"]
+    def __init__(self, argv: Argv) -> None:
+        self.argv = argv
 
-    def reply(self, raw: bytes) -> None:
-        assert raw == OK or raw
-
-    def refused(self, _raw: bytes) -> None:
+    def reply(self, _raw: bytes) -> None:
         pass
+
+    refused = reply
 
     def lost(self, _link: Link, _reason: str) -> None:
         pass
@@ -119,7 +118,8 @@ class UnitCall:
     """
 
     __slots__ = (
-        "commands", "detours", "key", "owner", "raw", "reads", "refusal", "router", "silent", "slot", "until_ms",
+        "before", "commands", "detours", "key", "owner", "raw", "reads", "refusal", "router", "silent", "slot",
+        "until_ms",
     )  # fmt: skip
 
     def __init__(
@@ -130,9 +130,11 @@ class UnitCall:
         slot: int,
         key: LinkKey,
         *,
+        before: Sequence[Argv] = (),
         silent: bool = False,
     ) -> None:
         self.silent = silent
+        self.before = before  # commands that must have run before, unseen: SCRIPT LOAD
         self.router = router
         self.owner = owner
         self.commands = commands
@@ -147,13 +149,14 @@ class UnitCall:
     def send_over(self, link: Link, *, asking: bool = False) -> None:
         """Send it all."""
         self.refusal = b""
-        if not link.ready and len(link.queue) + len(self.commands) + 2 > UNSENT_COMMANDS_MAX:
+        if not link.ready and len(link.queue) + len(self.commands) + len(self.before) + 2 > UNSENT_COMMANDS_MAX:
             self.router.again(self, f"{link.node.name}: too many commands wait for the connection")
             return
         last = UnitPart(self, [b"EXEC"], is_last=True)
-        row: list[Pending] = [UnitPart(self, [b"MULTI"])]
+        row: list[Pending] = [Ignored(argv) for argv in self.before]
+        row.append(UnitPart(self, [b"MULTI"]))
         for argv in self.commands:
-            row += [Asking(), UnitPart(self, argv)] if asking else [UnitPart(self, argv)]
+            row += [Ignored([b"ASKING"]), UnitPart(self, argv)] if asking else [UnitPart(self, argv)]
         link.send_row([*row, last])
 
     def reply(self, raw: bytes) -> None:
@@ -223,9 +226,19 @@ class Router:
         self._timer: Any = None
         self.redirects = self.retries = self.unknown_outcomes = self.given_up = 0
 
-    def send_unit(self, owner: Owner, slot: int, commands: Sequence[Argv], key: LinkKey) -> None:
-        """Run commands as one MULTI/EXEC at the node of a slot."""
-        self.send(UnitCall(self, owner, commands, slot, key))
+    def send_after(self, first: Ignored, call: Call) -> None:
+        """Send a call to the node of its slot, another command before it."""
+        owner = self.topology.owners[call.slot]
+        if owner is None:
+            self.again(call, f"no node serves slot {call.slot}")
+        else:
+            self._link(owner, call.key).send_row([first, call])
+
+    def send_unit(
+        self, owner: Owner, slot: int, commands: Sequence[Argv], key: LinkKey, before: Sequence[Argv] = ()
+    ) -> None:
+        """Run commands as one MULTI/EXEC at the node of a slot; those `before` are run first, unseen."""
+        self.send(UnitCall(self, owner, commands, slot, key, before=before))
 
     def send(self, call: "Call | UnitCall") -> None:
         """Send a call to the node of its slot."""
@@ -234,10 +247,9 @@ class Router:
             self.again(call, f"no node serves slot {call.slot}")
             return
         key = call.key
-        if type(call) is UnitCall:
+        if isinstance(call, UnitCall):
             call.send_over(self._link(owner, key))
             return
-        assert type(call) is Call
         if call.reads and self.choose_reader is not None and not call.detours:
             reader = self.choose_reader(owner)
             if reader is not owner:
@@ -269,10 +281,10 @@ class Router:
             self.again(call, raw[1:-2].decode("utf-8", "replace"))
             return
         link = self._link(node, (call.key[0], call.key[1], False))
-        if type(call) is UnitCall:
+        if isinstance(call, UnitCall):
             call.send_over(link, asking=code == b"ASK")
-        elif type(call) is Call:
-            link.send_row([call] if code == b"MOVED" else [Asking(), call])
+        else:
+            link.send_row([call] if code == b"MOVED" else [Ignored([b"ASKING"]), call])
 
     def again(self, call: "Call | UnitCall", reason: str) -> None:
         """Try a call that has not been run a little later, unless its time is over."""

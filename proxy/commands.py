@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from node.net.resp import NO_REPLY, Argv, CommandError, Reply
+from node.pubsub import CHANNELS, PATTERNS, SHARD_CHANNELS
 from node.table import KEYED, Run, Spec, never_run
-from proxy import everywhere, merging, moves, several, telling, transactions
+from proxy import blocking, everywhere, merging, messages, moves, scripts, several, telling, transactions
 from proxy.scatter import gather
 from proxy.settings import STRICT
 from proxy.shapes import crossing, forward, keys_of, refused_here
@@ -23,11 +24,12 @@ from proxy.stories import Tell, begin, told
 
 LOCAL = frozenset(
     "ping echo select auth hello reset quit time lolwut multi discard unwatch command config client acl role monitor "
-    "readwrite readonly asking cluster latency proxy".split()
+    "readwrite readonly asking cluster latency slowlog proxy unsubscribe punsubscribe sunsubscribe pubsub".split()
 )
 """Commands, or heads of commands, that the proxy runs as a node would."""
 LOCAL_BUT = frozenset({"client|tracking", "client|caching", "client|getredir", "client|trackinginfo"})
 
+SUBSCRIBE = {"subscribe": CHANNELS, "psubscribe": PATTERNS, "ssubscribe": SHARD_CHANNELS}
 GATHERED = frozenset("del unlink exists touch mget mset".split())
 MERGED = frozenset(
     "sinter sunion sdiff sinterstore sunionstore sdiffstore sintercard zunion zinter zdiff zintercard zunionstore "
@@ -69,6 +71,13 @@ EVERYWHERE: dict[str, Tell] = {
     "keys": everywhere.keys,
     "randomkey": everywhere.random_key,
     "wait": everywhere.wait,
+    "script|load": scripts.load,
+    "script|flush": scripts.flush,
+    "script|exists": scripts.exist,
+    "script|kill": scripts.kill,
+    "function|kill": scripts.kill,
+    **dict.fromkeys(("function|load", "function|delete", "function|flush", "function|restore"), everywhere.everybody),
+    **dict.fromkeys(("function|list", "function|dump", "function|stats"), everywhere.anybody),
 }
 
 
@@ -99,9 +108,11 @@ def specs(of_node: Iterable[Spec]) -> tuple[list[Spec], dict[str, Run]]:
 
 def _run_of(spec: Spec) -> Run:
     name = spec.name
-    own: Callable[..., Any] | None = RUNS.get(name)
+    own: Callable[..., Any] | None = RUNS.get(name) or blocking.RUNS.get(name)
     if own is not None:
         return own
+    if name in SUBSCRIBE:
+        return messages.subscribing(SUBSCRIBE[name], spec.run)  # type: ignore[no-any-return]
     head = name.partition("|")[0]
     if spec.run is never_run or (head in LOCAL and name not in LOCAL_BUT) or name.endswith("|help"):
         return spec.run
@@ -115,6 +126,12 @@ RUNS: dict[str, Run] = {
     **{name: across(run) for name, run in OVER_SLOTS.items()},
     **{name: told(tell) for name, tell in EVERYWHERE.items()},
     "scan": everywhere.scan,
+    "eval": scripts.evaluate,
+    "eval_ro": scripts.evaluate,
+    "evalsha": scripts.evaluate_sha,
+    "evalsha_ro": scripts.evaluate_sha,
+    "publish": told(messages.publish),
+    "spublish": told(messages.shard_publish),
     "watch": transactions.watch,
     "exec": transactions.execute,
     "info": telling.info,

@@ -1,4 +1,4 @@
-"""Commands about all keys, or for all nodes: KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL, WAIT, SCRIPT, FUNCTION, PUBLISH.
+"""Commands about all keys, or for all nodes: KEYS, SCAN, DBSIZE, RANDOMKEY, FLUSHALL, WAIT.
 
 Each primary is asked; a node that is out of reach is waited for as a command for one key is (`retry-timeout`).
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.datatypes.numbers import parse_int
 from node.glob import compile_glob
-from node.net.resp import OK, Argv, CommandError, Failure, Reply
+from node.net.resp import Argv, CommandError, Failure, Reply
 from node.slots import SLOTS
 from proxy.calls import AGAIN_MS
 from proxy.shapes import forward
@@ -79,17 +79,6 @@ def random_key(client: Any, _argv: Argv) -> Story:
             (key,) = yield [AskNode(node, [b"RANDOMKEY"])]
             return must(key)
     return None
-
-
-def scripts_exist(client: Any, argv: Argv) -> Story:
-    """SCRIPT EXISTS: a script that this proxy can load again is there, wherever else it is not."""
-    proxy: Proxy = client.host
-    replies = yield from on_all(proxy, argv)
-    lists = [must(reply) for _, reply in replies]
-    return [
-        int(all(found) or sha.lower() in proxy.scripts)
-        for sha, found in zip(argv[2:], zip(*lists, strict=True), strict=True)
-    ]
 
 
 def anybody(client: Any, argv: Argv) -> Story:
@@ -263,11 +252,3 @@ def _chosen(proxy: "Proxy", found: list[bytes], words: ScanWords) -> Story:
         kinds = yield [Ask(proxy.slot(key), [b"TYPE", key], reads=True) for key in found]
         found = [key for key, kind in zip(found, kinds, strict=True) if must(kind) == words.kind]
     return found
-
-
-# --- messages ---------------------------------------------------------------------------------------------------------
-
-
-def okay(_client: Any, _argv: Argv) -> Reply:
-    """A command that is about the one node that a client talks to, and means nothing here."""
-    return OK

@@ -18,7 +18,9 @@ from node.table import Command, CommandTable, Run, Spec
 from proxy.calls import LinkKey, Router
 from proxy.link import Link
 from proxy.merging import Kitchen
+from proxy.messages import Hub, ListenerTable
 from proxy.pool import Pool
+from proxy.scripts import KnownScripts
 from proxy.session import ProxySession
 from proxy.settings import NEAREST, PRIMARY, ProxySettings
 from proxy.stories import Turns
@@ -26,7 +28,7 @@ from proxy.topology import Address, Node, Topology, parse_address
 
 GUARDS = (
     dispatch.Protection, dispatch.Authentication, dispatch.Permission, dispatch.Subscriber, dispatch.Monitored,
-    dispatch.Paused,
+    dispatch.Timed, dispatch.Paused,
 )  # fmt: skip
 """What may stand against a command at the proxy itself; all else is the nodes' to say."""
 
@@ -57,9 +59,11 @@ class Proxy(Server):
             self.router.choose_reader = self.choose_reader
         self.pool = Pool(lambda node, key: Link(self, node, key, is_private=True))
         self.turns = Turns()
+        self.hub = Hub(self)
+        self.pubsub: ListenerTable = ListenerTable(self.hub.unwanted)
         self.originals: dict[str, Run] = {}  # what a node runs for each command, by full name
         self.kitchen = Kitchen(self)
-        self.scripts: dict[bytes, bytes] = {}  # those that came by this proxy, by SHA1 digest in hex
+        self.known_scripts = KnownScripts()
         self.links: dict[Link, None] = {}
         self.begin_dialling: Callable[[Link], None] = _not_running
         self.look_soon_hook: Callable[[], None] = _nothing  # wakes the look at the topology
@@ -69,7 +73,6 @@ class Proxy(Server):
         self._turn = 0
         self.execute = dispatch.execute
         self.guards = tuple(guard for guard in dispatch.GUARDS if isinstance(guard, GUARDS))
-        self.conditions_changed()
 
     # --- where commands go ----------------------------------------------------------------------------------------
 
@@ -118,6 +121,10 @@ class Proxy(Server):
         owner = self.topology.owners[slot]
         return None if owner is None else self.pool.take(owner, (client.resp3, client.db.index, False))
 
+    def feed_link(self, node: Node) -> Link:
+        """A connection for subscriptions."""
+        return Link(self, node, (False, 0, False), is_private=True)
+
     def release(self, links: dict[int, Link]) -> None:
         """Private connections that have watched keys are needed no longer."""
         for link in links.values():
@@ -163,6 +170,7 @@ class Proxy(Server):
         self.links.pop(link, None)
         if link.is_private:
             self.pool.ended(link)
+            self.hub.link_ended(link)
         elif node.links.get(link.key) is link:
             del node.links[link.key]
         if not node.is_primary:
@@ -197,6 +205,7 @@ class Proxy(Server):
     def learned(self, address: Address) -> None:
         """A look at the topology has ended well: what waited for news goes on."""
         self.log.verbose(f"topology: {len(self.topology.nodes)} nodes, asked {address[0]}:{address[1]}")
+        self.hub.settle()
         self.router.try_again()
 
     def role_letter(self) -> str:

@@ -214,7 +214,8 @@ class Telling(Waiting):
             elif type(ask) is Unit:
                 router.send_unit(Listener(self, number, place), ask.slot, ask.commands, key)
             elif type(ask) is RawUnit:
-                router.send_unit(RawListener(self, number, place), ask.slot, ask.commands, key)
+                loads = client.host.known_scripts.loads_for(list(ask.commands))
+                router.send_unit(RawListener(self, number, place), ask.slot, ask.commands, key, loads)
             elif type(ask) is AskNode:
                 client.host.link(ask.node, key).send(Direct(Listener(self, number, place), ask.argv))
             elif type(ask) is AskLink:

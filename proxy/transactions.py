@@ -205,7 +205,8 @@ def execute(client: Any, argv: Argv) -> Reply:
     if plan.is_plain and not watching:
         (group,) = plan.groups.values()
         key = (client.resp3, client.db.index, False)
-        call = UnitCall(proxy.router, client, group.commands, group.slot, key, silent=silent)
+        loads = proxy.known_scripts.loads_for(group.commands)
+        call = UnitCall(proxy.router, client, group.commands, group.slot, key, before=loads, silent=silent)
         client.answers.append(call)
         proxy.router.send(call)
         return NO_REPLY
@@ -222,7 +223,7 @@ def _carry_out(client: Any, plan: TransactionPlan, watching: dict[int, Link]) ->
         idle = [slot for slot in watching if slot not in plan.groups]
         for slot in [*idle, *(slot for slot in watching if slot in plan.groups)]:
             group = plan.groups.get(slot, Group(slot))
-            executed = yield from _execute_watched(watching[slot], group.commands)
+            executed = yield from _execute_watched(proxy, watching[slot], group.commands)
             if executed is None:
                 if done:
                     raise _half_done(plan, done, b"a watched key has changed")
@@ -241,8 +242,11 @@ def _carry_out(client: Any, plan: TransactionPlan, watching: dict[int, Link]) ->
         proxy.release(watching)
 
 
-def _execute_watched(link: Link, commands: list[Argv]) -> Story:
+def _execute_watched(proxy: "Proxy", link: Link, commands: list[Argv]) -> Story:
     """EXEC's raw reply over the connection that has watched; None if a watched key has changed, or the node."""
+    loads = proxy.known_scripts.loads_for(commands)
+    if loads:
+        yield [AskLink(link, argv) for argv in loads]
     replies = yield [
         AskLink(link, [b"MULTI"], raw=True),
         *(AskLink(link, argv, raw=True) for argv in commands),
