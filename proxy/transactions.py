@@ -96,8 +96,9 @@ def plan_transaction(proxy: "Proxy", commands: Sequence[tuple[Command, Argv]]) -
                 _add(plan, last, argv, place)
         elif command.run is gather and not proxy.is_together(keys):
             parts = plan_of(proxy, command, argv)
-            if parts is None:
-                raise CommandError(f"ERR wrong number of arguments for '{command.full_name}' command")
+            if parts is None:  # its arguments make no sense: told when its turn comes
+                plan.local[place] = Local(command, argv)
+                continue
             plan.cut[place] = parts
             for number, part in enumerate(parts):
                 _add(plan, part.slot, part.argv, place, number)
@@ -275,7 +276,7 @@ def _check_part(plan: TransactionPlan, done: dict[int, bytes], raw: bytes) -> No
 
 def _half_done(plan: TransactionPlan, done: dict[int, bytes], why: bytes) -> CommandError:
     slots = b", ".join(b"%d" % slot for slot in done)
-    numbers = sorted(place + 1 for slot in done for place, _ in plan.groups[slot].places)
+    numbers = sorted({place + 1 for slot in done for place, _ in plan.groups[slot].places})
     shown = b", ".join(b"%d" % number for number in numbers)
     return CommandError(
         b"ERR proxy: a transaction over several slots was done in part: commands %b (slots %b) were run, the others "

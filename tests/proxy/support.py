@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.support.ports import free_port
-from tests.support.servers import Server
+from tests.support.servers import ROOT, Server
 
 
 class ProxyServer(Server):
     """`hexad proxy` in front of what `cluster`, `nodes` or `sentinel` names, by ports of this machine."""
 
     program = (sys.executable, "-m", "hexad", "proxy")
+    environment: ClassVar[dict[str, str]] = {"PYTHONPATH": str(ROOT)}
 
     def __init__(self, *, cluster: list[int] | None = None, nodes: list[int] | None = None, **options: Any) -> None:
         seeds = {"cluster": cluster, "nodes": nodes}
