@@ -64,6 +64,7 @@ class LocalTopology:
         self.program = program
         self.platform = platform
         self.processes: dict[int, NodeProcess] = {}
+        self.proxy: NodeProcess | None = None
         self._taken: dict[Step, float] = {}
         self._links: dict[int, RespClient] = {}
         self._seen: dict[int, NodeStatus] = {}  # what each node said last
@@ -209,6 +210,27 @@ class LocalTopology:
         synced = sum(info.get("master_link_status") == "up" for info in infos)
         return "" if synced == len(replicas) else f"{synced} of {_nodes(len(replicas))} have their primary's data"
 
+    async def start_proxy(self, progress: Progress) -> None:
+        """Start the proxy of the plan, and return once it answers. Raises LocalError, PlaceError."""
+        port = self.plan.proxy_port
+        if port is None:
+            return
+        progress("Starting the proxy")
+        program = [*self.program[:-1], "proxy"]  # what starts a node, with another word
+        directory = self.place.proxy_directory
+        self.proxy = await NodeProcess.start(program, port, directory, self.plan.proxy_options())
+        deadline = trio.current_time() + START_TIMEOUT_S
+        while trio.current_time() < deadline:
+            if not self.proxy.is_running:
+                log = "\n    ".join([self.proxy.log_path, *self.proxy.last_log_lines(LOG_LINES)])
+                raise LocalError(f"the proxy at port {port} ended ({self.proxy.ending}); its log: {log}")
+            try:
+                if not isinstance(await self._ask_one(port, "PING"), Failure):
+                    return
+            except OSError:
+                await trio.sleep(POLL_S)
+        raise LocalError(f"the proxy at port {port} does not answer PING; its log: {self.proxy.log_path}")
+
     # --- running --------------------------------------------------------------------------------------------------
 
     async def look(self) -> list[NodeStatus]:
@@ -253,16 +275,22 @@ class LocalTopology:
         try:
             with trio.CancelScope(shield=True), trio.move_on_after(LOOK_TIMEOUT_MS / 1000):
                 await self.look()  # who is a replica now
+            if self.proxy is not None and self.proxy.is_running:
+                progress("Stopping the proxy")
+                self.proxy.terminate()
+                with trio.move_on_after(STOP_TIMEOUT_S):
+                    await self.proxy.wait()
             for ports in stop_order([(port, self._is_replica(port)) for port in self.processes]):
                 await self._stop_group(ports, progress)
         finally:
             self._close()
-            for process in self.processes.values():
+            processes = [*self.processes.values(), *([] if self.proxy is None else [self.proxy])]
+            for process in processes:
                 process.kill()
             with trio.CancelScope(shield=True):
-                for process in self.processes.values():
+                for process in processes:
                     await process.wait()
-        return all(process.ended_well for process in self.processes.values())
+        return all(process.ended_well for process in processes)
 
     def _is_replica(self, port: int) -> bool:
         seen = self._seen.get(port)

@@ -3,6 +3,7 @@
     DIR/hexad-up.json     which topology lives here, written before its first node starts
     DIR/.hexad-up.lock    held while a `hexad up` works on DIR
     DIR/7000/             the node at port 7000: nodes.conf, dump.rdb, node.log
+    DIR/proxy/            the proxy's log, if there is one
 
 A node is a process of its own, isolated: the interpreter ignores the user's environment and the current directory
 (`-I`), no descriptor but 0, 1 and 2 is inherited, standard output is its log, and it leads a session of its own, so
@@ -98,6 +99,10 @@ class Place:
 
     def node_directory(self, port: int) -> Path:
         return Path(self.path, str(port))
+
+    @property
+    def proxy_directory(self) -> Path:
+        return Path(self.path, "proxy")
 
     def has_past(self, port: int) -> bool:
         """Tell whether the node at `port` left anything but its log."""

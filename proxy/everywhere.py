@@ -3,9 +3,9 @@
 Each primary is asked; a node that is out of reach is waited for as a command for one key is (`retry-timeout`).
 
 SCAN walks the slots, in order, so that its cursor is a slot and means the same to every proxy, whatever moves
-meanwhile. A slot is asked of its owner first and of every other primary after the owner has answered: keys move from
-the owner to the others only, so one that is not seen before its move is seen after it. Keys that move may be told
-twice, none is left out. A slot is told as a whole.
+meanwhile. A slot is asked of its owner first; if its keys are on their way, the node to which they go is asked when
+the owner has answered: keys move from the owner to the other only, so one that is not seen before its move is seen
+after it. Keys that move may be told twice, none is left out. A slot is told as a whole.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from node.net.resp import Argv, CommandError, Failure, Reply
 from node.slots import SLOTS
 from proxy.calls import AGAIN_MS
 from proxy.shapes import forward
-from proxy.stories import Ask, AskLink, AskNode, Pause, Story, begin, must
-from proxy.topology import Node
+from proxy.stories import Ask, AskLink, AskNode, Pause, Story, begin, must, value_of
+from proxy.topology import Node, parse_own_slots
 
 if TYPE_CHECKING:
     from proxy.server import Proxy
@@ -195,46 +195,53 @@ def _patiently(proxy: "Proxy", look: Callable[[], Story]) -> Story:
 
 
 def _counts(proxy: "Proxy", slots: range) -> Story:
-    """How many keys each slot has, on all primaries together; the owner is asked before the others."""
-    counts = [0] * len(slots)
+    """How many keys each slot has, on all nodes that may have some."""
     orders = [[b"CLUSTER", b"COUNTKEYSINSLOT", b"%d" % slot] for slot in slots]
-    yield from _whole(proxy)
-    owners = [proxy.topology.owners[slot] for slot in slots]
-    replies = yield [AskNode(_known(owner), order) for owner, order in zip(owners, orders, strict=True)]
-    for at, reply in enumerate(replies):
-        counts[at] += must(reply)
-    asks: list[tuple[int, AskNode]] = []
-    for node in proxy.topology.primaries:
-        asks += [(at, AskNode(node, order)) for at, order in enumerate(orders) if owners[at] is not node]
-    replies = yield [ask for _, ask in asks]
-    for (at, _), reply in zip(asks, replies, strict=True):
-        counts[at] += must(reply)
+    replies, elsewhere = yield from _ask_slots(proxy, list(slots), orders)
+    counts = [_count_of(raw) for raw in replies]
+    for slot, raw in elsewhere:
+        counts[slot - slots.start] += _count_of(raw)
     return counts
+
+
+def _count_of(raw: bytes) -> int:
+    """The number in a raw reply, without the way of values: there are 16384 of them in a whole SCAN."""
+    return int(raw[1:-2]) if raw[:1] == b":" else int(must(value_of(raw)))
 
 
 def _keys_in(proxy: "Proxy", slots: list[int]) -> Story:
     """The keys of some slots, wherever they are."""
+    orders = [[b"CLUSTER", b"GETKEYSINSLOT", b"%d" % slot, b"%d" % SCAN_KEYS_MAX] for slot in slots]
+    replies, elsewhere = yield from _ask_slots(proxy, slots, orders)
     found: list[bytes] = []
-    orders = [[b"CLUSTER", b"GETKEYSINSLOT", b"%d" % slot, b"%d" % SCAN_KEYS_MAX_PER_SLOT] for slot in slots]
-    yield from _whole(proxy)
-    owners = [proxy.topology.owners[slot] for slot in slots]
-    replies = yield [AskNode(_known(owner), order) for owner, order in zip(owners, orders, strict=True)]
-    for reply in replies:
-        found += must(reply)
-    for node in proxy.topology.primaries:
-        replies = yield [AskNode(node, order) for owner, order in zip(owners, orders, strict=True) if owner is not node]
-        for reply in replies:
-            found += must(reply)
+    for raw in [*replies, *(raw for _, raw in elsewhere)]:
+        found += must(value_of(raw))
     return found
 
 
-SCAN_KEYS_MAX_PER_SLOT = 1 << 30
+def _ask_slots(proxy: "Proxy", slots: list[int], orders: list[Argv]) -> Story:
+    """Ask the owner of each slot, and then, of slots that are on their way, the node to which their keys go.
 
-
-def _whole(proxy: "Proxy") -> Story:
-    """Wait until every slot has an owner that answers. Raises CommandError at the deadline."""
+    The raw replies of the owners, and (slot, raw reply) of the others. Each owner is asked after its answers whether
+    the slots were still its own: if not, the look was too late and is taken again.
+    """
     if not proxy.topology.is_whole:
         yield from on_all(proxy, [b"PING"])
+    owners = [_known(proxy.topology.owners[slot]) for slot in slots]
+    nodes = list(dict.fromkeys(owners))
+    counted = [AskNode(owner, order, raw=True) for owner, order in zip(owners, orders, strict=True)]
+    replies = yield [*counted, *(AskNode(node, [b"CLUSTER", b"NODES"]) for node in nodes)]
+    told = {node: parse_own_slots(must(text)) for node, text in zip(nodes, replies[len(slots) :], strict=True)}
+    asks: list[tuple[int, AskNode]] = []
+    for slot, owner, order in zip(slots, owners, orders, strict=True):
+        own = told[owner]
+        if slot not in own.slots:
+            raise CommandError("UNREACHABLE the slot has just moved")
+        target = own.leaving.get(slot)
+        if target is not None:
+            asks.append((slot, AskNode(proxy.topology.node(target), order, raw=True)))
+    others = yield [ask for _, ask in asks]
+    return replies[: len(slots)], [(slot, raw) for (slot, _), raw in zip(asks, others, strict=True)]
 
 
 def _known(owner: Node | None) -> Node:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from node.net.replies import ReplyParser
+from node.net.replies import MalformedReply, ReplyParser
 from node.net.resp import Argv, CommandError, Failure, Reply
 from node.net.session import Waiting
 from proxy.calls import Call, unknown_outcome
@@ -35,10 +35,11 @@ class Ask(NamedTuple):
 
 
 class AskNode(NamedTuple):
-    """A command for one node, whatever slots it serves."""
+    """A command for one node, whatever slots it serves; with `raw` the reply is what came, not its value."""
 
     node: Node
     argv: Argv
+    raw: bool = False
 
 
 class AskLink(NamedTuple):
@@ -115,11 +116,18 @@ class Turns:
             next(iter(queue.values()))()
 
 
+NONSENSE = (TypeError, ValueError, LookupError, AttributeError)
+"""What a story raises that reckons with a reply of the wrong kind: a broken node must not end the proxy."""
+
+
 def value_of(raw: bytes) -> Reply:
     """A raw reply as a value."""
     parser = ReplyParser()
     parser.feed(raw)
-    return parser.parse()[0]
+    try:
+        return parser.parse()[0]
+    except MalformedReply as error:
+        return Failure(f"ERR proxy: a node's reply makes no sense: {error}".encode())
 
 
 def must(reply: Reply) -> Reply:
@@ -199,6 +207,10 @@ class Telling(Waiting):
         except CommandError as error:
             self._is_over = True
             return True, error.reply
+        except NONSENSE as error:  # a node has answered with something else than it was asked for
+            self._is_over = True
+            self._client.host.log.warning(f"A story ended at a reply that makes no sense: {error!r}")
+            return True, Failure(b"ERR proxy: a node's reply makes no sense")
         self._send(step)
         return False, None
 
@@ -217,7 +229,8 @@ class Telling(Waiting):
                 loads = client.host.known_scripts.loads_for(list(ask.commands))
                 router.send_unit(RawListener(self, number, place), ask.slot, ask.commands, key, loads)
             elif type(ask) is AskNode:
-                client.host.link(ask.node, key).send(Direct(Listener(self, number, place), ask.argv))
+                listener = RawListener if ask.raw else Listener
+                client.host.link(ask.node, key).send(Direct(listener(self, number, place), ask.argv))
             elif type(ask) is AskLink:
                 listener = RawListener if ask.raw else Listener
                 ask.link.send(Direct(listener(self, number, place), ask.argv))

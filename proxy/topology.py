@@ -20,7 +20,7 @@ VIEWS_MISSED_MAX = 2
 """A node that so many views in a row do not name is gone."""
 
 
-class MalformedView(Exception):
+class MalformedView(ValueError):
     """What a node told of its cluster makes no sense."""
 
 
@@ -91,6 +91,37 @@ def _entry(entry: list[Any], asked: Address) -> Address:
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError("no port")
     return (host.decode() if host else asked[0]), port
+
+
+class OwnSlots(NamedTuple):
+    """What a node says of its own slots: those it serves, and where the keys of those go that it gives away."""
+
+    slots: set[int]
+    leaving: dict[int, Address]
+
+
+def parse_own_slots(text: bytes) -> OwnSlots:
+    """The line about itself in a node's CLUSTER NODES. Raises MalformedView."""
+    addresses: dict[str, Address] = {}
+    own: list[str] = []
+    try:
+        for line in text.decode().splitlines():
+            words = line.split()
+            addresses[words[0]] = parse_address(words[1].partition("@")[0])
+            if "myself" in words[2].split(","):
+                own = words[8:]
+        slots: set[int] = set()
+        leaving: dict[int, Address] = {}
+        for word in own:
+            if not word.startswith("["):
+                first, _, last = word.partition("-")
+                slots.update(range(int(first), int(last or first) + 1))
+            elif "->-" in word:
+                slot, _, target = word[1:-1].partition("->-")
+                leaving[int(slot)] = addresses[target]
+    except (ValueError, IndexError, KeyError) as error:
+        raise MalformedView(f"no reply to CLUSTER NODES: {error}") from None
+    return OwnSlots(slots, leaving)
 
 
 def whole(primary: Address, replicas: Iterable[Address]) -> View:
