@@ -7,10 +7,11 @@ USAGE = """\
 Usage: hexad up [options]                                  a cluster on this machine
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
+       hexad proxy --cluster HOST:PORT,... [options]       one Redis in front of a cluster
        hexad --version
        hexad --help
 
-`hexad up --help` and `hexad server --help` tell their options.
+`hexad up --help`, `hexad server --help` and `hexad proxy --help` tell their options.
 
 Examples:
        hexad up                                      127.0.0.1:7000-7005, data in ./hexad-data
@@ -31,6 +32,8 @@ def main() -> int:
         from node.program import main as server
 
         return server(words[1:])
+    if words[:1] == ["proxy"]:
+        return int(import_module("proxy.app").main(words[1:]))
     if words[:1] == ["up"]:
         return int(import_module("hexad.up").main(words[1:]))
     if words in (["--version"], ["-v"]):

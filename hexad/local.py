@@ -66,6 +66,7 @@ class LocalTopology:
         self.program = program
         self.platform = platform
         self.processes: dict[int, NodeProcess] = {}
+        self.proxy: NodeProcess | None = None
         self._taken: dict[Step, float] = {}
         self._links: dict[int, RespClient] = {}
         self._seen: dict[int, NodeStatus] = {}  # what each node said last
@@ -232,6 +233,27 @@ class LocalTopology:
                 return f"the Sentinel at port {port} to know everybody"
         return ""
 
+    async def start_proxy(self, progress: Progress) -> None:
+        """Start the proxy of the plan, and return once it answers. Raises LocalError, PlaceError."""
+        port = self.plan.proxy_port
+        if port is None:
+            return
+        progress("Starting the proxy")
+        program = [*self.program[:-1], "proxy"]  # what starts a node, with another word
+        directory = self.place.proxy_directory
+        self.proxy = await NodeProcess.start(program, port, directory, self.plan.proxy_options())
+        deadline = trio.current_time() + START_TIMEOUT_S
+        while trio.current_time() < deadline:
+            if not self.proxy.is_running:
+                log = "\n    ".join([self.proxy.log_path, *self.proxy.last_log_lines(LOG_LINES)])
+                raise LocalError(f"the proxy at port {port} ended ({self.proxy.ending}); its log: {log}")
+            try:
+                if not isinstance(await self._ask_one(port, "PING"), Failure):
+                    return
+            except OSError:
+                await trio.sleep(POLL_S)
+        raise LocalError(f"the proxy at port {port} does not answer PING; its log: {self.proxy.log_path}")
+
     # --- running --------------------------------------------------------------------------------------------------
 
     async def look(self) -> list[NodeStatus]:
@@ -276,6 +298,11 @@ class LocalTopology:
         try:
             with trio.CancelScope(shield=True), trio.move_on_after(LOOK_TIMEOUT_MS / 1000):
                 await self.look()  # who is a replica now
+            if self.proxy is not None and self.proxy.is_running:
+                progress("Stopping the proxy")
+                self.proxy.terminate()
+                with trio.move_on_after(STOP_TIMEOUT_S):
+                    await self.proxy.wait()
             sentinels = [port for port in self.plan.sentinel_ports if port in self.processes]
             if sentinels:  # before anybody whom they would miss
                 await self._stop_group(sentinels, progress)
@@ -284,12 +311,13 @@ class LocalTopology:
                 await self._stop_group(ports, progress)
         finally:
             self._close()
-            for process in self.processes.values():
+            processes = [*self.processes.values(), *([] if self.proxy is None else [self.proxy])]
+            for process in processes:
                 process.kill()
             with trio.CancelScope(shield=True):
-                for process in self.processes.values():
+                for process in processes:
                     await process.wait()
-        return all(process.ended_well for process in self.processes.values())
+        return all(process.ended_well for process in processes)
 
     def _is_replica(self, port: int) -> bool:
         seen = self._seen.get(port)

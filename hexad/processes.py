@@ -4,6 +4,7 @@
     DIR/.hexad-up.lock    held while a `hexad up` works on DIR
     DIR/7000/             the node at port 7000: nodes.conf, dump.rdb, node.log; with Sentinels also node.conf, and for
                           a Sentinel sentinel.conf: files that they rewrite themselves
+    DIR/proxy/            the proxy's log, if there is one
 
 A node is a process of its own, isolated: the interpreter ignores the user's environment and the current directory
 (`-I`), no descriptor but 0, 1 and 2 is inherited, standard output is its log, and it leads a session of its own, so
@@ -109,6 +110,10 @@ class Place:
                 (directory / name).write_text(text)
         except OSError as error:
             raise PlaceError(f"{directory / name}: {error.strerror}") from error
+
+    @property
+    def proxy_directory(self) -> Path:
+        return Path(self.path, "proxy")
 
     def has_past(self, port: int) -> bool:
         """Tell whether the node at `port` left anything but its log."""

@@ -8,7 +8,7 @@ data is refused instead.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -53,6 +53,8 @@ class Plan:
     node_timeout_ms: int | None = None
     options: tuple[str, ...] = field(default=())
     """Further words for each node's command line."""
+    proxy_port: int | None = None
+    """Where a proxy stands in front of the nodes, if one is wanted."""
 
     @property
     def ports(self) -> list[int]:
@@ -72,7 +74,7 @@ class Plan:
     def listening_ports(self) -> list[int]:
         """All ports that must be free: in a cluster each node listens for its bus, too."""
         bus = [port + BUS_PORT_OFFSET for port in self.ports] if self.topology == CLUSTER else []
-        return self.ports + bus
+        return self.ports + bus + ([] if self.proxy_port is None else [self.proxy_port])
 
     @property
     def primaries(self) -> int:
@@ -99,6 +101,18 @@ class Plan:
     def password(self) -> str:
         """What clients must say, if the nodes are given `--requirepass`."""
         return _option(self.options, "requirepass") or ""
+
+    def proxy_options(self) -> list[str]:
+        """The words behind `hexad proxy`: it asks for the nodes' password, and has it from the same option."""
+        asked = self.sentinel_ports or self.ports
+        nodes = ",".join(f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}" for port in asked)
+        source = {CLUSTER: "--cluster", SENTINEL: "--sentinel"}.get(self.topology, "--nodes")
+        words = ["--port", str(self.proxy_port), "--bind", self.host, source, nodes]
+        if self.topology == SENTINEL:
+            words += ["--master-name", WATCHED_NAME]
+        if self.password:
+            words += ["--requirepass", self.password, "--backend-password", self.password]
+        return words
 
     def node_options(self, port: int) -> list[str]:
         """The words behind `hexad server` for the node at `port`; paths are relative to the node's directory."""
@@ -156,6 +170,7 @@ def make_plan(
     replicas: int | None = None,
     node_timeout_ms: int | None = None,
     options: Sequence[str] = (),
+    proxy_port: int | None = None,
 ) -> Plan:
     """A plan that can work; what is not given is chosen: 6 nodes of a cluster, a primary with 2 replicas (and 3
     Sentinels, if they are wanted), 1 node.
@@ -165,6 +180,8 @@ def make_plan(
     _check_options(options)
     count, each = _sizes(topology, nodes, replicas)
     plan = Plan(topology, host, port, count, each, node_timeout_ms, tuple(options))
+    if proxy_port is not None and (not 1 <= proxy_port <= PORT_MAX or proxy_port in plan.listening_ports):
+        raise BadPlan(f"--proxy {proxy_port}: a port from 1 to {PORT_MAX} that no node listens at is expected")
     if not 1 <= count <= NODES_MAX:
         raise BadPlan(f"--nodes {count}: 1 to {NODES_MAX} nodes can be started")
     if port < 1 or max(plan.listening_ports) > PORT_MAX:
@@ -177,7 +194,7 @@ def make_plan(
             f"{PRIMARIES_MIN} to vote: --nodes {need}, or fewer --replicas"
         )
     _check_reach(plan)
-    return plan
+    return replace(plan, proxy_port=proxy_port)
 
 
 def _sizes(topology: str, nodes: int | None, replicas: int | None) -> tuple[int, int]:

@@ -30,6 +30,7 @@ examples:
   hexad up --nodes 9 --replicas 2 --port 8000 --dir /tmp/nine
   hexad up --topology replication --replicas 2        a primary and two replicas, no cluster
   hexad up --topology sentinel                        the same, and three Sentinels that watch them
+  hexad up --proxy                                    and one Redis in front of it at port 6380
   hexad up -- --requirepass secret --save "60 1"      options of `hexad server` for each node
   redis-cli -c -p 7000                                talk to it
 
@@ -76,12 +77,15 @@ def parser() -> argparse.ArgumentParser:
     add("--host", metavar="ADDRESS", help="where nodes listen and reach each other (default: 127.0.0.1)")
     add("--port", type=int, metavar="PORT", help="port of the first node; the others follow (default: 7000)")
     add("--dir", default="./hexad-data", metavar="DIR", help="where the data is kept (default: ./hexad-data)")
+    add("--proxy", type=int, nargs="?", const=PROXY_PORT, metavar="PORT", help=PROXY_HELP)
     add(
         "--node-timeout-ms", type=int, metavar="MS", help="when a node counts as dead (default: 15000; Sentinels: 5000)"
     )
     return result
 
 
+PROXY_PORT = 6380
+PROXY_HELP = "a proxy in front: one Redis for clients that know no cluster (default port: 6380)"
 RECORDED = ("topology", "nodes", "replicas", "host", "port")
 
 
@@ -101,7 +105,8 @@ def _plan(wanted: argparse.Namespace, options: Sequence[str], place: Place) -> P
     chosen = settle({**vars(wanted), "host": host}, place.read_record(), place.path)
     given = {name: value for name, value in chosen.items() if value is not None}
     topology = given.pop("topology", CLUSTER)
-    return make_plan(topology, **given, node_timeout_ms=wanted.node_timeout_ms, options=options)
+    limits = {"node_timeout_ms": wanted.node_timeout_ms, "proxy_port": wanted.proxy}
+    return make_plan(topology, **given, **limits, options=options)
 
 
 def _record(plan: Plan) -> dict[str, Any]:
@@ -164,6 +169,7 @@ async def _serve(local: LocalTopology, view: View) -> None:
     plan = local.plan
     await local.start(view.progress)
     await local.join(view.progress)
+    await local.start_proxy(view.progress)
     first, last = plan.ports[0], plan.ports[-1]
     ports = str(first) if first == last else f"{first}-{last}"
     view.say(f"{plan.topology} at {plan.host}:{ports} is ready (data and logs: {local.place.path})")
@@ -172,6 +178,8 @@ async def _serve(local: LocalTopology, view: View) -> None:
         view.say(f"Try: redis-cli -h {plan.host} -p {port} sentinel get-master-addr-by-name {WATCHED_NAME}")
     else:
         view.say(f"Try: redis-cli {'-c ' if plan.topology == CLUSTER else ''}-h {plan.host} -p {first}")
+    if plan.proxy_port is not None:
+        view.say(f"One Redis in front of it: redis-cli -h {plan.host} -p {plan.proxy_port}")
     with view.watching():
         while not local.are_all_down:
             view.show(f"{plan.topology} at {plan.host}:{ports}", await local.look())

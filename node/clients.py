@@ -64,6 +64,7 @@ class ClientsHost(Protocol):
     tracking: Tracking
     monitors: Monitors
     access: Access
+    session_type: type[Session[Any]]
 
     def new_parser(self) -> RequestParser: ...
     def conditions_changed(self) -> None: ...
@@ -149,7 +150,7 @@ class Clients:
     def add(self, addr: str, laddr: str) -> Client:
         """A session for a client that has just connected."""
         host = self._host
-        client: Client = Session(host, self.next_id, host.keyspace.databases[0], host.new_parser())
+        client: Client = host.session_type(host, self.next_id, host.keyspace.databases[0], host.new_parser())
         self.next_id += 1
         client.addr, client.laddr = addr, laddr
         client.created_ms = client.last_active_ms = host.keyspace.now_ms

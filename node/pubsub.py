@@ -66,7 +66,7 @@ class PubSub:
         self.channels: dict[bytes, Subscribers] = {}
         self.patterns: dict[bytes, Subscribers] = {}
         self.shard_channels: dict[bytes, Subscribers] = {}
-        self._tables = (self.channels, self.patterns, self.shard_channels)
+        self.tables = (self.channels, self.patterns, self.shard_channels)
         self._fits: dict[bytes, Predicate] = {}  # for each pattern that has subscribers
 
     # --- messages -------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class PubSub:
         """
         sent = 0
         kind = SHARD_CHANNELS if sharded else CHANNELS
-        subscribers = self._tables[kind.place].get(channel)
+        subscribers = self.tables[kind.place].get(channel)
         if subscribers is not None:
             _send(subscribers, (kind.message, channel, message))
             sent = len(subscribers)
@@ -95,6 +95,12 @@ class PubSub:
                     sent += len(subscribers)
         return sent
 
+    def deliver(self, kind: Kind, name: bytes, parts: tuple[bytes, ...]) -> None:
+        """Hand on a message that came from elsewhere to those who listen to `name` in this way."""
+        subscribers = self.tables[kind.place].get(name)
+        if subscribers is not None:
+            _send(subscribers, parts)
+
     # --- subscriptions --------------------------------------------------------------------------------------------
 
     def subscribe(self, client: Client, kind: Kind, name: bytes) -> bool:
@@ -105,9 +111,9 @@ class PubSub:
         if name in own:
             return False
         own[name] = None
-        subscribers = self._tables[kind.place].get(name)
+        subscribers = self.tables[kind.place].get(name)
         if subscribers is None:
-            subscribers = self._tables[kind.place][name] = {}
+            subscribers = self.tables[kind.place][name] = {}
             if kind is PATTERNS:
                 self._fits[name] = compile_glob(name)
         subscribers[client] = None
@@ -133,7 +139,7 @@ class PubSub:
         client.set_subscriptions(None)
 
     def _remove(self, client: Client, kind: Kind, name: bytes) -> None:
-        table = self._tables[kind.place]
+        table = self.tables[kind.place]
         subscribers = table[name]
         del subscribers[client]
         if not subscribers:
@@ -151,7 +157,7 @@ class PubSub:
     def check(self) -> None:
         """Assert that tables and clients agree (for tests)."""
         for kind in KINDS:
-            for name, subscribers in self._tables[kind.place].items():
+            for name, subscribers in self.tables[kind.place].items():
                 assert subscribers, name
                 assert all(name in client.subscriptions[kind.place] for client in subscribers), name
         assert self._fits.keys() == self.patterns.keys()

@@ -115,6 +115,9 @@ class Guard(Protocol):
 class Server:
     """The parts of a node, and its sessions."""
 
+    session_type: type[Session[Any]] = Session
+    """What a client's session is: the proxy's does more."""
+
     def __init__(self, platform: Platform, config: Config, commands: CommandTable, log: Log) -> None:
         self.platform = platform
         self.config = config

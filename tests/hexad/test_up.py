@@ -16,7 +16,7 @@ import pytest
 from redis.cluster import RedisCluster
 
 from tests.hexad.running import HEXAD, Up, command_line, free_ports, run_up
-from tests.support import Wire, wait_until
+from tests.support import Wire, free_port, wait_until
 
 
 def is_gone(pid: int) -> bool:
@@ -119,6 +119,18 @@ def test_standalone(tmp_path: Path) -> None:
         with Wire(port) as wire:
             assert wire("SET", "k", "v") == "OK"
         assert up.stop() == 0
+
+
+def test_a_proxy_in_front(tmp_path: Path) -> None:
+    port, proxy_port = free_ports(3), free_port()
+    words = ("--nodes", 3, "--replicas", 0, "--port", port, "--dir", tmp_path, "--proxy", proxy_port)
+    with Up(*words, "--", "--requirepass", "secret") as up:
+        up.wait_for("One Redis in front of it")
+        with Wire(proxy_port, password="secret") as wire:
+            assert wire("MSET", "a", "1", "b", "2", "c", "3") == "OK"
+            assert wire("MGET", "a", "b", "c") == [b"1", b"2", b"3"]
+        assert up.stop() == 0
+    assert "Drained" in (tmp_path / "proxy" / "node.log").read_text()
 
 
 def test_replication_with_a_password(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ ROOMS: dict[str, tuple[int, int]] = {
     "proxy": (3, 0),
     "node.app": (4, 0),
     "sentinel.app": (4, 1),  # a node without data that watches others
-    "proxy.app": (4, 0),
     "node.program": (4, 2),  # the process around the node that app builds
     "sentinel.program": (4, 3),
+    "proxy.app": (4, 3),  # lives as a node does: its listeners, its time, its log
     "hexad": (5, 0),
 }
 NEIGHBOURS_MEET_ON = (0,)

@@ -51,6 +51,8 @@ SHELLS = {
     "node/replication/follower.py": "the life of a replica's link: dial, handshake, sync, back-off",
     "node/replication/transfer.py": "a snapshot on its way to replicas, in slices",
     "gossip/bus.py": "dials the bus links and takes those that others dial",
+    "proxy/app.py": "the nursery of a proxy: runs the parts",
+    "proxy/watch.py": "asks the nodes who they are, again and again",
     "sentinel/drive.py": "dials the links to watched instances and waits for scripts",
     "hexad/up.py": "the nursery of a local topology",
     "hexad/local.py": "starts, asks and stops the nodes of a local topology, each wait with a bound",

@@ -1,0 +1,203 @@
+"""A client's session at the proxy: the node's session, but what it asks for is done elsewhere.
+
+Commands for one key, and those that are cut by slots, are sent on at once, and their answers wait in `answers` for
+their turn: a pipeline is as long as the client makes it, up to `ANSWERS_MAX`. Everything else runs alone: it waits
+until nothing is under way, and what comes after it waits for its end. So what a client sends is done in its order.
+
+The session stops reading its client while too much is under way, while the node it wants does not read
+(`Link.is_full`), and while the client itself does not read its answers.
+"""
+
+from collections import deque
+from typing import Any
+
+from node.net.peer import OPEN
+from node.net.resp import Argv, Reply, encode
+from node.net.session import PARKED, Session, Waiting
+from node.slots import slot_of
+from node.table import READ, RIGHTS, Command
+from proxy.calls import Call, UnitCall
+from proxy.link import Link
+from proxy.scatter import Gather, gather, plan_of
+from proxy.shapes import forward
+
+ANSWERS_MAX = 1024
+"""How many commands of one client are under way at a time."""
+OUT_BYTES_MAX = 1 << 20
+"""A client that leaves so much unread has nothing more done for it."""
+
+
+class Held(Waiting):
+    """Why a session reads nothing just now."""
+
+    postponed = True  # no blocking command: CLIENT UNBLOCK leaves it alone
+    __slots__ = ()
+
+
+IN_FLIGHT, SLOW_CLIENT, SLOW_NODE = Held(), Held(), Held()
+
+
+class ProxySession(Session[Any]):
+    """One client of the proxy."""
+
+    __slots__ = ("answers", "has_detour", "resume_at", "watching")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.answers: deque[Call | Gather | UnitCall] = deque()
+        self.has_detour = False  # one of `answers` was sent elsewhere: nothing more is sent before all are there
+        self.resume_at = 0  # while IN_FLIGHT: how few answers may be missing
+        self.watching: dict[int, Link] = {}  # the private connections of its WATCH, by slot
+
+    # --- what the client sends ------------------------------------------------------------------------------------
+
+    def _serve(self, end_ns: int) -> None:
+        host = self.host
+        find, commands, at = host.words.get, self.commands, self.served
+        first, count, answers = at, len(commands), self.answers
+        while at < count:
+            argv = commands[at]
+            command = find(argv[0])
+            if (
+                command is not None
+                and ((run := command.run) is forward or run is gather)
+                and (len(argv) == command.arity or (command.arity < 0 and len(argv) >= -command.arity))
+                and (not (blocked := command.flags & self.gates) or self._may(blocked, command, argv))
+            ):
+                if answers and (self.has_detour or len(answers) >= ANSWERS_MAX):
+                    self._hold(0 if self.has_detour else ANSWERS_MAX // 2)
+                    break
+                if run is forward:
+                    sent = self._send_one(command, argv)
+                else:
+                    sent = self._send_many(command, argv)
+                if sent:
+                    at += 1
+                    command.calls += 1
+                    if at & 15 == 0 and host.clock_ns() > end_ns:
+                        break
+                    continue
+                if self.parked is not None:
+                    break
+            if answers:
+                self._hold(0)
+                break
+            at += 1
+            self.served = at
+            reply = host.execute(self, argv)
+            if reply is not PARKED:
+                encode(reply, self.out, self.resp3)
+            if self.closing or self.parked is not None or host.clock_ns() > end_ns:
+                break
+        self.served = at
+        host.commands_processed += at - first
+        if len(self.out) > OUT_BYTES_MAX and self.parked is None:
+            self.parked = SLOW_CLIENT
+            self.hears_of_sending = True
+
+    def _may(self, blocked: int, command: Command, argv: Argv) -> bool:
+        """Is a gate closed only for what this command does not do?"""
+        return blocked == RIGHTS and self.account.denial(command, argv) is None
+
+    def _send_one(self, command: Command, argv: Argv) -> bool:
+        """Send a command on; False if it has to wait (then the session is parked) or is not for one slot."""
+        at = command.only_key
+        if at:
+            slot = slot_of(argv[at])
+        else:
+            found = self.host.slot_of_command(command, argv)
+            if found is None:
+                return False
+            slot = found
+        self.last_command = command
+        key = (self.resp3, self.db.index, False)
+        router = self.host.router
+        call = Call(router, self, argv, slot, key, reads=command.flags & READ != 0)
+        owner = router.topology.owners[slot]
+        if owner is not None and (not call.reads or router.choose_reader is None):
+            link = owner.links.get(key)
+            if link is not None and link.ready:
+                if link.is_full:
+                    self.parked = SLOW_NODE
+                    link.wait_for_room(self)
+                    return False
+                self.answers.append(call)
+                link.send(call)
+                return True
+        self.answers.append(call)
+        router.send(call)
+        return True
+
+    def _send_many(self, command: Command, argv: Argv) -> bool:
+        """Cut a command by slots and send the parts on; False if it has to be looked at with more care."""
+        plan = plan_of(self.host, command, argv)
+        if plan is None:
+            return False
+        self.last_command = command
+        answer = Gather(self, plan)
+        self.answers.append(answer)
+        answer.send(self.host.router, (self.resp3, self.db.index, False), reads=command.flags & READ != 0)
+        return True
+
+    def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:
+        """Send a command on when nothing else is under way: from the careful way."""
+        assert not self.answers
+        silent = self.reply_mode != b"on"
+        key = (self.resp3, self.db.index, False)
+        call = Call(self.host.router, self, argv, slot, key, reads=command.flags & READ != 0, silent=silent)
+        self.answers.append(call)
+        self.host.router.send(call)
+        return call
+
+    # --- what comes back ------------------------------------------------------------------------------------------
+
+    def answered(self, _call: Any) -> None:
+        """An answer is there: hand on all whose turn it is."""
+        answers = self.answers
+        out = self.out
+        while answers and (raw := answers[0].raw) is not None:
+            answers.popleft()
+            out += raw
+        if not answers:
+            self.has_detour = False
+        if self.parked is IN_FLIGHT and len(answers) <= self.resume_at:
+            self.unpark()
+        else:
+            self.touch()
+
+    def detour(self) -> None:
+        """A command was not done where it was sent: those that follow must not overtake it."""
+        self.has_detour = True
+
+    def _hold(self, resume_at: int) -> None:
+        self.parked = IN_FLIGHT
+        self.resume_at = resume_at
+
+    def has_room(self) -> None:
+        """The node that was slow has read, or is gone."""
+        if self.parked is SLOW_NODE:
+            self.unpark()
+
+    def sent(self) -> None:
+        super().sent()
+        if self.parked is SLOW_CLIENT:
+            self.hears_of_sending = False
+            self.unpark()
+
+    # --- what it holds at the nodes -------------------------------------------------------------------------------
+
+    def unwatch(self) -> None:
+        """No key is watched any more: the connection that watched them is free."""
+        super().unwatch()
+        if self.watching:
+            watching, self.watching = self.watching, {}
+            self.host.release(watching)
+
+    def lost(self, reason: str) -> None:
+        self.answers.clear()
+        super().lost(reason)
+
+    def resume(self, reply: Reply) -> None:
+        """The wait is over; a client that has gone meanwhile gets nothing."""
+        if self.parked is not None and self.closing == OPEN:
+            super().resume(reply)

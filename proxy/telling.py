@@ -1,0 +1,124 @@
+"""What the proxy tells of itself: INFO as a single Redis would, and PROXY INFO, PROXY NODES for its operators."""
+
+from typing import TYPE_CHECKING, Any
+
+from node.commands.info import report, sections_wanted
+from node.net.resp import Argv, CommandError, Failure, Reply, Status, Verbatim
+from node.server import HEXAD_VERSION
+from node.table import Registry, Spec
+from proxy.everywhere import on_all
+from proxy.stories import Story, begin
+
+if TYPE_CHECKING:
+    from proxy.server import Proxy
+
+OWN_SECTIONS = ("server", "clients", "memory", "stats", "replication", "cpu", "commandstats", "errorstats")
+"""What the proxy can say of itself; persistence is the nodes'."""
+
+
+def info(client: Any, argv: Argv) -> Reply:
+    """INFO: the proxy as a server, and the keys of all nodes."""
+    sections = sections_wanted([word.decode("latin-1") for word in argv[1:]])
+    if "keyspace" in sections:
+        return begin(client, _with_keyspace(client, sections))
+    return Verbatim(report(client.host, _own(sections)).encode("utf-8", "surrogateescape"))
+
+
+def _own(sections: list[str]) -> list[str]:
+    return [name for name in sections if name in OWN_SECTIONS or name in ("modules", "cluster")]
+
+
+def _with_keyspace(client: Any, sections: list[str]) -> Story:
+    proxy: Proxy = client.host
+    replies = yield from on_all(proxy, [b"INFO", b"keyspace"])
+    totals: dict[str, dict[str, int]] = {}
+    for _, reply in replies:
+        if type(reply) is Failure:
+            raise CommandError(bytes(reply))
+        _add_keyspace(totals, bytes(reply).decode("utf-8", "replace"))
+    lines = "".join(
+        f"{name}:" + ",".join(f"{field}={value}" for field, value in fields.items()) + "\r\n"
+        for name, fields in sorted(totals.items())
+    )
+    text = report(proxy, _own(sections))
+    text += ("\r\n" if text else "") + f"# Keyspace\r\n{lines}"
+    return Verbatim(text.encode("utf-8", "surrogateescape"))
+
+
+def _add_keyspace(totals: dict[str, dict[str, int]], text: str) -> None:
+    """Add one node's keys to those of the others; `avg_ttl` becomes the longest."""
+    for line in text.splitlines():
+        name, _, rest = line.partition(":")
+        if not name.startswith("db") or not rest:
+            continue
+        fields = totals.setdefault(name, {"keys": 0, "expires": 0, "avg_ttl": 0})
+        for word in rest.split(","):
+            field, _, value = word.partition("=")
+            if field in fields and value.isdigit():
+                fields[field] = max(fields[field], int(value)) if field == "avg_ttl" else fields[field] + int(value)
+
+
+def specs() -> list[Spec]:
+    """PROXY and its subcommands."""
+    registry = Registry()
+    registry.container("proxy", -2, "loading stale")
+    registry.command("proxy|info", 2, "loading stale fast", acl="admin dangerous")(proxy_info)
+    registry.command("proxy|nodes", 2, "loading stale fast", acl="admin dangerous")(proxy_nodes)
+    registry.command("proxy|help", 2, "loading stale", acl="admin")(proxy_help)
+    return list(registry.specs.values())
+
+
+def proxy_info(client: Any, _argv: Argv) -> Reply:
+    """PROXY INFO: what the proxy has done, in lines as INFO's."""
+    proxy: Proxy = client.host
+    router, settings = proxy.router, proxy.settings
+    fields = {
+        "hexad_version": HEXAD_VERSION,
+        "mode": settings.source,
+        "cross_slot": settings.cross_slot,
+        "read_policy": settings.read_policy,
+        "connected_clients": len(proxy.sessions),
+        "known_nodes": len(proxy.topology.nodes),
+        "primaries": len(proxy.topology.primaries),
+        "slots_covered": sum(owner is not None for owner in proxy.topology.owners),
+        "topology_changes": proxy.topology.changes,
+        "backend_connections": len(proxy.links),
+        "backend_connections_private": len(proxy.pool.lent),
+        "backend_connections_made": proxy.links_made,
+        "commands_under_way": sum(len(link.pending) + len(link.queue) for link in proxy.links),
+        "commands_waiting": len(router.waiting),
+        "redirects_followed": router.redirects,
+        "retries": router.retries,
+        "given_up": router.given_up,
+        "unknown_outcomes": router.unknown_outcomes,
+        "relaxed_transactions": proxy.relaxed_transactions,
+        "draining": int(proxy.is_draining),
+    }
+    return Verbatim("".join(f"{name}:{value}\r\n" for name, value in fields.items()).encode())
+
+
+def proxy_nodes(client: Any, _argv: Argv) -> Reply:
+    """PROXY NODES: a line for each node: address, role, slots, connections, commands under way."""
+    topology = client.host.topology
+    lines = []
+    for node in topology.nodes.values():
+        links = [link for link in client.host.links if link.node is node]
+        pending = sum(len(link.pending) + len(link.queue) for link in links)
+        slots = sum(owner is node for owner in topology.owners)
+        role = "primary" if node.is_primary else "replica"
+        lines.append(f"{node.name} role={role} slots={slots} connections={len(links)} under_way={pending}\n")
+    return Verbatim("".join(sorted(lines)).encode())
+
+
+def proxy_help(_client: Any, _argv: Argv) -> Reply:
+    """PROXY HELP."""
+    lines = [
+        "PROXY <subcommand>. Subcommands are:",
+        "INFO",
+        "    What this proxy has done, and what is under way.",
+        "NODES",
+        "    The nodes behind this proxy.",
+        "HELP",
+        "    These lines.",
+    ]
+    return [Status(line.encode()) for line in lines]

@@ -1,0 +1,116 @@
+"""A primary is killed, slots move: clients of the proxy notice a delay at most, but for what is unknown."""
+
+from __future__ import annotations
+
+import threading
+
+from tests.proxy.support import ProxyServer
+from tests.support.cluster import LocalCluster
+from tests.support.servers import HexadServer, RedisServer
+from tests.support.waiting import wait_until
+from tests.support.wire import ReplyError
+
+KEYS = [f"key:{number}" for number in range(40)]
+
+
+def test_a_primary_dies() -> None:
+    with LocalCluster(HexadServer, nodes=6, replicas=1, cluster_node_timeout=1000) as cluster:
+        with ProxyServer(cluster=[cluster.ports[0]]) as proxy, proxy.wire(timeout_s=30) as wire:
+            victim = cluster.primaries()[0]
+            listener = proxy.wire(timeout_s=30)
+            listener("SUBSCRIBE", "news")
+            for channel in range(8):
+                listener("SSUBSCRIBE", f"shard{channel}")
+            popper = proxy.wire(timeout_s=30)
+            popper.send("BLPOP", "work1", "work2", "work3", "work4", 0)
+            counts = dict.fromkeys(KEYS, 0)
+            for key in KEYS:
+                counts[key] = wire("INCR", key)
+            assert wire("WAIT", 1, 5000) == 1
+            assert victim.process is not None
+            victim.process.kill()
+            unknown = 0
+            for _ in range(3):
+                for key in KEYS:
+                    reply = wire("INCR", key)
+                    if isinstance(reply, ReplyError):
+                        assert "its outcome is unknown" in reply.text
+                        unknown += 1
+                        continue
+                    assert reply > counts[key]
+                    counts[key] = reply
+            assert unknown <= 2
+            assert wire("MGET", *KEYS) == [str(counts[key]).encode() for key in KEYS]
+            assert wire("RPUSH", "work4", "job") == 1
+            assert popper.read() == [b"work4", b"job"]
+            _hears(wire, listener)
+            listener.close()
+            popper.close()
+
+
+def _hears(wire: object, listener: object) -> None:
+    """The subscriptions are there again, each message once they are."""
+    from tests.support.wire import Wire
+
+    assert isinstance(wire, Wire) and isinstance(listener, Wire)
+    wait_until(lambda: wire("PUBLISH", "news", "x") == 1 and not listener.is_silent(0.1), 10, "news arrive")
+    for channel in range(8):
+        name = f"shard{channel}"
+        wait_until(lambda name=name: wire("SPUBLISH", name, "x") == 1, 10, f"{name} is listened to")
+
+
+def test_slots_move_under_load() -> None:
+    with LocalCluster(RedisServer, nodes=3, replicas=0) as cluster:
+        with ProxyServer(cluster=[cluster.ports[0]]) as proxy, proxy.wire(timeout_s=30) as wire:
+            names = [f"{{tag}}{number}" for number in range(200)]
+            wire("MSET", *(word for name in names for word in (name, "0")))
+            slot = cluster.nodes[0].wire()("CLUSTER", "KEYSLOT", "{tag}")
+            over = threading.Event()
+            failures: list[str] = []
+            rounds = [0]
+
+            def work() -> None:
+                with proxy.wire(timeout_s=30) as mine:
+                    while not over.is_set():
+                        replies = mine.pipeline([("INCR", name) for name in names])
+                        replies += mine.pipeline([("MULTI",), ("INCRBY", names[0], 0), ("EXEC",)])[2]
+                        failures.extend(repr(reply) for reply in replies if not isinstance(reply, int))
+                        cursor, found = b"0", set[bytes]()
+                        while True:
+                            cursor, some = mine("SCAN", cursor, "COUNT", 10_000)
+                            found.update(some)
+                            if cursor == b"0":
+                                break
+                        failures.extend(f"SCAN lost {name}" for name in names if name.encode() not in found)
+                        rounds[0] += 1
+
+            worker = threading.Thread(target=work)
+            worker.start()
+            for number in range(4):
+                seen = rounds[0]
+                _move_slot(cluster, slot, cluster.nodes[number % 3])
+                wait_until(lambda seen=seen: rounds[0] > seen or failures, 20, "the work goes on")
+            over.set()
+            worker.join(60)
+            assert not failures, failures[:5]
+            assert rounds[0] > 1
+            assert wire("MGET", *names[1:]) == [str(rounds[0]).encode()] * (len(names) - 1)
+
+
+def _move_slot(cluster: LocalCluster, slot: int, target: RedisServer) -> None:
+    """Move a slot with its keys as redis-cli does, a few keys at a time."""
+    ids = {node.port: node.wire()("CLUSTER", "MYID").decode() for node in cluster.nodes}
+    owners = cluster.nodes[0].wire()("CLUSTER", "SLOTS")
+    port = next(primary[1] for first, last, primary, *_ in owners if first <= slot <= last)
+    source = cluster.node(port)
+    if source is target:
+        return
+    with source.wire() as from_node, target.wire() as to_node:
+        assert to_node("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port]) == "OK"
+        assert from_node("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port]) == "OK"
+        while keys := from_node("CLUSTER", "GETKEYSINSLOT", slot, 20):
+            assert from_node("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys) == "OK"
+        for wire in (to_node, from_node):
+            assert wire("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port]) == "OK"
+        for node in cluster.nodes:
+            node.wire()("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
