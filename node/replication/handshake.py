@@ -47,15 +47,21 @@ async def introduce(host: ReplicationHost, dialogue: Dialogue) -> None:
         log.notice(f"(Non critical) Master does not understand REPLCONF {option}: {shown(reply)}")
 
 
-async def ask(host: ReplicationHost, history: History, dialogue: Dialogue, *, resumable: bool) -> bytes:
-    """PSYNC from where we are, or from the beginning; the primary's answer. Raises DialogueError, OSError."""
+async def ask(
+    host: ReplicationHost, history: History, dialogue: Dialogue, *, resumable: bool, failover: bool = False
+) -> bytes:
+    """PSYNC from where we are, or from the beginning; the primary's answer. `failover`: it is to take our place first.
+
+    Raises DialogueError, OSError.
+    """
     if resumable and history.replid != NO_ID:
         replid, offset = history.replid, host.journal.offset + 1
         host.log.notice(f"Trying a partial resynchronization (request {replid}:{offset}).")
     else:
         replid, offset = "?", -1
         host.log.notice("Partial resynchronization not possible (no cached master)")
-    await dialogue.send(encode_command([b"PSYNC", replid.encode(), b"%d" % offset]))
+    wish = [b"FAILOVER"] if failover else []
+    await dialogue.send(encode_command([b"PSYNC", replid.encode(), b"%d" % offset, *wish]))
     return await dialogue.patient_line(host.config["repl-timeout"])
 
 

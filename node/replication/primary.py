@@ -39,6 +39,8 @@ class Primary:
         """Nothing of our own goes into the stream (pings, requests to acknowledge): its end is waited for."""
         self.functions: Callable[[], list[bytes]] = list
         """The sources of the libraries, for snapshots."""
+        self.acknowledged: Callable[[], None] = _nobody_waits
+        """Called when a replica has said how far it is."""
         self._sync_timer: Timer | None = None
         self._check_timer: Timer | None = None
         self._ping_ms = 0.0
@@ -186,6 +188,7 @@ class Primary:
             self._goes_online(replica)
         if self.gates:
             self.gates.acknowledged()
+        self.acknowledged()
 
     def _goes_online(self, replica: Replica) -> None:
         self.host.log.notice(f"Synchronization with replica {replica.name} succeeded")
@@ -343,3 +346,7 @@ class Primary:
                 self._goes_online(replica)
         if self._waiting():
             self._schedule_sync()
+
+
+def _nobody_waits() -> None:
+    pass
