@@ -5,6 +5,7 @@ from node.datatypes.numbers import parse_int
 from node.keyspace.gates import AckWaiter
 from node.net.resp import NO_REPLY, OK, Argv, CommandError, Encoded, Failure, Reply, split_words
 from node.net.session import Waiting
+from node.replication.handshake import FIELD_DEADLINES
 from node.server import Client
 
 NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
@@ -176,6 +177,8 @@ def _refuse_sync(client: Client) -> None:
     if client.out:
         raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
     replica = replication.primary.replica_of(client)
+    if replication.primary.is_too_old(replica):
+        raise CommandError("ERR This data set has fields with deadlines, which a Redis before 7.4 cannot hold")
     if replica.parts is not None and not replica.takes_eof:
         raise CommandError("ERR Filtered replica requires EOF capability")
 
@@ -225,6 +228,7 @@ def _capability(client: Client, value: bytes) -> None:
     replica = client.host.replication.primary.replica_of(client)
     replica.takes_eof |= value.lower() == b"eof"
     replica.takes_psync2 |= value.lower() == b"psync2"
+    replica.takes_field_deadlines |= value.lower() == FIELD_DEADLINES
 
 
 def _rdb_only(client: Client, value: bytes) -> None:

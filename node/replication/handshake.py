@@ -5,6 +5,9 @@ from node.net.resp import encode_command
 from node.replication.history import NO_ID, History
 from node.replication.host import ReplicationHost
 
+FIELD_DEADLINES = b"field-deadlines"
+"""Our capability (`REPLCONF capa`) that no Redis before 7.4 has, and that none tells of: others do not know the word."""
+
 NOT_YET = (b"-NOMASTERLINK", b"-LOADING")
 """Answers to PSYNC of a primary that is not ready: ask again later, with the same offset."""
 
@@ -35,7 +38,7 @@ async def introduce(host: ReplicationHost, dialogue: Dialogue) -> None:
     requests.append([b"REPLCONF", b"listening-port", b"%d" % port])
     if config["replica-announce-ip"]:
         requests.append([b"REPLCONF", b"ip-address", config["replica-announce-ip"].encode()])
-    requests.append([b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"])
+    requests.append([b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", FIELD_DEADLINES])
     await dialogue.send(b"".join(map(encode_command, requests)))
     for request in requests:
         reply = await dialogue.line()
