@@ -65,6 +65,10 @@ class Follower:
     def connected(self) -> bool:
         return self.session is not None
 
+    def was_down_as(self, other: "Follower") -> None:
+        """INFO goes on to tell since when there has been no primary."""
+        self.has_been_up, self.down_since_ms = other.has_been_up, other.down_since_ms
+
     async def run(self) -> None:
         """Follow until `stop`."""
         with self._scope:

@@ -75,6 +75,8 @@ class Replication:
             self.failover,
             resumable=self._has_place,
         )
+        if old is not None:
+            self.follower.was_down_as(old)
         if self._begun:
             host.spawn(self.follower.run)
         self.primary.watch()
