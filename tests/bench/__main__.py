@@ -6,7 +6,21 @@ import subprocess
 from collections.abc import Callable
 from datetime import date
 
-from tests.bench import connections, containers, eviction, flat, idle, messages, scripts, size, speed, sync, tls, types
+from tests.bench import (
+    connections,
+    containers,
+    eviction,
+    flat,
+    idle,
+    messages,
+    replication,
+    scripts,
+    size,
+    speed,
+    sync,
+    tls,
+    types,
+)
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
@@ -18,6 +32,7 @@ PARTS: dict[str, Callable[[int], str]] = {
     "size": size.table,
     "containers": containers.table,
     "sync": sync.table,
+    "replication": replication.table,
     "idle": idle.table,
     "connections": connections.table,
     "tls": tls.table,
