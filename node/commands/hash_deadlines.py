@@ -46,7 +46,21 @@ def _fields(argv: Argv, at: int, complaint: CommandError = USUAL_COUNT, words_ea
     return argv[at + 2 :]
 
 
-def _deadline(text: bytes, unit_ms: int, base_ms: int, name: str) -> int:
+def need_knowing_replicas(client: Client, name: str) -> None:
+    """A field is about to get a deadline: every replica has to know what that is. Raises CommandError."""
+    host = client.host
+    if host.keyspace.obeying:
+        return
+    primary = host.replication.primary
+    if (elder := primary.elder) is not None:
+        raise CommandError(
+            f"ERR '{name}' needs replicas that know deadlines of fields: {elder.name} may be a Redis before 7.4"
+        )
+    primary.gives_field_deadline()
+
+
+def _deadline(client: Client, text: bytes, unit_ms: int, base_ms: int, name: str) -> int:
+    need_knowing_replicas(client, name)
     time = integer(text)
     if time < 0:
         raise CommandError("ERR invalid expire time, must be >= 0")
@@ -118,7 +132,7 @@ def _expire(client: Client, argv: Argv, name: str, unit_ms: int, absolute: bool)
     key = argv[1]
     client.db.peek_kind(key, Hash)  # a wrong type is told first
     base_ms = 0 if absolute else client.db.keyspace.now_ms
-    deadline = _deadline(argv[2], unit_ms, base_ms, name)
+    deadline = _deadline(client, argv[2], unit_ms, base_ms, name)
     allows = next((allows for word, allows in CONDITIONS if word == argv[3].upper()), None)
     fields = _fields(argv, 3 if allows is None else 4, EXPIRE_COUNT)
     value = open_hash(client, key, fields)
@@ -258,7 +272,8 @@ class _Options:
             timed = self.deadline is not None or self.persists or self.keeps
             if word in (b"EX", b"PX", b"EXAT", b"PXAT") and not timed and at + 1 < len(argv):
                 base_ms = 0 if word.endswith(b"AT") else client.db.keyspace.now_ms
-                self.deadline = _deadline(argv[at + 1], 1000 if word.startswith(b"E") else 1, base_ms, name)
+                unit_ms = 1000 if word.startswith(b"E") else 1
+                self.deadline = _deadline(client, argv[at + 1], unit_ms, base_ms, name)
                 at += 1
             elif word == b"PERSIST" and not setting and not timed:
                 self.persists = True

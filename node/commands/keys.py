@@ -11,7 +11,9 @@ from node.commands.arguments import (
     integer32,
 )
 from node.commands.family import command, container
+from node.commands.hash_deadlines import need_knowing_replicas
 from node.commands.help import describe, help_lines
+from node.datatypes.hashes import NEVER_MS, Hash
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import parse_int
 from node.keyspace.database import Database, Value
@@ -250,6 +252,8 @@ def _restore(client: Client, argv: Argv) -> Reply:
     if ttl_ms < 0:
         raise CommandError("ERR Invalid TTL value, must be >= 0")
     value = _restored(payload)
+    if isinstance(value, Hash) and value.soonest_ms != NEVER_MS:
+        need_knowing_replicas(client, "restore")
     deadline = ttl_ms if options.absolute or not ttl_ms else ttl_ms + db.keyspace.now_ms
     there = db.peek(key) is not None
     if there:

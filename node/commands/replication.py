@@ -5,6 +5,7 @@ from node.datatypes.numbers import parse_int
 from node.keyspace.gates import AckWaiter
 from node.net.resp import NO_REPLY, OK, Argv, CommandError, Encoded, Failure, Reply, split_words
 from node.net.session import Waiting
+from node.replication.handshake import FIELD_DEADLINES
 from node.server import Client
 
 NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
@@ -20,6 +21,8 @@ def replicaof(client: Client, argv: Argv) -> Reply:
     if host.cluster is not None:
         raise CommandError("ERR REPLICAOF not allowed in cluster mode.")
     replication = host.replication
+    if replication.failover.under_way:
+        raise CommandError("ERR REPLICAOF not allowed while failing over.")
     if argv[1].lower() == b"no" and argv[2].lower() == b"one":
         if replication.is_replica:
             replication.become_primary()
@@ -42,6 +45,58 @@ def replicaof(client: Client, argv: Argv) -> Reply:
     host.config.put("replicaof", (name, port))
     host.log.notice(f"REPLICAOF {name}:{port} enabled (user request from '{client.addr}')")
     return OK
+
+
+@command("failover", -1, "admin noscript stale")
+def failover(client: Client, argv: Argv) -> Reply:
+    """FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT ms]: hand over to a replica."""
+    host = client.host
+    if host.cluster is not None:
+        raise CommandError("ERR FAILOVER not allowed in cluster mode.")
+    target, timeout_ms, force, abort = _failover_options(argv)
+    current = host.replication.failover
+    if abort:
+        if not current.under_way:
+            raise CommandError("ERR No failover in progress.")
+        current.abort("Failover manually aborted")
+        return OK
+    if current.under_way:
+        raise CommandError("ERR FAILOVER already in progress.")
+    current.begin(target, timeout_ms, force=force)
+    return OK
+
+
+def _failover_options(argv: Argv) -> tuple[tuple[str, int] | None, int, bool, bool]:
+    """(target, timeout in ms or 0, FORCE, ABORT). ABORT stands alone, and nothing stands twice."""
+    target, timeout_ms, force, at = None, 0, False, 1
+    while at < len(argv):
+        word, left = argv[at].lower(), len(argv) - at - 1
+        if word == b"timeout" and left >= 1 and not timeout_ms:
+            timeout_ms = _failover_timeout(argv[at + 1])
+            at += 2
+        elif word == b"abort" and len(argv) == 2:
+            return None, 0, False, True
+        elif word == b"to" and left >= 2 and target is None:
+            port = parse_int(argv[at + 2])
+            if port is None:
+                raise NOT_AN_INTEGER
+            target = argv[at + 1].decode("utf-8", "replace"), port
+            at += 3
+        elif word == b"force" and not force:
+            force = True
+            at += 1
+        else:
+            raise SYNTAX_ERROR
+    return target, timeout_ms, force, False
+
+
+def _failover_timeout(word: bytes) -> int:
+    timeout_ms = parse_int(word)
+    if timeout_ms is None:
+        raise NOT_AN_INTEGER
+    if timeout_ms <= 0:
+        raise CommandError("ERR FAILOVER timeout must be greater than 0")
+    return timeout_ms
 
 
 @command("role", 1, "noscript loading stale fast sentinel", acl="admin dangerous")
@@ -115,11 +170,15 @@ def _take_over(client: Client, replid: str) -> None:
 
 def _refuse_sync(client: Client) -> None:
     replication = client.host.replication
+    if replication.failover.under_way:
+        raise CommandError("NOMASTERLINK Can't SYNC while failing over")
     if replication.is_replica and not replication.link_is_up:
         raise CommandError("NOMASTERLINK Can't SYNC while not connected with my master")
     if client.out:
         raise CommandError("ERR SYNC and PSYNC are invalid with pending output")
     replica = replication.primary.replica_of(client)
+    if replication.primary.is_too_old(replica):
+        raise CommandError("ERR This data set has fields with deadlines, which a Redis before 7.4 cannot hold")
     if replica.parts is not None and not replica.takes_eof:
         raise CommandError("ERR Filtered replica requires EOF capability")
 
@@ -169,6 +228,7 @@ def _capability(client: Client, value: bytes) -> None:
     replica = client.host.replication.primary.replica_of(client)
     replica.takes_eof |= value.lower() == b"eof"
     replica.takes_psync2 |= value.lower() == b"psync2"
+    replica.takes_field_deadlines |= value.lower() == FIELD_DEADLINES
 
 
 def _rdb_only(client: Client, value: bytes) -> None:

@@ -14,6 +14,7 @@ from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv
 from node.platform import Socket
 from node.rdb.codec import RdbError
+from node.replication.failover import Failover
 from node.replication.handshake import NOT_YET, Refused, ask, full_resync, introduce, shown
 from node.replication.host import ReplicationHost
 from node.replication.intake import Intake
@@ -39,6 +40,7 @@ class Follower:
         address: tuple[str, int],
         apply: Apply,
         is_primary_there: Callable[[], bool],
+        failover: Failover,
         *,
         resumable: bool,
     ) -> None:
@@ -55,12 +57,17 @@ class Follower:
         self.resumable = resumable  # our offset and ids are worth a PSYNC
         self._apply = apply
         self._is_primary_there = is_primary_there
+        self._failover = failover
         self._scope = trio.CancelScope()
         self._ack_timer: Timer | None = None
 
     @property
     def connected(self) -> bool:
         return self.session is not None
+
+    def was_down_as(self, other: "Follower") -> None:
+        """INFO goes on to tell since when there has been no primary."""
+        self.has_been_up, self.down_since_ms = other.has_been_up, other.down_since_ms
 
     async def run(self) -> None:
         """Follow until `stop`."""
@@ -127,7 +134,10 @@ class Follower:
         self.state = "handshake"
         with trio.fail_after(host.config["repl-timeout"]):
             await introduce(host, dialogue)
-        answer = await ask(host, history, dialogue, resumable=self.resumable)
+        failover = self._failover.handing_over
+        answer = await ask(host, history, dialogue, resumable=self.resumable, failover=failover)
+        if failover:
+            self._failover.answered(answer.startswith(b"+CONTINUE") or full_resync(answer) is not None)
         await host.platform.checkpoint()  # the last moment at which we may have been stopped
         knows_offsets = True
         if answer.startswith(b"+CONTINUE") and self.resumable:

@@ -5,6 +5,9 @@ from node.net.resp import encode_command
 from node.replication.history import NO_ID, History
 from node.replication.host import ReplicationHost
 
+FIELD_DEADLINES = b"field-deadlines"
+"""Our capability (`REPLCONF capa`) that no Redis before 7.4 has, and that none tells of: others do not know the word."""
+
 NOT_YET = (b"-NOMASTERLINK", b"-LOADING")
 """Answers to PSYNC of a primary that is not ready: ask again later, with the same offset."""
 
@@ -35,7 +38,7 @@ async def introduce(host: ReplicationHost, dialogue: Dialogue) -> None:
     requests.append([b"REPLCONF", b"listening-port", b"%d" % port])
     if config["replica-announce-ip"]:
         requests.append([b"REPLCONF", b"ip-address", config["replica-announce-ip"].encode()])
-    requests.append([b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"])
+    requests.append([b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", FIELD_DEADLINES])
     await dialogue.send(b"".join(map(encode_command, requests)))
     for request in requests:
         reply = await dialogue.line()
@@ -47,15 +50,21 @@ async def introduce(host: ReplicationHost, dialogue: Dialogue) -> None:
         log.notice(f"(Non critical) Master does not understand REPLCONF {option}: {shown(reply)}")
 
 
-async def ask(host: ReplicationHost, history: History, dialogue: Dialogue, *, resumable: bool) -> bytes:
-    """PSYNC from where we are, or from the beginning; the primary's answer. Raises DialogueError, OSError."""
+async def ask(
+    host: ReplicationHost, history: History, dialogue: Dialogue, *, resumable: bool, failover: bool = False
+) -> bytes:
+    """PSYNC from where we are, or from the beginning; the primary's answer. `failover`: it is to take our place first.
+
+    Raises DialogueError, OSError.
+    """
     if resumable and history.replid != NO_ID:
         replid, offset = history.replid, host.journal.offset + 1
         host.log.notice(f"Trying a partial resynchronization (request {replid}:{offset}).")
     else:
         replid, offset = "?", -1
         host.log.notice("Partial resynchronization not possible (no cached master)")
-    await dialogue.send(encode_command([b"PSYNC", replid.encode(), b"%d" % offset]))
+    wish = [b"FAILOVER"] if failover else []
+    await dialogue.send(encode_command([b"PSYNC", replid.encode(), b"%d" % offset, *wish]))
     return await dialogue.patient_line(host.config["repl-timeout"])
 
 

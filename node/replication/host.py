@@ -11,12 +11,23 @@ from node.stats import Stats
 from node.tls import Tls
 
 
+class Pauses(Protocol):
+    """What holds commands back (`node.clients.Clients`)."""
+
+    def pause(self, purpose: str, writes_only: bool, duration_ms: float) -> None: ...
+
+    def unpause(self, purpose: str) -> None: ...
+
+
 class ReplicationHost(PersistenceHost, Protocol):
     """The node, as replication sees it."""
 
     reactor: Reactor
     stats: Stats
     tls: Tls
+
+    @property
+    def clients(self) -> Pauses: ...
 
     @property
     def sessions(self) -> dict[int, Any]: ...

@@ -103,6 +103,7 @@ class Intake:
         data = await self._dialogue.some(self._host.config["repl-timeout"])
         self.io_ms = self._host.timers.monotonic_ms()
         self.read_bytes += len(data)
+        self._host.stats.stream_input_bytes += len(data)
         return data
 
     async def _load(self, loader: StreamLoader) -> None:

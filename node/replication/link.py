@@ -2,7 +2,8 @@
 
 What the primary sends is run as it came, never refused and never answered (but for acknowledgements), and its bytes are
 the journal: the offset is that of the last whole command that was run. What stands between MULTI and EXEC is kept and
-run with the EXEC, and counts with it: a link that breaks in between leaves nothing half done.
+run with the EXEC as one unit, and counts with it: a link that breaks in between leaves nothing half done, and whoever
+waits for its keys is served after it.
 
 Nothing is counted command by command. What has been read and is not unparsed counts when a read has been run; only
 where a transaction begins or an acknowledgement is due, the commands before it are measured.
@@ -86,10 +87,21 @@ class PrimarySession(Session[Any]):
                 self._obey(name, argv)
         elif name == b"EXEC":
             kept, self._kept = self._kept, None
-            for kept_argv in kept:
-                self._obey(kept_argv[0].upper(), kept_argv)
+            self._run_unit(kept)
         else:
             self._kept.append(argv)
+
+    def _run_unit(self, commands: list[Argv]) -> None:
+        """A transaction: one unit in our file, too, and who waits for its keys sees none of it before all of it."""
+        journal, waiters = self.host.journal, self.host.keyspace.waiters
+        journal.begin_unit()
+        try:
+            for argv in commands:
+                self._obey(argv[0].upper(), argv)
+        finally:
+            journal.end_unit()
+        if waiters.appeared:
+            waiters.serve()
 
     def _obey(self, name: bytes, argv: Argv) -> None:
         if name == b"REPLCONF" and len(argv) > 1 and argv[1].upper() == b"GETACK":

@@ -39,6 +39,9 @@ class Primary:
         """Nothing of our own goes into the stream (pings, requests to acknowledge): its end is waited for."""
         self.functions: Callable[[], list[bytes]] = list
         """The sources of the libraries, for snapshots."""
+        self.acknowledged: Callable[[], None] = _nobody_waits
+        """Called when a replica has said how far it is."""
+        self._field_deadline_offset = -1  # where the stream was when a field got its deadline
         self._sync_timer: Timer | None = None
         self._check_timer: Timer | None = None
         self._ping_ms = 0.0
@@ -78,6 +81,26 @@ class Primary:
             if self.stream.replicas:
                 self.host.journal.append_to_stream(GETACK)
         self.stream.flush()
+
+    # --- replicas that know no deadlines of fields ----------------------------------------------------------------
+
+    @property
+    def elder(self) -> Replica | None:
+        """A replica that may be a Redis before 7.4: it knows no deadlines of fields."""
+        for replica in self.stream.replicas:
+            if replica.state is not None and not replica.takes_field_deadlines and not replica.rdb_only:
+                return replica
+        return None
+
+    def is_too_old(self, replica: Replica) -> bool:
+        """Would it have to take what it cannot hold?"""
+        if replica.takes_field_deadlines or replica.rdb_only or replica.parts is not None:
+            return False
+        return any(db.hash_deadlines for db in self.host.keyspace.databases)
+
+    def gives_field_deadline(self) -> None:
+        """A field gets a deadline now: what follows in the stream is nothing for an elder."""
+        self._field_deadline_offset = self.host.journal.offset
 
     # --- the replica's requests -----------------------------------------------------------------------------------
 
@@ -130,6 +153,9 @@ class Primary:
                 reason = f"Replication ID mismatch (Replica asked for '{replid}', my replication IDs are "
                 reason += f"'{history.replid}' and '{history.replid2}')"
             log.notice(f"Partial resynchronization not accepted: {reason}")
+            return False
+        if offset <= self._field_deadline_offset + 1 and not replica.takes_field_deadlines:
+            log.notice(f"Replica {replica.name} may not know the deadlines of fields that it has missed")
             return False
         backlog = self.stream.backlog
         if backlog is None or not backlog.holds(offset):
@@ -186,6 +212,7 @@ class Primary:
             self._goes_online(replica)
         if self.gates:
             self.gates.acknowledged()
+        self.acknowledged()
 
     def _goes_online(self, replica: Replica) -> None:
         self.host.log.notice(f"Synchronization with replica {replica.name} succeeded")
@@ -343,3 +370,7 @@ class Primary:
                 self._goes_online(replica)
         if self._waiting():
             self._schedule_sync()
+
+
+def _nobody_waits() -> None:
+    pass

@@ -10,6 +10,7 @@ from typing import Any
 
 from node.net.peer import CLOSE_WHEN_SENT
 from node.net.resp import Failure
+from node.replication.failover import Failover
 from node.replication.follower import Apply, Follower
 from node.replication.history import History
 from node.replication.host import ReplicationHost
@@ -34,6 +35,8 @@ class Replication:
         self.history = History(host.platform.random_hex())
         self.primary = Primary(host, self.history)
         self.follower: Follower | None = None
+        self.failover = Failover(self)
+        self.primary.acknowledged = self.failover.look
         self.role_changed: Callable[[], None] = _nobody_asks
         """Called after each change of role or of the primary that is followed."""
         self.is_primary_there: Callable[[], bool] = _nobody_doubts
@@ -64,8 +67,16 @@ class Replication:
         else:
             self._serve_as_replica()
         self.follower = Follower(
-            host, self.primary, (name, port), self._apply, lambda: self.is_primary_there(), resumable=self._has_place
+            host,
+            self.primary,
+            (name, port),
+            self._apply,
+            lambda: self.is_primary_there(),
+            self.failover,
+            resumable=self._has_place,
         )
+        if old is not None:
+            self.follower.was_down_as(old)
         if self._begun:
             host.spawn(self.follower.run)
         self.primary.watch()
@@ -206,7 +217,7 @@ class Replication:
         fields |= self._primary_info()
         history, backlog = self.history, self.primary.stream.backlog
         fields |= {
-            "master_failover_state": "no-failover",
+            "master_failover_state": self.failover.step.value,
             "master_replid": history.replid,
             "master_replid2": history.replid2,
             "master_repl_offset": self.host.journal.offset,

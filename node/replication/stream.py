@@ -49,6 +49,7 @@ class Replica:
         self.port = 0
         self.takes_eof = False  # its capabilities
         self.takes_psync2 = False
+        self.takes_field_deadlines = False  # else it may be a Redis before 7.4
         self.knows_offsets = True  # it did not ask with SYNC
         self.rdb_only = False
         self.parts: frozenset[bytes] | None = None  # which parts of the data set it wants alone; None: all of them

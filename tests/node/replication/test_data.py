@@ -104,6 +104,19 @@ def test_transactions_of_a_real_primary() -> None:
 
 
 @pairs
+def test_who_waits_at_a_replica_sees_a_transaction_whole(kinds: tuple[str, str]) -> None:
+    with node(kinds[0]) as primary, node(kinds[1]) as replica:
+        up, down = primary.wire(), replica.wire()
+        follow(down, primary.port)
+        wait_connected(down)
+        reader = replica.wire()
+        reader.send("XREAD", "BLOCK", 0, "STREAMS", "s", "$")
+        wait_until(lambda: down.info("clients")["blocked_clients"] == "1", TIMEOUT_S, "it waits")
+        assert up.pipeline([("MULTI",), ("XADD", "s", "1-1", "a", "1"), ("XADD", "s", "2-1", "a", "2"), ("EXEC",)])
+        assert reader.read() == [[b"s", [[b"1-1", [b"a", b"1"]], [b"2-1", [b"a", b"2"]]]]]
+
+
+@pairs
 def test_the_selected_database_outlives_a_cut(kinds: tuple[str, str]) -> None:
     with node(kinds[0]) as primary, node(kinds[1]) as replica:
         up, down = primary.wire(), replica.wire()
