@@ -6,7 +6,7 @@ from node.replication.history import NO_ID, History
 from node.replication.host import ReplicationHost
 
 FIELD_DEADLINES = b"field-deadlines"
-"""Our capability (`REPLCONF capa`) that no Redis before 7.4 has, and that none tells of: others do not know the word."""
+"""Our capability (`REPLCONF capa`): no Redis before 7.4 has it, and none tells of it. Others do not know the word."""
 
 NOT_YET = (b"-NOMASTERLINK", b"-LOADING")
 """Answers to PSYNC of a primary that is not ready: ask again later, with the same offset."""
