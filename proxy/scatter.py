@@ -5,7 +5,7 @@ atomic, the whole is not: another client may see some parts done and others not 
 the reply, and the other parts are done nevertheless, as on a Redis that runs one DEL a key.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from node.net.resp import NO_REPLY, Argv, CommandError, Reply
 from node.slots import slot_of
@@ -16,13 +16,11 @@ from proxy.cutter import elements
 if TYPE_CHECKING:
     from proxy.server import Proxy
 
+_ERROR = ord("-")
 
-class Part(NamedTuple):
-    """What goes to one slot, and which of the command's keys (from 0) are in it."""
 
-    slot: int
-    argv: Argv
-    places: list[int]
+Part: TypeAlias = tuple[int, Argv, list[int]]
+"""A slot, what goes there, and which of the command's keys (from 0) are in it. A bare tuple: an MGET makes many."""
 
 
 def plan_of(host: "Proxy", command: Command, argv: Argv) -> list[Part] | None:
@@ -32,15 +30,32 @@ def plan_of(host: "Proxy", command: Command, argv: Argv) -> list[Part] | None:
     if len(words) % step:
         return None
     if not host.topology.is_cluster:
-        return [Part(0, argv, list(range(len(words) // step)))]
+        return [(0, argv, list(range(len(words) // step)))]
+    if command.name == "mget":
+        return _plan_of_mget(words)
     parts: dict[int, Part] = {}
     for place in range(0, len(words), step):
         slot = slot_of(words[place])
         part = parts.get(slot)
         if part is None:
-            part = parts[slot] = Part(slot, [argv[0]], [])
-        part.argv.extend(words[place : place + step])
-        part.places.append(place // step)
+            part = parts[slot] = (slot, [argv[0]], [])
+        part[1].extend(words[place : place + step])
+        part[2].append(place // step)
+    return list(parts.values())
+
+
+def _plan_of_mget(keys: list[bytes]) -> list[Part]:
+    """A slot with one key is asked by GET: its reply is the value itself, and need not be taken apart."""
+    parts: dict[int, Part] = {}
+    for place, key in enumerate(keys):
+        slot = slot_of(key)
+        part = parts.get(slot)
+        if part is None:
+            parts[slot] = (slot, [b"GET", key], [place])
+        else:
+            part[1][0] = b"MGET"
+            part[1].append(key)
+            part[2].append(place)
     return list(parts.values())
 
 
@@ -54,6 +69,11 @@ def gather(client: Any, argv: Argv) -> Reply:
     client.answers.append(answer)
     answer.send(client.host.router, (client.resp3, client.db.index, False), reads=command.flags & READ != 0)
     return NO_REPLY
+
+
+def null_of(client: Any) -> bytes:
+    """What a client gets for a value that is not there."""
+    return b"_\r\n" if client.resp3 else b"$-1\r\n"
 
 
 class Gather:
@@ -71,11 +91,15 @@ class Gather:
 
     def send(self, router: Router, key: LinkKey, *, reads: bool) -> None:
         """Send all parts."""
-        for part in self._plan:
-            call = Call(router, self, part.argv, part.slot, key, reads=reads)
-            self._calls.append(call)
+        self._calls = [Call(router, self, argv, slot, key, reads=reads) for slot, argv, _ in self._plan]
+        owners = router.topology.owners
         for call in self._calls:
-            router.send(call)
+            owner = owners[call.slot]
+            link = owner.links.get(key) if owner is not None else None
+            if link is not None and link.ready and (not reads or router.choose_reader is None):
+                link.send(call)
+            else:
+                router.send(call)
 
     def detour(self) -> None:
         self._session.detour()
@@ -89,23 +113,25 @@ class Gather:
         self._session.answered(self)
 
     def _reply(self, answers: list[bytes]) -> bytes:
-        if len(answers) == 1:
+        if len(answers) == 1 and self._plan[0][1][0] != b"GET":
             return answers[0]
-        return put_together(self._plan, answers)
+        return put_together(self._plan, answers, null_of(self._session))
 
 
-def put_together(plan: list[Part], answers: list[bytes]) -> bytes:
+def put_together(plan: list[Part], answers: list[bytes], null: bytes) -> bytes:
     """The reply of a command that was cut, from those of its parts: a sum, OK, or each value where its key stood."""
-    kind = answers[0][:1]
-    for raw in answers:
-        if raw[:1] == b"-":
+    for (_, argv, _), raw in zip(plan, answers, strict=True):
+        if raw[0] == _ERROR and not (argv[0] == b"GET" and raw.startswith(b"-WRONGTYPE")):
             return raw
-    if kind == b":":
+    name = plan[0][1][0]
+    if name not in (b"GET", b"MGET") and answers[0][:1] == b":":
         return b":%d\r\n" % sum(int(raw[1:-2]) for raw in answers)
-    if kind == b"+":
+    if name not in (b"GET", b"MGET") and answers[0][:1] == b"+":
         return answers[0]
-    pieces = [b""] * sum(len(part.places) for part in plan)
-    for part, raw in zip(plan, answers, strict=True):
-        for place, piece in zip(part.places, elements(raw), strict=True):
-            pieces[place] = piece
-    return b"*%d\r\n" % len(pieces) + b"".join(pieces)
+    pieces: dict[int, bytes] = {}
+    for (_, argv, places), raw in zip(plan, answers, strict=True):
+        if argv[0] == b"GET":  # MGET has nothing to say of what is no string
+            pieces[places[0]] = raw if raw[0] != _ERROR else null
+        else:
+            pieces.update(zip(places, elements(raw), strict=True))
+    return b"*%d\r\n%b" % (len(pieces), b"".join([pieces[place] for place in range(len(pieces))]))

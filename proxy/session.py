@@ -133,10 +133,19 @@ class ProxySession(Session[Any]):
         plan = plan_of(self.host, command, argv)
         if plan is None:
             return False
+        key = (self.resp3, self.db.index, False)
+        owners = self.host.topology.owners
+        for slot, _, _ in plan:
+            owner = owners[slot]
+            link = owner.links.get(key) if owner is not None else None
+            if link is not None and link.is_full:
+                self.parked = SLOW_NODE
+                link.wait_for_room(self)
+                return False
         self.last_command = command
         answer = Gather(self, plan)
         self.answers.append(answer)
-        answer.send(self.host.router, (self.resp3, self.db.index, False), reads=command.flags & READ != 0)
+        answer.send(self.host.router, key, reads=command.flags & READ != 0)
         return True
 
     def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:

@@ -33,7 +33,7 @@ from proxy.calls import AGAIN_MS, UnitCall
 from proxy.cutter import elements
 from proxy.link import Link
 from proxy.pool import TooManyPrivate
-from proxy.scatter import Part, gather, plan_of, put_together
+from proxy.scatter import Part, gather, null_of, plan_of, put_together
 from proxy.settings import STRICT
 from proxy.shapes import crossing, forward, keys_of
 from proxy.stories import AskLink, Pause, RawUnit, Story, begin, must, value_of
@@ -101,7 +101,7 @@ def plan_transaction(proxy: "Proxy", commands: Sequence[tuple[Command, Argv]]) -
                 continue
             plan.cut[place] = parts
             for number, part in enumerate(parts):
-                _add(plan, part.slot, part.argv, place, number)
+                _add(plan, part[0], part[1], place, number)
         elif keys or command.run is forward or (not proxy.topology.is_cluster and not _is_local(proxy, command)):
             slot = proxy.slot_of_command(command, argv)
             if slot is None:
@@ -295,7 +295,7 @@ def _assembled(client: Any, plan: TransactionPlan, done: dict[int, bytes]) -> Re
             encode(_answer_here(client, plan.local[place]), out, client.resp3)
         elif place in plan.cut:
             parts = plan.cut[place]
-            out += put_together(parts, [pieces[place, number] for number in range(len(parts))])
+            out += put_together(parts, [pieces[place, number] for number in range(len(parts))], null_of(client))
         else:
             out += pieces[place, 0]
     return Encoded(bytes(out))

@@ -13,6 +13,7 @@ from tests.bench import (
     flat,
     idle,
     messages,
+    proxy,
     replication,
     scripts,
     size,
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[int], str]] = {
     "idle": idle.table,
     "connections": connections.table,
     "tls": tls.table,
+    "proxy": proxy.table,
 }
 
 
