@@ -154,9 +154,9 @@ class UnitCall:
             return
         last = UnitPart(self, [b"EXEC"], is_last=True)
         row: list[Pending] = [Ignored(argv) for argv in self.before]
-        row.append(UnitPart(self, [b"MULTI"]))
-        for argv in self.commands:
-            row += [Ignored([b"ASKING"]), UnitPart(self, argv)] if asking else [UnitPart(self, argv)]
+        if asking:  # it lasts while commands are queued; behind MULTI it would be one of them
+            row.append(Ignored([b"ASKING"]))
+        row += [UnitPart(self, argv) for argv in ([b"MULTI"], *self.commands)]
         link.send_row([*row, last])
 
     def reply(self, raw: bytes) -> None:

@@ -85,6 +85,7 @@ class ProxySession(Session[Any]):
             at += 1
             self.served = at
             reply = host.execute(self, argv)
+            at = self.served  # the commands behind it may have been queued, too
             if reply is not PARKED:
                 encode(reply, self.out, self.resp3)
             if self.closing or self.parked is not None or host.clock_ns() > end_ns:
