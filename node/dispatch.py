@@ -240,7 +240,7 @@ def obey_row(session: Client, commands: list[Argv], at: int) -> int:
     counted and timed together: a replica has to keep up with a primary that runs at its full speed.
     """
     server = session.host
-    if server.monitors or server.slow_ns < SLOW_NS_MIN:
+    if server.monitors.clients or server.slow_ns < SLOW_NS_MIN:
         obey(session, commands[at])
         return at + 1
     find, keyspace, clock_ns, slow_ns = server.words.get, server.keyspace, server.clock_ns, server.slow_ns
@@ -261,7 +261,8 @@ def obey_row(session: Client, commands: list[Argv], at: int) -> int:
                 now = clock_ns()
                 running.count(at - since, now - started)
                 started = now
-            running, since = command, at
+            running = session.last_command = command
+            since = at
         size = len(argv)
         if size != command.arity and (command.arity > 0 or size < -command.arity):
             break
@@ -287,7 +288,6 @@ def obey_row(session: Client, commands: list[Argv], at: int) -> int:
         looked, judged = now, at
     if running is not None and at > since:
         running.count(at - since, clock_ns() - started)
-        session.last_command = running
     if at == first:
         obey(session, commands[at])
         at += 1
