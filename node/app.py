@@ -47,7 +47,7 @@ def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None
         server.access.load_configured()
     except UsersRefused as error:
         raise CannotStart(str(error)) from None
-    server.replication = Replication(server, dispatch.obey)
+    server.replication = Replication(server, dispatch.obey_row)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
     server.migration = Migration(server)

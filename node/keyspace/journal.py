@@ -73,7 +73,7 @@ class Journal:
             self.offset += 1
         elif self._unit is not None:
             self._unit.append((db, argv, to & self.unit_readers))
-        elif self.stream is not None or self.readers:
+        elif self.readers or not self.relaying:
             self._distribute(db, encode_command(list(argv)), to)
 
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:

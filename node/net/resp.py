@@ -274,14 +274,17 @@ class RequestParser:
         commands: list[Argv] = []
         buffer = self._buffer
         start = 0
-        usual = self.trusted and limit == ARGUMENTS_MAX and not self._missing
-        if usual and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
+        usual = self.trusted and limit == ARGUMENTS_MAX and len(buffer) <= _FAST_BYTES_MAX
+        if usual and buffer[0] == 0x2A and not self._missing:
             start = self._cut(buffer, commands)
             if start == len(buffer):
                 self._buffer = b""
                 self.waiting_bytes = 0
                 return commands
+            usual = False
         try:
+            if usual and self._missing:
+                start = self._finish_and_cut(buffer, commands)
             while start < len(buffer) and len(commands) < limit:
                 before = start
                 start = self._step(buffer, start, commands)
@@ -292,6 +295,18 @@ class RequestParser:
                 raise
         self._keep(buffer, start)
         return commands
+
+    def _finish_and_cut(self, buffer: bytes, commands: list[Argv]) -> int:
+        """Finish the command that has begun with an earlier read, then take the usual way; where it ends."""
+        start = 0
+        while self._missing and start < len(buffer):
+            before = start
+            start = self._step(buffer, start, commands)
+            if start == before:
+                return start
+        if start < len(buffer) and buffer[start] == 0x2A:
+            start += self._cut(buffer[start:], commands)
+        return start
 
     @property
     def awaited_bytes(self) -> int:

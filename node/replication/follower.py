@@ -5,20 +5,18 @@ to `RETRY_MS_MAX`: a failure of the primary never hurts the replica.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import trio
 
 from node.net.dialogue import Dialogue, DialogueError
 from node.net.peer import CLOSE_NOW
-from node.net.resp import Argv
 from node.platform import Socket
 from node.rdb.codec import RdbError
 from node.replication.failover import Failover
 from node.replication.handshake import NOT_YET, Refused, ask, full_resync, introduce, shown
 from node.replication.host import ReplicationHost
 from node.replication.intake import Intake
-from node.replication.link import PrimarySession
+from node.replication.link import Apply, PrimarySession
 from node.replication.primary import Primary
 from node.timers import Timer
 
@@ -26,8 +24,6 @@ RETRY_MS_MIN = 100
 RETRY_MS_MAX = 1000
 """Pauses between attempts: Redis tries once a second; a first quick try heals a short break."""
 ACK_MS = 1000
-
-Apply = Callable[[Any, Argv], None]
 
 
 class Follower:

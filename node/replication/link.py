@@ -16,11 +16,15 @@ from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, ProtocolError, encode_command
 from node.net.session import Session
 
-Apply = Callable[[Any, Argv], None]
+MARKS = frozenset({b"MULTI", b"EXEC", b"REPLCONF"})
+"""Commands that the link itself has to do with."""
+
+Apply = Callable[[Any, list[Argv], int], int]
+"""Runs commands from a place on, one at least and none that is of `MARKS` but the first; returns where it stopped."""
 
 
 class PrimarySession(Session[Any]):
-    """The primary. `apply` runs one command without asking; `on_lost` is told when the link is gone."""
+    """The primary. `apply` runs commands without asking; `on_lost` is told when the link is gone."""
 
     __slots__ = ("_counted", "_kept", "_open_bytes", "_stream", "acknowledges", "apply", "last_io_ms", "on_lost")
 
@@ -68,23 +72,27 @@ class PrimarySession(Session[Any]):
     def _run(self, commands: list[Argv]) -> None:
         self.commands = commands
         self._counted = 0
-        for at, argv in enumerate(commands):
-            self.served = at
-            self._take(argv)
+        at, count, apply = 0, len(commands), self.apply
+        while at < count:
+            name = commands[at][0].upper()
+            if self._kept is None and name not in MARKS:
+                at = apply(self, commands, at)
+            else:
+                self.served = at
+                self._take(name, commands[at])
+                at += 1
         self.served = len(commands)
         self.host.commands_processed += len(commands)
         self._count_all()
 
-    def _take(self, argv: Argv) -> None:
-        name = argv[0].upper()
+    def _take(self, name: bytes, argv: Argv) -> None:
+        """A command that is marked, or that stands in a transaction."""
         if self._kept is None:
+            self._count_before()
             if name == b"MULTI":
-                self._count_before()
                 self._kept = []
             else:
-                if name == b"REPLCONF":
-                    self._count_before()
-                self._obey(name, argv)
+                self._obey(argv)
         elif name == b"EXEC":
             kept, self._kept = self._kept, None
             self._run_unit(kept)
@@ -96,18 +104,23 @@ class PrimarySession(Session[Any]):
         journal, waiters = self.host.journal, self.host.keyspace.waiters
         journal.begin_unit()
         try:
-            for argv in commands:
-                self._obey(argv[0].upper(), argv)
+            at = 0
+            while at < len(commands):
+                if commands[at][0].upper() in MARKS:
+                    self._obey(commands[at])
+                    at += 1
+                else:
+                    at = self.apply(self, commands, at)
         finally:
             journal.end_unit()
         if waiters.appeared:
             waiters.serve()
 
-    def _obey(self, name: bytes, argv: Argv) -> None:
-        if name == b"REPLCONF" and len(argv) > 1 and argv[1].upper() == b"GETACK":
+    def _obey(self, argv: Argv) -> None:
+        if argv[0].upper() == b"REPLCONF" and len(argv) > 1 and argv[1].upper() == b"GETACK":
             self.acknowledge()
         else:
-            self.apply(self, argv)
+            self.apply(self, [argv], 0)
 
     # --- counting -------------------------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ from typing import Any
 from node.net.peer import CLOSE_WHEN_SENT
 from node.net.resp import Failure
 from node.replication.failover import Failover
-from node.replication.follower import Apply, Follower
+from node.replication.follower import Follower
 from node.replication.history import History
 from node.replication.host import ReplicationHost
+from node.replication.link import Apply
 from node.replication.primary import Primary
 from node.replication.stream import SHOWN_STATES, State
 

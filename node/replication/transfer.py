@@ -13,7 +13,9 @@ from node.replication.host import ReplicationHost
 from node.replication.stream import OUTPUT_BYTES_MAX, Replica, State
 
 SLICE_NS = 1_000_000
-"""How long one slice of a snapshot holds the loop."""
+"""How long one slice of a snapshot holds the loop, between the requests of clients..."""
+SLICE_NS_MAX = 10_000_000
+"""...and how long when what is kept for its replicas meanwhile comes near to their output limit."""
 AWAKE_MS = 1000
 """How often replicas hear that they have not been forgotten while their snapshot is collected."""
 
@@ -46,7 +48,7 @@ class Transfer:
     async def _stream(self) -> None:
         mark = self.host.platform.random_hex().encode()
         self._send(b"$EOF:" + mark + b"\r\n")
-        while self._taking() and (chunk := self.source.next_chunk(SLICE_NS)) is not None:
+        while self._taking() and (chunk := self.source.next_chunk(self._slice_ns())) is not None:
             self._send(chunk)
             await self._room()
         self._send(mark)
@@ -63,13 +65,22 @@ class Transfer:
         chunks: list[bytes] = []
         timers = self.host.timers
         told_ms = timers.monotonic_ms()
-        while self._taking() and (chunk := self.source.next_chunk(SLICE_NS)) is not None:
+        while self._taking() and (chunk := self.source.next_chunk(self._slice_ns())) is not None:
             chunks.append(chunk)
             if timers.monotonic_ms() - told_ms >= AWAKE_MS:
                 told_ms = timers.monotonic_ms()
                 self._send(b"\n")
             await self.host.platform.checkpoint()
         return chunks
+
+    def _slice_ns(self) -> int:
+        """Longer slices for the snapshot slow the writers down, so that it ends before its replicas are too far behind.
+
+        Else a data set that is big for its rate of writes would be copied again and again, each time in vain.
+        """
+        kept_bytes = max((replica.waiting_bytes for replica in self._taking()), default=0)
+        limit = self.host.config["client-output-buffer-limit"]["replica"]
+        return slice_ns(kept_bytes, limit.hard_bytes, limit.soft_bytes)
 
     def _taking(self) -> list[Replica]:
         return [replica for replica in self.group if replica.state is State.TAKING]
@@ -93,6 +104,15 @@ class Transfer:
                     self.host.log.warning(f"Disconnecting timedout replica (full sync): {replica.name}")
                     replica.give_up()
                     replica.session.close(CLOSE_NOW)
+
+
+def slice_ns(kept_bytes: int, *limits_bytes: int) -> int:
+    """How long a slice may be, with so much kept for a replica; a limit of 0 is none."""
+    limit_bytes = min((limit for limit in limits_bytes if limit), default=0)
+    if not limit_bytes:
+        return SLICE_NS
+    share = min(1.0, kept_bytes / limit_bytes)
+    return SLICE_NS + int(share * (SLICE_NS_MAX - SLICE_NS))
 
 
 def _nothing() -> None:

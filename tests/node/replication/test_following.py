@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.replication.support import TIMEOUT_S, Proxy, follow, full_syncs, node, offset_of, wait_connected
+from tests.node.replication.support import PAIRS, TIMEOUT_S, Proxy, follow, full_syncs, node, offset_of, wait_connected
 from tests.support import RedisServer, Server, Wire, wait_until
 
 REPLID = b"a" * 40
@@ -268,6 +268,19 @@ def test_the_primarys_password() -> None:
         replica.wait_for_log("Unable to AUTH to MASTER: -WRONGPASS")
         assert wire("CONFIG", "SET", "masterauth", "secret") == "OK"
         wait_connected(wire)
+
+
+@pytest.mark.parametrize("kinds", PAIRS, ids=["-".join(pair) for pair in PAIRS])
+def test_a_user_of_the_primary_that_may_do_no_more_than_follow(kinds: tuple[str, str]) -> None:
+    with node(kinds[0]) as primary, node(kinds[1], masteruser="follower", masterauth="secret") as replica:
+        up, down = primary.wire(), replica.wire()
+        assert up("ACL", "SETUSER", "follower", "on", ">secret", "+psync", "+replconf", "+ping") == "OK"
+        assert up("SET", "a", "1") == "OK"
+        follow(down, primary.port)
+        wait_connected(down)
+        assert up("SET", "b", "1") == "OK"
+        wait_until(lambda: down("GET", "b") == b"1" and down("GET", "a") == b"1", TIMEOUT_S, "snapshot and stream")
+        assert "user=follower" in str(up("CLIENT", "LIST", "TYPE", "replica"))
 
 
 @pytest.mark.parametrize("kind", ["redis", "hexad"])

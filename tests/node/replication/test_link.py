@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node import app
@@ -41,8 +41,9 @@ class Following:
         self.lost: list[str] = []
         self.session = PrimarySession(self.server, self.apply, self.lost.append)
 
-    def apply(self, session: Any, argv: Argv) -> None:
-        self.applied.append(argv)
+    def apply(self, session: Any, commands: list[Argv], at: int) -> int:
+        self.applied.append(commands[at])
+        return at + 1
 
     @property
     def offset(self) -> int:
@@ -83,6 +84,7 @@ def expected(units: list[list[Argv]]) -> tuple[list[Argv], bytes]:
     return applied, answers
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # each example builds a node
 @given(streams, st.lists(st.integers(0, 5000), max_size=8))
 def test_any_cut_gives_the_same(units: list[list[Argv]], places: list[int]) -> None:
     data = b"".join(encode_command(argv) for unit in units for argv in unit)
@@ -96,6 +98,7 @@ def test_any_cut_gives_the_same(units: list[list[Argv]], places: list[int]) -> N
     assert node.relayed == data
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # each example builds a node
 @given(streams, st.integers(0, 5000))
 def test_a_link_that_breaks_goes_on_where_the_offset_is(units: list[list[Argv]], place: int) -> None:
     data = b"".join(encode_command(argv) for unit in units for argv in unit)

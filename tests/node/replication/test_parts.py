@@ -10,6 +10,7 @@ from node.net.peer import CLOSE_NOW, Peer
 from node.replication.backlog import SIZE_BYTES_MIN, Backlog
 from node.replication.history import NO_ID, History
 from node.replication.stream import OUTPUT_BYTES_MAX, Replica, State, Stream
+from node.replication.transfer import SLICE_NS, slice_ns
 from node.stats import Stats
 
 A, B = "a" * 40, "b" * 40
@@ -165,3 +166,18 @@ def test_dropping_replicas_makes_room_for_a_new_stream() -> None:
     stream.flush()
     assert stream.backlog is not None and stream.backlog.read(7001, 10) == b"new"
     assert replica.session.closing == CLOSE_NOW and not replica.session.out
+
+
+# --- the snapshot's pace ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kept", "limits", "slice_ms"),
+    [(0, (256, 64), 1), (32, (256, 64), 5.5), (64, (256, 64), 10), (500, (256, 64), 10), (128, (256, 0), 5.5)],
+)
+def test_a_snapshot_hurries_as_its_replicas_fall_behind(kept: int, limits: tuple[int, int], slice_ms: float) -> None:
+    assert slice_ns(kept, *limits) == slice_ms * 1_000_000
+
+
+def test_without_a_limit_it_keeps_its_pace() -> None:
+    assert slice_ns(1 << 40, 0, 0) == SLICE_NS
