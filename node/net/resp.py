@@ -276,7 +276,7 @@ class RequestParser:
         start = 0
         usual = self.trusted and limit == ARGUMENTS_MAX and not self._missing
         if usual and len(buffer) <= _FAST_BYTES_MAX and buffer[0] == 0x2A:
-            start = self._cut(buffer, commands)
+            start = self.cut(buffer, commands)
             if start == len(buffer):
                 self._buffer = b""
                 self.waiting_bytes = 0
@@ -317,7 +317,7 @@ class RequestParser:
         self.waiting_bytes = len(self._buffer)
 
     @staticmethod
-    def _cut(buffer: bytes, commands: list[Argv]) -> int:
+    def cut(buffer: bytes, commands: list[Argv]) -> int:
         """The usual case: whole commands whose pieces have the lengths their headers say; where it ends."""
         pieces = buffer.split(b"\r\n")
         last = len(pieces) - 1
