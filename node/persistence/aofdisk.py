@@ -6,7 +6,8 @@ manifest names only what is on the disk already.
 
 A step that fails stays first in the queue and is tried again by the next `drain`, with all that is behind it: nothing
 that was taken is lost while the process lives. A part of a write that got onto the disk is taken back (or, if even that
-fails, counts as written). Only where nothing has changed on the disk yet can an order be refused for good: `Order.error`.
+fails, counts as written). Only where nothing has changed on the disk yet an order can be refused for good
+(`Order.error`).
 """
 
 from collections import deque
@@ -149,8 +150,10 @@ class AofDisk:
         self.is_synced = True
         self.manifest_in_doubt = False  # it has its name, but whether that is durable nobody knows
         self.delay_us = 0  # DEBUG AOF-FLUSH-SLEEP
+        self.manifest: Manifest | None = None  # the one on the disk, once it has been read or written
+        self.size = 0  # of the file that is appended to
+        self.other_bytes = 0  # of all the others that the manifest names
         self._file: IO[bytes] | None = None
-        self._size = 0
         self._lock = platform.lock()
 
     def path(self, name: str) -> str:
@@ -186,13 +189,23 @@ class AofDisk:
     def open(self, file: IO[bytes], size: int) -> None:
         """Append to `file` from now on, which has `size` bytes."""
         self.close()
-        self._file, self._size = file, size
+        self._file, self.size = file, size
         self.is_synced = True
+
+    def reopen(self, name: str) -> None:
+        """Append to a file that is there, and make durable what is in it. Raises OSError."""
+        file = self.platform.open_append(self.path(name))
+        self.platform.fsync(file)
+        size = self.platform.file_size(self.path(name))
+        self.other_bytes -= size
+        self.open(file, size)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self.other_bytes += self.size
+            self.size = 0
         self.is_synced = True
 
     def append(self, order: Append) -> None:
@@ -209,15 +222,15 @@ class AofDisk:
             detail = self._take_back(file, order, written) if written else ""
             self.failure = Failure("write", error, detail)
             raise
-        self._size += total
+        self.size += total
 
     def _take_back(self, file: IO[bytes], order: Append, written: int) -> str:
         """A part was written: cut it off again. What the log is told."""
         detail = f"Short write while writing to the AOF file: (nwritten={written}, expected={len(order.data)})"
         try:
-            self.platform.truncate(file, self._size)
+            self.platform.truncate(file, self.size)
         except OSError as error:
-            self._size += written
+            self.size += written
             order.data = order.data[written:]
             detail = (
                 "Could not remove short write from the append-only file.  Redis may refuse to load the AOF the next "
@@ -254,6 +267,6 @@ class AofDisk:
             raise
         file.close()
         platform.replace(temporary, path)
-        self.manifest_in_doubt = True
+        self.manifest, self.manifest_in_doubt = manifest, True
         platform.fsync_directory(self.directory)
         self.manifest_in_doubt = False

@@ -1,7 +1,8 @@
 """The manifest of an append-only file: which files make up the data set, in which order.
 
 A line a file: `file NAME seq N type T`, pairs in any order, unknown ones ignored; T is b (base), i (increment) or h
-(history: no longer needed, to be removed). At most one base; the numbers of the increments rise. A `#` begins a comment.
+(history: no longer needed, to be removed). At most one base; the numbers of the increments rise. A `#` begins a
+comment.
 Pure: a change makes a new manifest, so that one that could not be written is simply not taken.
 """
 

@@ -48,16 +48,20 @@ class AofParser:
 
     def parse(self) -> list[Argv]:
         """More whole commands; none where more bytes are needed. Raises AofFormatError."""
-        if self._chunks and self.pending_bytes >= self._need_bytes:
-            self._buffer = b"".join((self._buffer[self._at :], *self._chunks))
-            self._at = self._chunks_bytes = 0
-            self._chunks = []
+        self.join()
         commands: list[Argv] = []
         before = -1
         while not commands and before != self.offset:  # a piece of nothing but notes is not the end
             before = self.offset
             self._take_piece(commands)
         return commands
+
+    def join(self) -> None:
+        """Let `next` see what has been fed, if that can help."""
+        if self._chunks and self.pending_bytes >= self._need_bytes:
+            self._buffer = b"".join((self._buffer[self._at :], *self._chunks))
+            self._at = self._chunks_bytes = 0
+            self._chunks = []
 
     def _take_piece(self, commands: list[Argv]) -> None:
         start = self._at
