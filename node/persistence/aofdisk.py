@@ -88,6 +88,7 @@ class Turn(Order):
                 self._file = disk.platform.open_append(disk.path(self.name))
                 disk.platform.truncate(self._file, 0)  # one of that name may have been left behind by a crash
             if self.manifest is not None:
+                disk.platform.fsync_directory(disk.directory)  # no manifest may name what is not there
                 disk.persist(self.manifest)
         except OSError as error:
             if not disk.manifest_in_doubt:
@@ -120,6 +121,7 @@ class Install(Order):
                 old, new = self._renames[0]
                 disk.platform.replace(disk.path(old), disk.path(new))
                 del self._renames[0]
+            disk.platform.fsync_directory(disk.directory)  # no manifest may name what is not there
             disk.persist(self.manifest)
         except OSError as error:
             if not disk.manifest_in_doubt:
