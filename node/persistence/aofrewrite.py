@@ -234,7 +234,13 @@ class Rewriter:
             return
         for file in manifest.history:
             self.host.log.notice(f"Removing the history file {file.name} in the background")
-            await platform.in_thread(platform.remove_if_there, aof.disk.path(file.name))
+            try:
+                await platform.in_thread(platform.remove, aof.disk.path(file.name))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.host.log.warning(f"Error removing the history file {file.name}: {error.strerror or error}")
+                return  # the manifest goes on telling of it
         if aof.manifest is manifest:
             forget = Install([], manifest.without_history())
             aof.writer.order(forget)

@@ -7,24 +7,35 @@ from collections.abc import Callable
 from datetime import date
 
 from tests.bench import (
+<<<<<<< HEAD
+=======
+    aof,
+>>>>>>> 464a939 (Damaged files and disks that refuse, at each place and step)
     connections,
     containers,
     eviction,
     flat,
     idle,
     messages,
+<<<<<<< HEAD
     replication,
+=======
+>>>>>>> 464a939 (Damaged files and disks that refuse, at each place and step)
     scripts,
     size,
     speed,
     sync,
     tls,
+<<<<<<< HEAD
     transactions,
+=======
+>>>>>>> 464a939 (Damaged files and disks that refuse, at each place and step)
     types,
 )
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
+    "aof": aof.table,
     "eviction": eviction.table,
     "messages": messages.table,
     "transactions": transactions.table,

@@ -4,8 +4,8 @@ What a crash leaves is as bad as a file system may be. Of a file: what was fsync
 of its beginning, torn at any byte, now and then with zeros in place of the rest. Of a directory: any of the changes
 since its last fsync, each surviving or not by itself. A rename is one change: it has happened or it has not.
 
-Each change is a step. At step `crash_at` the power fails, before the change or right after it; from then on every access
-raises `Crashed`. An `OSError` can be had instead: `fails` is asked before each step.
+Each change is a step. At step `crash_at` the power fails, before the change or right after it; from then on every
+access raises `Crashed`. An `OSError` can be had instead: `fails` is asked before each step.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Disk:
         files = {name: inode.after_crash(self.luck) for name, inode in self.durable.items() if inode is not None}
         folders = {name for name, inode in self.durable.items() if inode is None}
         lost = {name for name in files if parent(name) not in folders}
-        self.names = {name: None for name in folders} | {n: inode for n, inode in files.items() if n not in lost}
+        self.names = dict.fromkeys(folders) | {n: inode for n, inode in files.items() if n not in lost}
         self.durable = dict(self.names)
         self.changes, self.steps, self.crashed, self.crash_at = [], [], False, -1
 

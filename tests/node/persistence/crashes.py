@@ -15,7 +15,7 @@ from node.datatypes.digest import digest_value
 from node.log import Log
 from node.persistence.aof import State
 from node.server import Server
-from tests.node.persistence.crashdisk import CrashPlatform, Crashed, Disk
+from tests.node.persistence.crashdisk import Crashed, CrashPlatform, Disk
 
 DIRECTORY = "/data"
 
@@ -34,6 +34,7 @@ def content(server: Server) -> Content:
         for db in server.keyspace.databases
         if db.size
     }
+
 
 Words = tuple[str, ...]
 
@@ -152,7 +153,7 @@ class Run:
         assert fitting[-1] >= self.promised, f"{fitting[-1]} of {self.promised} promised units are left"
 
 
-class suppress_crash(suppress):  # noqa: N801 - as contextlib's
+class suppress_crash(suppress):
     """Swallow a crash, alone or in groups."""
 
     def __init__(self) -> None:
