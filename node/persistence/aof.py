@@ -97,8 +97,10 @@ class AppendOnlyFile:
         return loaded
 
     def _move(self) -> None:
-        """The directory may have been set after the node was built."""
-        self.disk.directory = path_of(self.host, self.host.config.appenddirname)
+        """`dir` may have been set since the node was built."""
+        directory = path_of(self.host, self.host.config.appenddirname)
+        if directory != self.disk.directory:
+            self.disk.directory, self.disk.manifest = directory, None
 
     def read_manifest(self) -> Manifest:
         """The manifest on the disk, of an old single file too; one without files if there is none. Raises LoadError."""
@@ -208,7 +210,8 @@ class AppendOnlyFile:
         log = self.host.log
         self._move()
         try:
-            self.read_manifest()
+            if self.disk.manifest is None:  # else its numbers go on
+                self.read_manifest()
             self.disk.make_directory()
         except (LoadError, OSError) as error:
             log.warning(f"Can't open or create append-only dir {self.host.config.appenddirname}: {error}")

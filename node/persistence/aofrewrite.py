@@ -245,6 +245,9 @@ class Rewriter:
             forget = Install([], manifest.without_history())
             aof.writer.order(forget)
             await self._done(forget)
+            if forget.error is not None:
+                why = forget.error.strerror or forget.error
+                self.host.log.warning(f"Error persisting the AOF manifest file without its history: {why}")
 
     @staticmethod
     def _check(run: Rewrite) -> None:
