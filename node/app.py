@@ -253,6 +253,7 @@ async def running(server: Server, *, has_data: bool = True) -> AsyncIterator[Non
             nursery.cancel_scope.cancel()
     finally:
         listening.close_all(bus)  # not before the tasks that accept from them have ended
+        server.aof.end()
         server.reactor.close()
 
 

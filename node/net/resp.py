@@ -192,10 +192,17 @@ _ENCODERS: dict[type, Callable[[Any, bytearray, bool], None]] = {
 
 def encode_command(argv: list[bytes]) -> bytes:
     """A command as a request on the wire: what the journal, replicas and other nodes get."""
-    parts = [b"*%d\r\n" % len(argv)]
+    if len(argv) == 3:  # most writes; in one piece that costs a quarter
+        name, key, value = argv
+        return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            len(name), name, len(key), key, len(value), value,
+        )  # fmt: skip
+    parts = [b"*%d" % len(argv)]
     for arg in argv:
-        parts.append(b"$%d\r\n%b\r\n" % (len(arg), arg))
-    return b"".join(parts)
+        parts.append(b"$%d" % len(arg))
+        parts.append(arg)
+    parts.append(b"")
+    return b"\r\n".join(parts)
 
 
 def bulks(items: list[bytes]) -> Encoded:

@@ -250,6 +250,14 @@ class AppendOnlyFile:
         self.disk.close()
         self.writer.release()
 
+    def end(self) -> None:
+        """The node ends, for whatever reason: what has been taken is kept if that can be."""
+        if self.state is not State.OFF:
+            self.writer.append_buffer_quietly()
+            self.disk.todo.append(Close())
+            self.disk.drain()
+            self.state = State.OFF
+
     def data_set_replaced(self) -> None:
         """The data set is another one, of which the journal did not tell: a primary's. Begin anew with it."""
         if self.state is State.OFF:

@@ -54,6 +54,7 @@ class AofWriter:
         self._buffer = bytearray()
         self._buffer_ms = 0.0  # since when there is something in it
         self._db = -1  # the database that the file has selected; -1: none yet
+        self._stamps = host.config.aof_timestamp_enabled
         self._stamp_s = 0  # the last note of the time
         self._running = False  # a task empties the queue
         self._choked = False
@@ -61,6 +62,10 @@ class AofWriter:
         self._sync_timer: Timer | None = None
         self._told_ms: float | None = None
         self._told_offset = 0
+        host.config.on_change("aof-timestamp-enabled", self._set_stamps)
+
+    def _set_stamps(self, stamps: bool) -> None:
+        self._stamps = stamps
 
     # --- the journal's side ---------------------------------------------------------------------------------------
 
@@ -70,7 +75,7 @@ class AofWriter:
         if not buffer:
             self._buffer_ms = self.host.timers.monotonic_ms()
             self.wake()
-        if self.host.config.aof_timestamp_enabled:
+        if self._stamps:
             now_s = self.host.platform.now_ms() // 1000
             if now_s != self._stamp_s:
                 self._stamp_s = now_s

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -140,3 +142,107 @@ async def test_writes_are_refused_while_the_disk_is_full_and_taken_again_afterwa
     expected = content(life.server)
     life.server.reactor.close()
     assert await run.find() == expected
+
+
+# --- a slow disk ------------------------------------------------------------------------------------------------------
+
+
+class SlowPlatform(CrashPlatform):
+    """Each turn of the thread takes `delay_s`, on Trio's clock."""
+
+    delay_s = 0.0
+
+    async def in_thread(self, work: Any, *args: Any) -> Any:
+        result = work(*args)
+        await trio.sleep(self.delay_s)
+        return result
+
+
+@asynccontextmanager
+async def slow_node(fsync: str, delay_s: float) -> AsyncIterator[Life]:
+    platform = SlowPlatform(Run(1, fsync).disk)
+    life = Life(platform, appendfsync=fsync)
+    async with trio.open_nursery() as nursery:
+        life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
+        nursery.start_soon(app.keep_time, life.server)
+        await app.load(life.server)
+        platform.delay_s = delay_s
+        yield life
+        nursery.cancel_scope.cancel()
+    life.server.reactor.close()
+
+
+async def test_with_always_nothing_leaves_before_its_fsync(autojump_clock: Any) -> None:
+    """The writer's reply, a reader's, a subscriber's message and the replicas' stream: all wait for the one fsync."""
+    async with slow_node("always", 0.5) as life:
+        server, reactor = life.server, life.server.reactor
+        reader, subscriber = server.new_session(), server.new_session()
+        subscriber.receive(b"SUBSCRIBE c\r\n")
+        subscriber.out.clear()
+        server.replication.primary.restart_stream()
+        peers = {"writer": life.session, "reader": reader, "subscriber": subscriber}
+        began = trio.current_time()
+        life.feed("SET", "a", "1")
+        reader.receive(b"GET a\r\n")
+        life.feed("PUBLISH", "c", "m")
+        assert all(peer.out for peer in peers.values())
+        reactor.send_all()
+        assert reactor.held and not reactor.turn()
+        steps = len(server.platform.disk.steps)  # type: ignore[attr-defined]
+        while reactor.held:
+            await reactor._released.wait()
+        assert trio.current_time() - began == pytest.approx(0.5, abs=0.01)
+        done = server.platform.disk.steps[steps:]  # type: ignore[attr-defined]
+        assert done == ["write appendonly.aof.1.incr.aof", "fsync appendonly.aof.1.incr.aof"]
+        assert life.aof.fsynced_offset == server.journal.offset
+
+
+async def test_with_everysec_a_slow_disk_makes_everybody_wait_in_the_end(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 5) as life:
+        assert await life.call(("SET", "a", "1")) == b"+OK\r\n"  # it is on its way
+        began = trio.current_time()
+        assert await life.call(("SET", "a", "2")) == b"+OK\r\n"
+        assert trio.current_time() == began
+        await trio.sleep(2.5)
+        await life.call(("SET", "a", "3"))
+        assert trio.current_time() - began > 4
+        assert "aof_delayed_fsync:1" in (await life.call(("INFO", "persistence"))).decode()
+        assert "Asynchronous AOF fsync is taking too long (disk is busy?)." in "".join(life.lines)
+
+
+async def test_with_everysec_an_fsync_comes_once_a_second(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 0) as life:
+        steps = life.server.platform.disk.steps  # type: ignore[attr-defined]
+        before = sum(step.startswith("fsync") for step in steps)
+        for number in range(50):
+            await life.call(("SET", "a", str(number)))
+            await trio.sleep(0.1)
+        fsyncs = sum(step.startswith("fsync") for step in steps) - before
+        assert 4 <= fsyncs <= 6
+        await life.call(("CONFIG", "SET", "appendfsync", "no"))
+        await trio.sleep(2)
+        before = len(steps)
+        await life.call(("SET", "a", "1"))
+        await trio.sleep(5)
+        assert steps[before:] == ["write appendonly.aof.1.incr.aof"]
+
+
+async def test_an_idle_node_has_no_timer_for_its_file(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 0) as life:
+        await life.call(("SET", "a", "1"))
+        await trio.sleep(3)
+        assert life.aof.writer._sync_timer is None and not life.aof.writer._running
+
+
+async def test_a_save_waits_for_a_rewrite_and_a_rewrite_for_a_save(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 0.5) as life:
+        assert b"rewriting started" in await life.call(("BGREWRITEAOF",))
+        assert b"already in progress" in await life.call(("BGREWRITEAOF",))
+        assert b"Another child process is active (AOF?)" in await life.call(("BGSAVE",))
+        assert await life.call(("BGSAVE", "SCHEDULE")) == b"+Background saving scheduled\r\n"
+        await life.rewritten()
+        assert "rdb_bgsave_in_progress:1" in (await life.call(("INFO", "persistence"))).decode()
+        assert await life.call(("BGREWRITEAOF",)) == b"+Background append only file rewriting scheduled\r\n"
+        assert "aof_rewrite_scheduled:1" in (await life.call(("INFO", "persistence"))).decode()
+        await life.rewritten()
+        assert life.aof.rewriter.count == 2 and life.server.saver.background is None
