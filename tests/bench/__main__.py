@@ -7,29 +7,20 @@ from collections.abc import Callable
 from datetime import date
 
 from tests.bench import (
-<<<<<<< HEAD
-=======
     aof,
->>>>>>> 464a939 (Damaged files and disks that refuse, at each place and step)
     connections,
     containers,
     eviction,
     flat,
     idle,
     messages,
-<<<<<<< HEAD
     replication,
-=======
->>>>>>> 464a939 (Damaged files and disks that refuse, at each place and step)
     scripts,
     size,
     speed,
     sync,
     tls,
-<<<<<<< HEAD
     transactions,
-=======
->>>>>>> 464a939 (Damaged files and disks that refuse, at each place and step)
     types,
 )
 
