@@ -18,13 +18,15 @@ from node.commands import families, script_calls
 from node.config import Config, ConfigError
 from node.log import Log
 from node.migration import Migration
-from node.persistence.loader import about_to_load, load_at_start
+from node.persistence.aof import AppendOnlyFile
+from node.persistence.loader import StreamLoader, about_to_load, load_at_start
 from node.persistence.saver import Saver
 from node.platform import Listener, Platform
+from node.replay import Replay
 from node.replication.replication import Replication
 from node.script.functions import Functions
 from node.script.running import Scripts
-from node.server import REDIS_VERSION, CannotStart, Server
+from node.server import REDIS_VERSION, CannotGoOn, CannotStart, Server
 from node.shutdown import Shutdown
 from node.table import CommandTable, Spec
 from node.tls import CANNOT_START, CannotUseTls
@@ -59,6 +61,7 @@ def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None
     server.scripts = Scripts(server, REDIS_VERSION, script_calls.call, script_calls.acl_check)
     server.functions = Functions(server.scripts, server.clock_ns)
     server.saver.functions = server.replication.primary.functions = server.functions.codes
+    build_append_only_file(server)
     server.uncounted.append(server.replication.primary.stream.uncounted_bytes)
     server.saver.replication_aux = lambda: server.replication.place
     if config["cluster-enabled"]:
@@ -81,6 +84,24 @@ def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None
     server.judge_slowness()
     server.memory.begin()
     return server
+
+
+def build_append_only_file(server: Server) -> None:
+    """The append-only file, and all that has to do with it: the journal's way out."""
+    server.aof = aof = AppendOnlyFile(server, Replay(server), CannotGoOn)
+    writer, saver = aof.writer, server.saver
+    aof.functions = server.functions.codes
+    aof.is_saving = lambda: saver.background is not None
+    aof.saver_may_begin = saver.look
+    saver.must_wait = lambda: aof.rewriter.background is not None
+    saver.over = aof.rewriter.look
+    writer.wake = server.wake_outside_of_batch
+    writer.release = server.reactor.release
+    writer.fsynced = server.made_durable
+    server.reactor.settle = writer.settle
+    server.replication.fsynced_offset = lambda: aof.fsynced_offset if aof.is_on else None
+    server.replication.data_replaced = aof.data_set_replaced
+    server.config.on_change("appendonly", aof.set_on)
 
 
 def every_spec(*, in_cluster: bool = True) -> list[Spec]:
@@ -232,6 +253,7 @@ async def running(server: Server, *, has_data: bool = True) -> AsyncIterator[Non
             nursery.cancel_scope.cancel()
     finally:
         listening.close_all(bus)  # not before the tasks that accept from them have ended
+        server.aof.end()
         server.reactor.close()
 
 
@@ -246,9 +268,10 @@ async def running_node(platform: Platform, config: Config, log: Log | None = Non
 
 async def load(server: Server) -> None:
     """Load the data set of a running node. Raises LoadError."""
-    loader = await load_at_start(server)
+    loader = await (server.aof.start() if server.config.appendonly else load_at_start(server))
     if loader is not None:
         server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
+    if isinstance(loader, StreamLoader):
         server.replication.data_set_loaded(loader.replication, loader.keys_expired)
     server.saver.start()
     server.replication.begin()

@@ -11,7 +11,7 @@ from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
 from node.net.session import PARKED, UNWATCHED_INPUT_BYTES, Transaction
 from node.replication.link import MARKS
-from node.server import SLOW_NS_MIN, Client, Guard, Server
+from node.server import SLOW_NS_MIN, CannotGoOn, Client, Guard, Server
 from node.table import (
     ALLOW_BUSY,
     ANY,
@@ -185,10 +185,10 @@ def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
             )
             client.close(CLOSE_NOW)
         return _unknown_command(argv)
-    return _meant(command, argv)
+    return meant(command, argv)
 
 
-def _meant(command: Command, argv: Argv) -> Command | Failure:
+def meant(command: Command, argv: Argv) -> Command | Failure:
     """The command itself or its subcommand, if it takes that many arguments."""
     if command.flags & CONTAINER and len(argv) > 1:
         subcommand = command.subcommands.get(argv[1].lower())
@@ -304,7 +304,9 @@ def obey(session: Client, argv: Argv) -> None:
     """
     server = session.host
     original = server.commands.original(argv[0]) if server.commands.find(argv[0]) is None else None
-    command = find(server, session, argv) if original is None else _meant(original, argv)
+    command = find(server, session, argv) if original is None else meant(original, argv)
+    if server.gates and server.aof.refuses_writes:
+        _look_at_disk(server, command)
     reply = command if isinstance(command, Failure) else call(session, command, argv)
     if type(reply) is Failure:
         _log_failure(server, "<unknown>" if isinstance(command, Failure) else command.full_name, reply)
@@ -315,6 +317,15 @@ def _log_failure(server: Server, name: str, failure: Failure) -> None:
         f"== CRITICAL == This replica is sending an error to its master: '{failure.decode('latin-1')}' "
         f"after processing the command '{name}'"
     )
+
+
+def _look_at_disk(server: Server, command: Command | Failure) -> None:
+    """A replica whose append-only file cannot be written is to end rather than to fall behind it in silence."""
+    if isinstance(command, Failure) or not command.flags & WRITE or server.config["replica-ignore-disk-write-errors"]:
+        return
+    text = "Replica was unable to write command to disk."
+    server.log.warning(text)
+    raise CannotGoOn(text)
 
 
 def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply:
@@ -578,6 +589,21 @@ class Unsaved:
         )
 
 
+class Unwritten:
+    """The append-only file cannot be written: what is lost is to be no more than what was answered already."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return ANY if server.aof.refuses_writes else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        server = client.host
+        if server.journal.relaying or not (command.flags & WRITE or command.name == "ping"):
+            return None
+        return Failure(b"MISCONF Errors writing to the AOF file: %b" % server.aof.writer.failure_reason.encode())
+
+
 class Loading:
     """A data set is being loaded: only what does not look at it."""
 
@@ -675,6 +701,7 @@ GUARDS: tuple[Guard, ...] = (
     Redirection(),
     MemoryLimit(),
     Unsaved(),
+    Unwritten(),
     GoodReplicas(),
     ReadOnlyReplica(),
     Subscriber(),

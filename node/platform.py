@@ -18,9 +18,10 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property, partial
 from typing import IO, Any, Protocol
 
@@ -354,6 +355,18 @@ class Platform:
     def fsync(self, file: IO[bytes]) -> None:
         os.fsync(file.fileno())
 
+    def fsync_data(self, file: IO[bytes]) -> None:
+        """As `fsync`, but for what nobody needs to read the data again, such as the time of the change."""
+        os.fdatasync(file.fileno())
+
+    def truncate(self, file: IO[bytes], size: int) -> None:
+        """Cut an open file to `size` bytes."""
+        os.ftruncate(file.fileno(), size)
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory, if it is not there. Raises OSError, also where something else has that name."""
+        os.makedirs(path, mode=0o755, exist_ok=True)
+
     def fsync_directory(self, path: str) -> None:
         descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -411,6 +424,10 @@ class Platform:
         return os.path.isdir(path)
 
     # --- threads and tasks ----------------------------------------------------------------------------------------
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """What one thread at a time may hold."""
+        return threading.Lock()
 
     async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         """Run blocking work (fsync, a big write) in a thread and return what it returned."""

@@ -162,6 +162,7 @@ class Server:
         self.cluster: Cluster | None = None
         self.sentinel: Any = None  # sentinel.service.SentinelService: this is no node but a Sentinel
         self.saver: Any = None
+        self.aof: Any = None  # node.persistence.aof.AppendOnlyFile
         self.scripts: Any = None  # node.script.running.Scripts
         self.functions: Any = None  # node.script.functions.Functions
         self.time_stands_still = False  # a long script runs, for which the clock of keys does not move
@@ -244,7 +245,11 @@ class Server:
         self.tracking.broadcast()
         self.replication.primary.before_send()
         self.clients.memory.note_batch()
-        return True
+        return not self.aof.is_on or bool(self.aof.writer.before_send())
+
+    def made_durable(self) -> None:
+        """More of the journal is in the append-only file for good: let whoever waits for that know."""
+        self.replication.made_durable()
 
     def wake_outside_of_batch(self) -> None:
         """Let `before_send` be called soon."""

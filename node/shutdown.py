@@ -132,6 +132,9 @@ class Shutdown:
         server, wishes = self.server, self.wishes
         if server.saver is None:
             return True
+        if not server.aof.may_end(wishes.force):
+            self.tell_supervisor("STATUS=Writing initial AOF, can't exit.\n")
+            return False
         server.saver.cancel_background(ending=True)
         if wishes.nosave or not (wishes.save or server.config["save"]):
             return True

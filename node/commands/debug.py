@@ -261,6 +261,30 @@ def reload(client: Client, args: Argv) -> Reply:
     return OK
 
 
+def loadaof(client: Client, args: Argv) -> Reply:
+    """LOADAOF: write the append-only file out, and load what is in it."""
+    server = client.host
+    if server.aof.is_on:
+        server.aof.writer.flush_now()
+    for db in server.keyspace.databases:
+        db.flush()
+    server.keyspace.emptied()
+    try:
+        loader = server.aof.load_now()
+    except LoadError as error:
+        server.log.warning(str(error))
+        raise CommandError("ERR Error trying to load the AOF files, check server logs") from None
+    server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
+    server.log.warning("Append Only File loaded by DEBUG LOADAOF")
+    return OK
+
+
+def aof_flush_sleep(client: Client, args: Argv) -> Reply:
+    """AOF-FLUSH-SLEEP microseconds: wait so long before each write."""
+    client.host.aof.disk.delay_us = int(_c_number(args[0]))
+    return OK
+
+
 def replicate(client: Client, args: Argv) -> Reply:
     """REPLICATE word ...: the replicas get this as a command, and differ from now on."""
     server = client.host
@@ -343,6 +367,7 @@ def help_(client: Client, args: Argv) -> Reply:
 
 
 SUBCOMMANDS: Mapping[bytes, Subcommand] = {
+    b"aof-flush-sleep": Subcommand(aof_flush_sleep, 1, 1),
     b"assert": Subcommand(panic, 0, 0),
     b"change-repl-id": Subcommand(change_repl_id, 0, 0),
     b"clusterlink": Subcommand(clusterlink, 3, 3),
@@ -353,6 +378,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"help": Subcommand(help_, 0, 0),
     b"htstats": Subcommand(htstats, 1, 2),
     b"htstats-key": Subcommand(htstats_key, 1, 2),
+    b"loadaof": Subcommand(loadaof, 0, 0),
     b"log": Subcommand(log, 1, 1),
     b"object": Subcommand(object_, 1, 2),
     b"panic": Subcommand(panic, 0, 0),

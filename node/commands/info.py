@@ -202,23 +202,7 @@ def _script_fields(server: Server) -> Fields:
 def persistence_fields(server: Server) -> Fields:
     loading = server.loading
     progress = {} if loading is None else loading.info(server.keyspace.now_ms // 1000)
-    return {**server.saver.info(), **NO_APPEND_ONLY_FILE, **progress}
-
-
-NO_APPEND_ONLY_FILE: Fields = {
-    "aof_enabled": 0,
-    "aof_rewrite_in_progress": 0,
-    "aof_rewrite_scheduled": 0,
-    "aof_last_rewrite_time_sec": -1,
-    "aof_current_rewrite_time_sec": -1,
-    "aof_last_bgrewrite_status": "ok",
-    "aof_rewrites": 0,
-    "aof_rewrites_consecutive_failures": 0,
-    "aof_last_write_status": "ok",
-    "aof_last_cow_size": 0,
-    "module_fork_in_progress": 0,
-    "module_fork_last_cow_size": 0,
-}
+    return {**server.saver.info(), **server.aof.info(), **progress}
 
 
 def _denial_fields(server: Server) -> Fields:

@@ -1,9 +1,13 @@
-"""SAVE, BGSAVE, LASTSAVE: the data set to disk, now, in the background, and when that was last done."""
+"""SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF: the data set to disk, and when that was last done."""
 
 from node.commands.family import command
 from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status
 from node.server import Client
 
+REWRITING = CommandError(
+    "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a "
+    "BGSAVE whenever possible."
+)
 IN_PROGRESS = CommandError("ERR Background save already in progress")
 
 
@@ -17,14 +21,32 @@ def save(client: Client, argv: Argv) -> Reply:
 
 @command("bgsave", -1, "no_async_loading admin noscript")
 def bgsave(client: Client, argv: Argv) -> Reply:
-    """BGSAVE [SCHEDULE]: nothing but another save can stand in the way, so there is nothing to schedule it after."""
-    saver = client.host.saver
+    """BGSAVE [SCHEDULE]: a rewrite of the append-only file stands in the way, or is waited for."""
+    saver, aof = client.host.saver, client.host.aof
     if len(argv) > 2 or (len(argv) == 2 and argv[1].lower() != b"schedule"):
         raise CommandError("ERR syntax error")
     if saver.background is not None:
         raise IN_PROGRESS
-    saver.begin_background()
-    return Status(b"Background saving started")
+    if aof.rewriter.background is None:
+        saver.begin_background()
+        return Status(b"Background saving started")
+    if len(argv) == 1:
+        raise REWRITING
+    saver.schedule()
+    return Status(b"Background saving scheduled")
+
+
+@command("bgrewriteaof", 1, "no_async_loading admin noscript")
+def bgrewriteaof(client: Client, argv: Argv) -> Reply:
+    rewriter = client.host.aof.rewriter
+    if rewriter.background is not None:
+        raise CommandError("ERR Background append only file rewriting already in progress")
+    begun = rewriter.ask()
+    return Status(
+        b"Background append only file rewriting started"
+        if begun
+        else b"Background append only file rewriting scheduled"
+    )
 
 
 @command("lastsave", 1, "loading stale fast", acl="admin dangerous", tips="nondeterministic_output")

@@ -6,7 +6,7 @@ from node.keyspace.gates import AckWaiter
 from node.net.resp import NO_REPLY, OK, Argv, CommandError, Encoded, Failure, Reply, split_words
 from node.net.session import Waiting
 from node.replication.handshake import FIELD_DEADLINES
-from node.server import Client
+from node.server import Client, Server
 
 NOT_AN_INTEGER = CommandError("ERR value is not an integer or out of range")
 SYNTAX_ERROR = CommandError("ERR syntax error")
@@ -276,6 +276,17 @@ class AckWait(Waiting):
         return self.waiter.count(self.waiter.offset)
 
 
+def _timeout_ms(host: Server, text: bytes) -> int:
+    timeout_ms = parse_int(text)
+    if timeout_ms is None:
+        raise CommandError("ERR timeout is not an integer or out of range")
+    if timeout_ms < 0:
+        raise CommandError("ERR timeout is negative")
+    if timeout_ms > TIMEOUT_MS_MAX - host.keyspace.now_ms:
+        raise CommandError("ERR timeout is out of range")
+    return timeout_ms
+
+
 @command("wait", 3, "blocking", acl="connection", tips="request_policy:all_shards response_policy:agg_min")
 def wait(client: Client, argv: Argv) -> Reply:
     """WAIT numreplicas timeout: how many replicas have this client's writes, once they are enough or time is over."""
@@ -286,15 +297,10 @@ def wait(client: Client, argv: Argv) -> Reply:
             "configured to be writable (which is not the default) writes to replicas are just local and are not "
             "propagated."
         )
-    wanted, timeout_ms = parse_int(argv[1]), parse_int(argv[2])
+    wanted = parse_int(argv[1])
     if wanted is None:
         raise NOT_AN_INTEGER
-    if timeout_ms is None:
-        raise CommandError("ERR timeout is not an integer or out of range")
-    if timeout_ms < 0:
-        raise CommandError("ERR timeout is negative")
-    if timeout_ms > TIMEOUT_MS_MAX - host.keyspace.now_ms:
-        raise CommandError("ERR timeout is out of range")
+    timeout_ms = _timeout_ms(host, argv[2])
     primary = host.replication.primary
     count = primary.count_acks(client.write_offset)
     if count >= wanted:
@@ -303,3 +309,70 @@ def wait(client: Client, argv: Argv) -> Reply:
     primary.gates.hold(waiter)
     primary.getack_wanted = True
     return client.park(AckWait(client, waiter), timeout_ms)
+
+
+class FsyncWait(Waiting):
+    """A client in WAITAOF. It is counted as one who waits for a single acknowledgement: that all it asked for is so."""
+
+    __slots__ = ("client", "local", "replicas", "waiter")
+
+    def __init__(self, client: Client, local: int, replicas: int) -> None:
+        self.client = client
+        self.local = local
+        self.replicas = replicas
+        self.waiter = AckWaiter(client.write_offset, 1, self._count, lambda _count: client.resume(self.timeout_reply()))
+
+    def counts(self) -> tuple[int, int]:
+        """(here: 1 or 0, replicas): where this client's writes are fsynced."""
+        host, offset = self.client.host, self.client.write_offset
+        here = host.aof.is_on and host.aof.fsynced_offset >= offset
+        return int(here), host.replication.primary.count_fsyncs(offset)
+
+    def _count(self, _offset: int) -> int:
+        local, replicas = self.counts()
+        return int((local >= self.local and replicas >= self.replicas) or self._is_hopeless())
+
+    def _is_hopeless(self) -> bool:
+        return bool(self.local and not self.client.host.aof.is_on)
+
+    def cancelled(self, _session: Client) -> None:
+        self.client.host.replication.primary.gates.release(self.waiter)
+
+    def timeout_reply(self) -> Reply:
+        if self._is_hopeless():
+            return Failure(NO_APPEND_ONLY_FILE)
+        return list(self.counts())
+
+
+NO_APPEND_ONLY_FILE = b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+
+
+@command("waitaof", 4, "blocking", acl="connection", tips="request_policy:all_shards response_policy:agg_min")
+def waitaof(client: Client, argv: Argv) -> Reply:
+    """WAITAOF numlocal numreplicas timeout: where this client's writes are fsynced, in the end."""
+    host = client.host
+    local, replicas = parse_int(argv[1]), parse_int(argv[2])
+    if local is None:
+        raise NOT_AN_INTEGER
+    if not 0 <= local <= 1:
+        raise CommandError("ERR value is out of range, value must between 0 and 1")
+    if replicas is None:
+        raise NOT_AN_INTEGER
+    if replicas < 0:
+        raise CommandError("ERR value is out of range, must be positive")
+    timeout_ms = _timeout_ms(host, argv[3])
+    if host.replication.is_replica:
+        raise CommandError(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just "
+            "local and are not propagated."
+        )
+    if local and not host.aof.is_on:
+        raise CommandError(NO_APPEND_ONLY_FILE)
+    waiting = FsyncWait(client, local, replicas)
+    here, there = waiting.counts()
+    if here >= local and there >= replicas:
+        return [here, there]
+    primary = host.replication.primary
+    primary.gates.hold(waiting.waiter)
+    primary.getack_wanted = True
+    return client.park(waiting, timeout_ms)

@@ -4,7 +4,7 @@
 that the caller hands in; texts are str in which bytes that are not UTF-8 travel as surrogate escapes.
 """
 
-from node.config.coming import BEYOND_PYTHON, COMING, WITHOUT_MEANING
+from node.config.coming import BEYOND_PYTHON, WITHOUT_MEANING
 from node.config.commandline import CommandLine, parse_command_line
 from node.config.config import DEFAULTS, Config
 from node.config.directives import ALIASES, DIRECTIVES, Directive, find_directive
@@ -14,7 +14,6 @@ from node.config.values import OutputLimit, OutputLimits
 __all__ = [
     "ALIASES",
     "BEYOND_PYTHON",
-    "COMING",
     "DEFAULTS",
     "DIRECTIVES",
     "WITHOUT_MEANING",

@@ -1,17 +1,11 @@
 """What Hexad does not do with a directive, so that nothing is ignored in silence.
 
-COMING: the feature is still to come, so anything but the default is refused, at the start and by CONFIG SET.
-A directive that only shapes such a feature (the certificate of a TLS port that cannot be opened) is kept: it has
-no effect in Redis either while the feature is off.
-BEYOND_PYTHON: Python's `ssl` has no call for it, so anything but the default is refused likewise.
+BEYOND_PYTHON: Python's `ssl` has no call for it, so anything but the default is refused, at the start and by CONFIG
+SET.
 WITHOUT_MEANING: accepted and shown, but there is nothing here that it could steer.
 """
 
 from node.config.directives import DIRECTIVES
-
-COMING = {
-    "appendonly": "the append-only file",
-}
 
 _SESSION_CACHE = "Python's ssl has no call that changes OpenSSL's session cache"
 
@@ -22,7 +16,7 @@ BEYOND_PYTHON = {
     "tls-session-caching": _SESSION_CACHE,
 }
 
-REFUSED = (*COMING, *BEYOND_PYTHON)
+REFUSED = tuple(BEYOND_PYTHON)
 """Directives of which only the default is taken."""
 
 MODULES_REFUSED = "Hexad loads no modules: they are written for another program's memory"
@@ -75,6 +69,4 @@ WITHOUT_MEANING = {
 def refusal(name: str) -> str:
     """Why the directive of that name cannot have what it asks for."""
     only = f"only its default '{DIRECTIVES[name].default}' is taken"
-    if name in BEYOND_PYTHON:
-        return f"'{name}' cannot be changed: {BEYOND_PYTHON[name]}: {only}"
-    return f"'{name}' asks for {COMING[name]}, which this version of Hexad does not have yet: {only}"
+    return f"'{name}' cannot be changed: {BEYOND_PYTHON[name]}: {only}"

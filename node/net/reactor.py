@@ -12,6 +12,8 @@ entry asks for room. An error of a socket closes that peer, never the node; any 
 
 from collections.abc import Callable
 
+import trio
+
 from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, Peer
 from node.platform import HUNG_UP, READABLE, WRITABLE, LayeredSocket, Platform, Socket
 
@@ -95,7 +97,12 @@ class Reactor:
         self.before_batch: Callable[[], None] = _nothing
         """Called before each batch: reads the clock."""
         self.before_send: Callable[[], bool] = _always
-        """Called after each batch, before anything is sent; False holds all output until `release`."""
+        """Called after each batch, before anything is sent; False holds all output until `release`. No further batch is
+        served meanwhile: its requests would see what may yet be lost."""
+        self.settle: Callable[[], None] = _nothing
+        """Called where output is held and nobody can wait: what it is held for must be done when this returns."""
+        self.held = False
+        self._released = trio.Event()
         self.after_batch: Callable[[], None] = _nothing
         """Called after each batch, when what could be sent has left."""
         self.reset_counts()
@@ -131,7 +138,9 @@ class Reactor:
     async def run(self) -> None:
         """Serve for ever."""
         while True:
-            if self._busy or self.dirty:
+            if self.held:
+                await self._released.wait()
+            elif self._busy or self.dirty:
                 await self.platform.checkpoint()
             else:
                 await self._poller.wait()
@@ -141,7 +150,9 @@ class Reactor:
             self.busy_ns += now - start
 
     def turn(self) -> bool:
-        """Serve one batch; False if there was nothing to do."""
+        """Serve one batch; False if there was nothing to do, or output is held."""
+        if self.held:
+            return False
         ready = self._poller.poll()
         busy = self._busy
         if not ready and not busy and not self.dirty:
@@ -174,7 +185,11 @@ class Reactor:
         The peer on whose behalf it runs must be parked meanwhile, and touched afterwards.
         """
         in_batch = self.in_batch
+        if self.held:
+            self.settle()
         self.turn()
+        if self.held:
+            self.settle()
         self.in_batch = in_batch
 
     def _mark(self, connection: Connection) -> None:
@@ -214,9 +229,29 @@ class Reactor:
         connection.ended = True
         connection.peer.close(CLOSE_WHEN_SENT)
 
+    def _hold(self) -> None:
+        if not self.held:
+            self.held = True
+            self._released = trio.Event()
+
+    def release(self) -> None:
+        """Let go what `before_send` has held."""
+        if not self.held:
+            return
+        self.held = False
+        self._released.set()
+        in_batch, self.in_batch = self.in_batch, True
+        self.send_all()
+        self.in_batch = in_batch
+
     def send_all(self) -> None:
         """Send what the batch left behind, close what is to be closed, see to what each socket is watched for."""
-        while self.before_send() and self.dirty:
+        while True:
+            if not self.before_send():
+                self._hold()
+                return
+            if not self.dirty:
+                return
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.dirty = False

@@ -192,10 +192,17 @@ _ENCODERS: dict[type, Callable[[Any, bytearray, bool], None]] = {
 
 def encode_command(argv: list[bytes]) -> bytes:
     """A command as a request on the wire: what the journal, replicas and other nodes get."""
-    parts = [b"*%d\r\n" % len(argv)]
+    if len(argv) == 3:  # most writes; in one piece that costs a quarter
+        name, key, value = argv
+        return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            len(name), name, len(key), key, len(value), value,
+        )  # fmt: skip
+    parts = [b"*%d" % len(argv)]
     for arg in argv:
-        parts.append(b"$%d\r\n%b\r\n" % (len(arg), arg))
-    return b"".join(parts)
+        parts.append(b"$%d" % len(arg))
+        parts.append(arg)
+    parts.append(b"")
+    return b"\r\n".join(parts)
 
 
 def bulks(items: list[bytes]) -> Encoded:
@@ -276,7 +283,7 @@ class RequestParser:
         start = 0
         usual = self.trusted and limit == ARGUMENTS_MAX and len(buffer) <= _FAST_BYTES_MAX
         if usual and buffer[0] == 0x2A and not self._missing:
-            start = self._cut(buffer, commands)
+            start = self.cut(buffer, commands)
             if start == len(buffer):
                 self._buffer = b""
                 self.waiting_bytes = 0
@@ -332,7 +339,7 @@ class RequestParser:
         self.waiting_bytes = len(self._buffer)
 
     @staticmethod
-    def _cut(buffer: bytes, commands: list[Argv]) -> int:
+    def cut(buffer: bytes, commands: list[Argv]) -> int:
         """The usual case: whole commands whose pieces have the lengths their headers say; where it ends."""
         pieces = buffer.split(b"\r\n")
         last = len(pieces) - 1

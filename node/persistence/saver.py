@@ -45,6 +45,10 @@ class Saver:
         self.host = host
         self.replication_aux: Callable[[], tuple[int, str, int] | None] = lambda: None
         self.functions: Callable[[], list[bytes]] = list
+        self.must_wait: Callable[[], bool] = _never
+        """Whether something else has the disk's attention: a rewrite of the append-only file."""
+        self.over: Callable[[], None] = _nobody_waits
+        """Called when a background save has ended."""
         self.background: BackgroundSave | None = None
         self.scheduled = False
         self.saves = 0
@@ -134,6 +138,7 @@ class Saver:
         run.source.close()
         self.host.log.warning("Background saving terminated by signal 10")  # the words of a killed child
         self.look()
+        self.over()
 
     async def _run(self, run: BackgroundSave) -> None:
         try:
@@ -191,6 +196,7 @@ class Saver:
         self.host.log.notice("DB saved on disk")
         self.host.log.notice("Background saving terminated with success")
         self._succeeded(run.dirty)
+        self.over()
 
     def _failed(self, run: BackgroundSave, error: OSError) -> None:
         self.background = None
@@ -199,6 +205,7 @@ class Saver:
         self.host.log.warning("Background saving error")
         self._set_ok(False)
         self.look()
+        self.over()
 
     def _succeeded(self, dirty: int) -> None:
         self._saved_dirty = dirty
@@ -254,7 +261,7 @@ class Saver:
         host = self.host
         host.keyspace.dirty_awaited = NEVER
         self._set_timer(math.inf)
-        if self.background is not None or host.loading is not None:
+        if self.background is not None or host.loading is not None or self.must_wait():
             return  # whoever ends that looks again
         if self.scheduled:
             self.begin_background()
@@ -316,3 +323,11 @@ class Saver:
             "rdb_last_load_keys_expired": self.keys_expired,
             "rdb_last_load_keys_loaded": self.keys_loaded,
         }
+
+
+def _never() -> bool:
+    return False
+
+
+def _nobody_waits() -> None:
+    pass

@@ -23,7 +23,8 @@ class RdbSource:
     """One snapshot on its way out.
 
     `replication` is (database selected in the stream, replication id, offset) where the reader goes on with the
-    stream from there; `functions` are the sources of the libraries; `slots` restricts it to some slots.
+    stream from there; `functions` are the sources of the libraries; `slots` restricts it to some slots; `aof_base`
+    tells the loader that the increments of an append-only file follow.
     `keys_done` of `keys_total` have been encoded.
     """
 
@@ -34,6 +35,7 @@ class RdbSource:
         replication: tuple[int, str, int] | None = None,
         functions: Iterable[bytes] = (),
         slots: Collection[int] | None = None,
+        aof_base: bool = False,
     ) -> None:
         config = host.config
         self._clock_ns = host.clock_ns
@@ -53,6 +55,7 @@ class RdbSource:
             created_s=host.platform.now_ms() // 1000,
             used_memory_bytes=host.memory.used,
             replication=replication and (replication[0], replication[1].encode(), replication[2]),
+            aof_base=aof_base,
         )
         self._writer.header(aux)
         for code in functions:

@@ -37,6 +37,7 @@ class Follower:
         apply: Apply,
         is_primary_there: Callable[[], bool],
         failover: Failover,
+        data_replaced: Callable[[], None],
         *,
         resumable: bool,
     ) -> None:
@@ -54,6 +55,7 @@ class Follower:
         self._apply = apply
         self._is_primary_there = is_primary_there
         self._failover = failover
+        self._data_replaced = data_replaced
         self._scope = trio.CancelScope()
         self._ack_timer: Timer | None = None
 
@@ -185,6 +187,7 @@ class Follower:
         host.journal.offset = offset
         host.journal.stream_db = intake.stream_db
         self._primary.restart_stream()
+        self._data_replaced()
         host.log.notice("MASTER <-> REPLICA sync: Finished with success")
 
     # --- following ------------------------------------------------------------------------------------------------

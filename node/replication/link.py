@@ -26,7 +26,17 @@ Apply = Callable[[Any, list[Argv], int], int]
 class PrimarySession(Session[Any]):
     """The primary. `apply` runs commands without asking; `on_lost` is told when the link is gone."""
 
-    __slots__ = ("_counted", "_kept", "_open_bytes", "_stream", "acknowledges", "apply", "last_io_ms", "on_lost")
+    __slots__ = (
+        "_counted",
+        "_kept",
+        "_open_bytes",
+        "_owes_fack",
+        "_stream",
+        "acknowledges",
+        "apply",
+        "last_io_ms",
+        "on_lost",
+    )
 
     def __init__(self, host: Any, apply: Apply, on_lost: Callable[[str], None]) -> None:
         journal = host.journal
@@ -37,6 +47,7 @@ class PrimarySession(Session[Any]):
         self.may_block = False
         self.acknowledges = True  # a primary that was asked by SYNC knows no offsets
         self.last_io_ms = host.timers.monotonic_ms()
+        self._owes_fack = False  # the last acknowledgement told of more than was fsynced then
         self._stream = bytearray()  # bytes that are not in the journal yet
         self._counted = 0  # how many of the `commands` at hand have been counted
         self._kept: list[Argv] | None = None  # commands of an open transaction...
@@ -151,8 +162,18 @@ class PrimarySession(Session[Any]):
     def acknowledge(self) -> None:
         """Tell the primary how far this replica is."""
         if self.acknowledges:
-            self.out += encode_command([b"REPLCONF", b"ACK", b"%d" % self.host.journal.offset])
+            offset, fsynced = self.host.journal.offset, self.host.replication.fsynced_offset()
+            words = [b"REPLCONF", b"ACK", b"%d" % offset]
+            self._owes_fack = fsynced is not None and fsynced < offset
+            if fsynced is not None:
+                words += [b"FACK", b"%d" % fsynced]
+            self.out += encode_command(words)
             self.touch()
+
+    def made_durable(self) -> None:
+        """What was acknowledged last has been fsynced meanwhile: a primary may wait for that (WAITAOF)."""
+        if self._owes_fack:
+            self.acknowledge()
 
     def lost(self, reason: str) -> None:
         self.host.session_lost(self)

@@ -70,6 +70,10 @@ class Primary:
         """How many replicas have everything up to `offset`."""
         return sum(1 for replica in self.online if replica.ack_offset >= offset)
 
+    def count_fsyncs(self, offset: int) -> int:
+        """How many replicas have everything up to `offset` in their append-only files for good."""
+        return sum(1 for replica in self.online if replica.fsync_offset >= offset)
+
     def lagging(self) -> list[Replica]:
         """Replicas that have not acknowledged all of the stream."""
         return [replica for replica in self.online if replica.ack_offset < self.host.journal.offset]

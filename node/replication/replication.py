@@ -42,6 +42,10 @@ class Replication:
         """Called after each change of role or of the primary that is followed."""
         self.is_primary_there: Callable[[], bool] = _nobody_doubts
         """Whether it is our primary that answers at its address: asked before our data is given up for its."""
+        self.fsynced_offset: Callable[[], int | None] = _nothing_fsynced
+        """Up to where the journal is in the append-only file for good; None without one."""
+        self.data_replaced: Callable[[], None] = _nobody_asks
+        """Called when a primary's snapshot has taken the place of the data set."""
         self._apply = apply
         self._begun = False
         self._has_place = False  # our ids and offset are those of data that somebody else may have too
@@ -74,6 +78,7 @@ class Replication:
             self._apply,
             lambda: self.is_primary_there(),
             self.failover,
+            lambda: self.data_replaced(),
             resumable=self._has_place,
         )
         if old is not None:
@@ -171,6 +176,12 @@ class Replication:
         self.primary.stream.resize(self.host.config["repl-backlog-size"])
         self.primary.watch()
         self.host.conditions_changed()
+
+    def made_durable(self) -> None:
+        """`fsynced_offset` has moved: whoever waits for that may go on, and a primary that asked for it is told."""
+        self.primary.gates.acknowledged()
+        if self.follower is not None and self.follower.session is not None:
+            self.follower.session.made_durable()
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -275,6 +286,10 @@ class Replication:
                 f"offset={replica.ack_offset},lag={lag_s}"
             )
         return fields
+
+
+def _nothing_fsynced() -> int | None:
+    return None
 
 
 def _nobody_asks() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import date
 
 from tests.bench import (
+    aof,
     connections,
     containers,
     eviction,
@@ -26,6 +27,7 @@ from tests.bench import (
 
 PARTS: dict[str, Callable[[int], str]] = {
     "speed": speed.table,
+    "aof": aof.table,
     "eviction": eviction.table,
     "messages": messages.table,
     "transactions": transactions.table,

@@ -9,7 +9,7 @@ import re
 
 from node.app import every_spec
 from node.commands.docs import load
-from node.config.coming import BEYOND_PYTHON, COMING, MODULES_REFUSED, WITHOUT_MEANING
+from node.config.coming import BEYOND_PYTHON, MODULES_REFUSED, WITHOUT_MEANING
 from node.config.directives import DIRECTIVES, FORGOTTEN
 from tests.house.readme import README
 
@@ -30,8 +30,7 @@ def commands() -> str:
 
 def coming() -> str:
     """Directives that are refused beyond their default."""
-    rows = [f"| `{name}` | {feature} | `{DIRECTIVES[name].default}` |" for name, feature in sorted(COMING.items())]
-    rows += [f"| `{name}` | {why} | `{DIRECTIVES[name].default}` |" for name, why in sorted(BEYOND_PYTHON.items())]
+    rows = [f"| `{name}` | {why} | `{DIRECTIVES[name].default}` |" for name, why in sorted(BEYOND_PYTHON.items())]
     rows.append(f"| `loadmodule` | nothing: {MODULES_REFUSED} | no such line |")
     rows = [row.replace("| `` |", '| `""` |') for row in rows]
     return "\n".join(["| directive | asks for | what is taken |", "|---|---|---|", *rows])
