@@ -16,6 +16,7 @@ from sentinel import conf, failover, links, roster
 from sentinel.core import Core
 from sentinel.events import (
     Answer,
+    Dial,
     Heard,
     HelloReceived,
     KillScript,
@@ -237,6 +238,15 @@ def test_replies_of_any_kind_and_late_ones_do_no_harm() -> None:
         subject.handle(Replied(1, each, b"role:slave"), NOW_MS + 1300)
     subject.handle(LinkDown(1), NOW_MS + 1300)
     assert not core.links
+
+
+def test_a_name_is_dialled_and_followed_to_its_new_address() -> None:
+    subject = machine("sentinel resolve-hostnames yes\nsentinel monitor m known.example 6379 2")
+    dialled = [effect.host for effect in subject.handle(Wakeup(), NOW_MS) if isinstance(effect, Dial)]
+    assert dialled == ["known.example"] * 2
+    subject.handle(LinkUp(1, "10.0.0.8", "10.1.1.2"), NOW_MS)
+    assert subject.state.primaries["m"].address == Address("known.example", "10.1.1.2", 6379)
+    assert "sentinel monitor m known.example 6379 2" in written(subject.state)
 
 
 def test_a_renamed_command_is_sent_by_its_name() -> None:
