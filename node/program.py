@@ -20,7 +20,7 @@ from node.persistence.loader import LoadError
 from node.platform import SIGINT, SIGTERM, Platform
 from node.server import HEXAD_VERSION, REDIS_VERSION, CannotGoOn, CannotStart, Server
 from node.supervision import supervisor_of
-from node.table import CommandTable, NameTaken, UnknownCommand
+from node.table import CommandTable, NameTaken, Spec, UnknownCommand
 from node.welcome import logo
 
 VERSION = f"Redis server v={REDIS_VERSION} sha=00000000:0 malloc=libc bits=64 build={'0' * 16} hexad={HEXAD_VERSION}\n"
@@ -66,9 +66,16 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     return Program(platform, config, config_file, is_bare=not words).run()
 
 
-def configure(platform: Platform, line: CommandLine, *, sentinel_lines: list[Line] | None = None) -> Config:
+def configure(
+    platform: Platform,
+    line: CommandLine,
+    *,
+    specs: Callable[[], list[Spec]] = app.every_spec,
+    sentinel_lines: list[Line] | None = None,
+) -> Config:
     """The configuration that the command line asks for; changes the working directory. Raises ConfigFileError.
 
+    specs -- the commands that lines may speak of.
     sentinel_lines -- gets the `sentinel` lines, if it is to be a Sentinel's configuration.
     """
 
@@ -81,7 +88,7 @@ def configure(platform: Platform, line: CommandLine, *, sentinel_lines: list[Lin
     def read(path: str) -> str:
         return platform.read_file(path).decode("utf-8", "surrogateescape")
 
-    lines = LineChecks()
+    lines = LineChecks(specs)
     config = Config.load(
         line.path,
         stdin=platform.read_input().decode("utf-8", "surrogateescape") if line.reads_stdin else None,
@@ -104,14 +111,15 @@ def configure(platform: Platform, line: CommandLine, *, sentinel_lines: list[Lin
 class LineChecks:
     """Looks at the lines of a configuration that speak of commands, as soon as they are read."""
 
-    def __init__(self) -> None:
+    def __init__(self, specs: Callable[[], list[Spec]]) -> None:
+        self._specs = specs
         self._commands: CommandTable | None = None
 
     @property
     def commands(self) -> CommandTable:
         """A table as the node's will be, once a line asks for it."""
         if self._commands is None:
-            self._commands = CommandTable(app.every_spec())
+            self._commands = CommandTable(self._specs())
         return self._commands
 
     def rename_command(self, words: list[str]) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from node import app
 from node.config import Config
 from node.config.lines import Line
+from node.config.yaml import is_yaml
 from node.log import Log
 from node.platform import Platform
 from node.server import CannotStart, Server
@@ -61,6 +62,8 @@ def check_file(platform: Platform, path: str) -> None:
     """A Sentinel must be able to remember what it promised. Raises CannotStart."""
     if not path:
         raise CannotStart("Sentinel needs config file on disk to save state. Exiting...")
+    if is_yaml(path):
+        raise CannotStart(f"Sentinel config file {path} is YAML, which cannot be rewritten. Exiting...")
     try:
         platform.open_append(path).close()
     except OSError as error:

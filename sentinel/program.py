@@ -11,6 +11,7 @@ from node.platform import Platform
 from node.program import VERSION, Program, configure
 from node.server import Server
 from sentinel import app
+from sentinel.commands import every_spec
 from sentinel.state import State
 
 USAGE = """\
@@ -41,7 +42,7 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     try:
         line = parse_command_line(words)
         config_file = platform.absolute_path(line.path) if line.path is not None else ""
-        config = configure(platform, line, sentinel_lines=lines)
+        config = configure(platform, line, specs=every_spec, sentinel_lines=lines)
         state = app.load_state(platform, lines)
     except ConfigFileError as error:
         platform.write_error(error.report())

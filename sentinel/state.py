@@ -1,7 +1,7 @@
 """What one Sentinel knows: the primaries that it watches, their replicas, its fellows, and the link to each of them.
 
 Rules of this file. It holds and decides nothing. All times are Unix milliseconds of the wall clock, 0 for "never"; a
-jump of that clock is what TILT is for. Names in code are ours (primary, replica, fellow); `WORDS` has Redis's for the
+jump of that clock is what TILT is for. Names in code are ours (primary, replica, fellow), `word` is Redis's for the
 wire.
 
 Instances of one primary are found by the name under which they became known: a replica's is "host:port", a fellow's its

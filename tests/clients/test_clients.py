@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.support.cluster import LocalCluster
+from tests.support.sentinels import HexadSentinel, Watched
 from tests.support.servers import ROOT, HexadServer, RedisServer
 from tests.support.waiting import wait_until
 
@@ -92,6 +93,28 @@ def _keys_by_primary(cluster: LocalCluster) -> int:
             sizes.append(wire("DBSIZE"))
     assert min(sizes) > sum(sizes) / 5, sizes
     return sum(sizes)
+
+
+@pytest.mark.long
+def test_ioredis_goes_on_by_sentinels(node_modules: Path) -> None:
+    with Watched(HexadServer, [HexadSentinel] * 3, repl_diskless_sync_delay="0") as group:
+        process = subprocess.Popen(
+            ["node", str(HERE / "ioredis_sentinel.js"), *(str(sentinel.port) for sentinel in group.sentinels)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "NODE_PATH": str(node_modules)}, cwd=ROOT,
+        )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            assert process.stdout.readline().strip() == "written"
+            old = group.agreed_port()
+            group.server_at(old).kill()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            out, err = process.communicate(timeout=CALM_TIMEOUT_S)
+            assert out.split() == ["done"], err
+            assert group.wait_for_new_primary(old, 10).wire()("GET", "key") == b"storm"
+        finally:
+            process.kill()
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ import pytest
 import redis
 import redis.sentinel
 
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.sentinels import HexadSentinel, RedisSentinel, SentinelServer, Watched
 from tests.support.servers import HexadServer, RedisServer, Server
@@ -150,8 +151,8 @@ def test_a_notification_script_gets_events_and_failures_wait_for_their_turn(tmp_
     told = tmp_path / "told"
     well = script(tmp_path / "well", f'echo "$1|$2" >> {told}')
     with watching(f"notification-script mymaster {well}") as sentinel:
-        wait_until(lambda: told.exists() and "+odown" in told.read_text(), 10, "the script is told of +odown")
-        assert "+sdown|master mymaster 127.0.0.1 " in told.read_text()
+        for line in ("+sdown|master mymaster 127.0.0.1 ", "+odown|master mymaster 127.0.0.1 "):
+            wait_until(lambda line=line: told.exists() and line in told.read_text(), 10, f"the script hears {line}")
     ill = script(tmp_path / "ill", "exit 1")
     with watching(f"notification-script mymaster {ill}") as sentinel, sentinel.wire() as wire:
         wait_until(
@@ -199,15 +200,85 @@ def test_a_name_instead_of_an_address() -> None:
         assert f"monitor mymaster localhost {server.port} 1" in sentinel.conf.read_text()
 
 
-def test_what_it_remembers_over_a_crash() -> None:
+def test_sentinels_with_users_of_their_own_know_each_other() -> None:
+    """Each logs in at the other as `sentinel-user`; strangers may do nothing."""
+    users = "user default off\nuser fellow on >secret allchannels +@all"
+    with RedisServer() as server, contextlib.ExitStack() as stack:
+        watch = [f"monitor mymaster 127.0.0.1 {server.port} 2", "sentinel-user fellow", "sentinel-pass secret"]
+        sentinels = [kind(watch, more=users) for kind in (RedisSentinel, HexadSentinel)]
+        for sentinel in sentinels:
+            stack.callback(sentinel.close)
+            sentinel.start()
+
+        def each_other() -> bool:
+            for sentinel in sentinels:
+                with sentinel.wire() as wire:
+                    assert wire("AUTH", "fellow", "secret") == "OK"
+                    fellows = wire("SENTINEL", "SENTINELS", "mymaster")
+                if (
+                    len(fellows) != 1
+                    or dict(zip(fellows[0][::2], fellows[0][1::2], strict=True))[b"flags"] != b"sentinel"
+                ):
+                    return False
+            return True
+
+        wait_until(each_other, 15, "each reaches the other")
+        with sentinels[1].wire() as stranger:
+            assert stranger("SENTINEL", "MASTERS").code == "NOAUTH"
+        assert "user fellow on" in sentinels[1].conf.read_text()
+
+
+def test_lines_speak_of_a_sentinels_commands() -> None:
+    """`rename-command` and the rules of users know SENTINEL, and nothing that it does not have."""
+    more = "rename-command shutdown end\nuser looker on nopass -@all +sentinel|masters +ping"
+    with watching(more=more) as sentinel, sentinel.wire() as wire:
+        assert wire("AUTH", "looker", "x") == "OK"
+        assert isinstance(wire("SENTINEL", "MASTERS"), list)
+        assert wire("SENTINEL", "RESET", "*").code == "NOPERM"
+        assert wire("SHUTDOWN").text.startswith("ERR unknown command")
+
+
+@pytest.mark.long
+def test_nodes_and_sentinels_by_tls(tmp_path: Path) -> None:
+    ca = Authority(tmp_path)
+    shown = ca.issue("node")
+    with HexadServer(tls_port=free_port(), **shown.options(ca)) as server, contextlib.ExitStack() as stack:
+        watch = [f"monitor mymaster 127.0.0.1 {server.options['tls_port']} 2"]
+        tls = [f"{name.replace('_', '-')} {value}" for name, value in shown.options(ca).items()]
+        sentinels = []
+        for kind in (RedisSentinel, HexadSentinel):
+            lines = [*tls, f"tls-port {free_port()}", "tls-replication yes"]
+            sentinels.append(kind(watch, more="\n".join(lines)))
+            stack.callback(sentinels[-1].close)
+            sentinels[-1].start()
+
+        def each_other() -> bool:
+            told = [sentinel.fields("SENTINELS", "mymaster") for sentinel in sentinels]
+            masters = [sentinel.fields("MASTER", "mymaster") for sentinel in sentinels]
+            assert all(isinstance(master, dict) for master in masters)
+            return all(
+                [fellow["flags"] for fellow in fellows if isinstance(fellow, dict)] == ["sentinel"] for fellows in told
+            ) and all(master["flags"] == "master" for master in masters if isinstance(master, dict))
+
+        wait_until(each_other, 15, "each reaches the other and the node")
+
+
+def test_what_it_remembers_over_a_crash(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    path = script(tmp_path / "moved", f'echo "$@" >> {told}')
     with RedisServer() as server, RedisServer(replicaof=["127.0.0.1", str(server.port)]) as replica:
-        with watching(down_after_ms=5000, port=server.port) as sentinel, contextlib.ExitStack() as stack:
+        with (
+            watching(f"client-reconfig-script mymaster {path}", down_after_ms=5000, port=server.port) as sentinel,
+            contextlib.ExitStack() as stack,
+        ):
             wire = stack.enter_context(sentinel.wire())
             wait_until(lambda: wire("SENTINEL", "REPLICAS", "mymaster"), 10, "the replica is found")
             my_id = wire("SENTINEL", "MYID")
             wait_until(lambda: not isinstance(wire("SENTINEL", "FAILOVER", "mymaster"), ReplyError), 15, "failover")
             wait_until(lambda: sentinel.address_of() == replica.port, 15, "the replica is the primary")
             sentinel.wait_for_log(r"\+switch-master")
+            wait_until(told.exists, 10, "clients are told where to go")
+            assert told.read_text() == f"mymaster leader start 127.0.0.1 {server.port} 127.0.0.1 {replica.port}\n"
             sentinel.kill()
             sentinel.start()
             with sentinel.wire() as again:

@@ -20,7 +20,7 @@ from sentinel.core import Core
 from sentinel.state import Primary
 from tests.sentinel.world import World
 
-SEEDS = range(6)
+SEEDS = range(4)
 STORM_MS = 60_000
 HEALED_MS = 120_000
 """Long enough for a TILT to pass, a failed election, its retry, and the repairs."""

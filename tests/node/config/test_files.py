@@ -217,7 +217,7 @@ def test_the_last_word_counts_even_for_what_is_to_come() -> None:
 
 
 def test_sentinel_mode_takes_no_value() -> None:
-    assert parse_command_line(["a.conf", "--sentinel", "--port", "5"]).options == "sentinel \nport 5 "
+    assert parse_command_line(["a.conf", "--sentinel", "--port", "5"]).options == 'sentinel \nport "5" '
 
 
 @pytest.mark.parametrize(
