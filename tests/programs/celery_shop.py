@@ -1,11 +1,9 @@
-"""A Celery application, its tasks, and (run as a program) what asks for them and prints the results as JSON."""
+"""A Celery application, its tasks, and what asks for them."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
 import time
 from typing import Any
 
@@ -105,6 +103,3 @@ def schedule_beats() -> str:
     entry.save()
     return entry.key
 
-
-if __name__ == "__main__":
-    print(json.dumps({"drive": drive, "schedule": schedule_beats}[sys.argv[1]]()))

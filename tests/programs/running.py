@@ -109,6 +109,10 @@ class Programs:
         assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-6000:]}{self.logs()}"
         return json.loads(done.stdout.splitlines()[-1])
 
+    def call(self, module: str, function: str) -> Any:
+        """Calls a function of tests.programs in the programs' environment, imported as the workers import it."""
+        return self.drive("python", "-c", f"import json, {module} as m; print(json.dumps(m.{function}()))")
+
     def _command(self, words: tuple[str, ...]) -> list[str]:
         if words[0] == "node":
             return list(words)

@@ -18,7 +18,7 @@ def test_tasks_groups_chords_chains_retries_countdowns_and_a_lost_process(progra
     workers = [programs.start(*WORKER, "-n", f"{name}@here") for name in ("one", "two")]
     for worker in workers:
         worker.wait_for_log("ready.")
-    assert programs.drive("python", "-m", SHOP, "drive") == {
+    assert programs.call(SHOP, "drive") == {
         "many": [2 * number for number in range(200)],
         "chord": sum(range(1, 51)),
         "chain": 15,
@@ -37,7 +37,7 @@ def test_tasks_groups_chords_chains_retries_countdowns_and_a_lost_process(progra
 
 def test_redbeats_schedule_and_its_lock(server: Server, programs: Programs) -> None:
     programs.start(*WORKER).wait_for_log("ready.")
-    key = programs.drive("python", "-m", SHOP, "schedule")
+    key = programs.call(SHOP, "schedule_beats")
     beat = (*CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "--loglevel", "DEBUG", "--pidfile=")
     first = programs.start(*beat).wait_for_log("Acquired lock")
     second = programs.start(*beat).wait_for_log("Acquiring lock...")
