@@ -17,6 +17,7 @@ from typing import Final
 from sortedcontainers import SortedList
 
 from node.config.settings import Settings
+from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Column, Reading, are_long
 from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
 
 NEVER_MS: Final = 1 << 62
@@ -230,6 +231,16 @@ class Hash:
 
     # --- housekeeping ---------------------------------------------------------------------------------------------
 
+    def reading(self) -> "HashReading | None":
+        """A reading of it, if it is long."""
+        fields = self._fields
+        count = len(fields)
+        if count > LONG_ELEMENTS or (
+            count >= COUNT_BYTES_MIN and not self.compact and (are_long(fields.values()) or are_long(fields))
+        ):
+            return HashReading(self)
+        return None
+
     def copy(self) -> "Hash":
         twin = Hash(None, self.compact)
         twin._fields = self._fields.copy()
@@ -261,6 +272,29 @@ class Hash:
         assert deadlines.by_field and deadlines.by_field.keys() <= self._fields.keys()
         assert list(deadlines.by_time) == sorted((when, field) for field, when in deadlines.by_field.items())
         assert self.soonest_ms == deadlines.by_time[0][0]
+
+
+class HashReading(Reading):
+    """A long hash: pieces of its fields and of their values, side by side."""
+
+    __slots__ = ("_contents", "_fields", "deadlines", "soonest_ms")
+
+    def __init__(self, value: Hash) -> None:
+        super().__init__(value)
+        self._fields = Column(iter(value))
+        self._contents = Column(iter(value.values()))
+        self.deadlines = value.deadlines()
+        self.soonest_ms = value.soonest_ms
+
+    def take(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+        """The next fields and their values."""
+        return self._fields.take(limit), self._contents.take(limit)
+
+    def hold(self) -> None:
+        if self.deadlines is self.value.deadlines():
+            self.deadlines = dict(self.deadlines)
+        self._fields.hold()
+        self._contents.hold()
 
 
 class LivingFields:

@@ -4,11 +4,16 @@ Sans-IO. The moment is the one of construction; from then on `next_chunk` is cal
 the disk or the replica that takes the bytes.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
+<<<<<<< HEAD
 from node.keyspace.database import Database
 from node.keyspace.eviction import goes_by_use
 from node.keyspace.snapshot import DatabaseSnapshot, Item, Snapshot
+=======
+from node.datatypes.reading import Reading
+from node.keyspace.snapshot import DatabaseSnapshot, Snapshot
+>>>>>>> 402337c (Write long values in pieces: a snapshot reads them while commands change them, and copies none)
 from node.persistence.host import REDIS_VERSION, PersistenceHost
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX
 from node.rdb.writer import RdbWriter, aux_fields
@@ -40,6 +45,7 @@ class RdbSource:
         self._snapshot = Snapshot(host.keyspace, slots)
         self._notes = host.keyspace.databases if goes_by_use(config.maxmemory_policy) else None
         self._part: DatabaseSnapshot | None = None
+        self._pieces: Iterator[bytes] = iter(())  # of the long value that is under way
         self._finished = False
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
@@ -65,7 +71,7 @@ class RdbSource:
     def next_chunk(self, budget_ns: int) -> bytes | None:
         """The next bytes, never empty; None at the end.
 
-        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first; a value is never cut.
+        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first, in the middle of a long value too.
         """
         if self._finished:
             return None
@@ -83,7 +89,11 @@ class RdbSource:
         return writer.take()
 
     def _encode_step(self) -> bool:
-        """Encode a few keys; False at the end."""
+        """Encode a few keys, or a piece of a long value; False at the end."""
+        piece = next(self._pieces, None)
+        if piece is not None:
+            self._writer.piece(piece)
+            return True
         found = self._snapshot.next_batch(STEP_KEYS)
         if found is None:
             return False
@@ -91,10 +101,17 @@ class RdbSource:
         if part is not self._part:
             self._part = part
             self._writer.select_db(part.index, part.size, part.deadline_count)
+<<<<<<< HEAD
         if self._notes is None:
             self._writer.entries(batch)
         else:
             self._encode_noted(self._notes[part.index], batch)
+=======
+        if len(batch) == 1 and isinstance(batch[0][1], Reading):
+            self._pieces = self._writer.long_entry(*batch[0])
+        else:
+            self._writer.entries(batch)
+>>>>>>> 402337c (Write long values in pieces: a snapshot reads them while commands change them, and copies none)
         return True
 
     def _encode_noted(self, db: Database, batch: list[Item]) -> None:
@@ -110,4 +127,5 @@ class RdbSource:
     def close(self) -> None:
         """Give the snapshot up. May be called at any time, and again."""
         self._finished = True
+        self._pieces = iter(())
         self._snapshot.close()

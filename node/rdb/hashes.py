@@ -6,15 +6,18 @@ Packed forms hold fields and values in turn. With deadlines: the nearest of them
 22 and 23 are what 24 and 25 were before 7.4 came out: without the nearest, and in 22 with absolute times.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
 from node.config.settings import Settings
-from node.datatypes.hashes import NEVER_MS, Hash
+from node.datatypes.hashes import NEVER_MS, Hash, HashReading
 from node.datatypes.numbers import parse_int
 from node.datatypes.packed import Form, Packed
+from node.datatypes.reading import LONG_BYTES
 from node.rdb import listpack, ziplist, zipmap
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
+from node.rdb.pieces import Pace, paced, strings
 from node.rdb.valuetype import Value, ValueType
 
 HASH: Final = 4
@@ -157,6 +160,36 @@ def _encode_deadlines(value: Hash, compress: bool) -> tuple[int, bytes]:
     return HASH_DEADLINES, b"".join(parts)
 
 
+def pieces(reading: HashReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    """Write a long hash plainly."""
+    if reading.deadlines:
+        return HASH_DEADLINES, _pieces_with_deadlines(reading, compress)
+    return HASH, _plain_pieces(reading, compress)
+
+
+def _plain_pieces(reading: HashReading, compress: bool) -> Iterator[bytes]:
+    yield encode_length(reading.count)
+    yield from paced(lambda limit: [word for pair in zip(*reading.take(limit), strict=True) for word in pair], compress)
+
+
+def _pieces_with_deadlines(reading: HashReading, compress: bool) -> Iterator[bytes]:
+    yield NEAREST.pack(reading.soonest_ms) + encode_length(reading.count)
+    pace = Pace()
+    while (columns := reading.take(pace.elements))[0]:
+        parts: list[bytes] = []
+        for field, content in zip(*columns, strict=True):
+            deadline_ms = reading.deadlines.get(field)
+            parts.append(encode_length(0 if deadline_ms is None else deadline_ms - reading.soonest_ms + 1))
+            if len(field) + len(content) <= LONG_BYTES:
+                parts += (encode_string(field, compress), encode_string(content, compress))
+            else:
+                yield b"".join(parts)
+                parts = []
+                yield from strings((field, content), compress)
+        yield b"".join(parts)
+        pace.written(sum(map(len, parts)))
+
+
 HASHES: Final = ValueType(
     "hash",
     (Hash,),
@@ -172,4 +205,6 @@ HASHES: Final = ValueType(
     ),
     decode,
     encode,
+    HashReading,
+    pieces,
 )

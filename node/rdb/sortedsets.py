@@ -13,9 +13,11 @@ from typing import Final
 from node.config.settings import Settings
 from node.datatypes.numbers import format_double, parse_float
 from node.datatypes.packed import Form, Packed
-from node.datatypes.sortedsets import Pair, SortedSet
+from node.datatypes.reading import LONG_BYTES
+from node.datatypes.sortedsets import Pair, SortedSet, SortedSetReading
 from node.rdb import listpack, ziplist
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
+from node.rdb.pieces import Pace
 from node.rdb.valuetype import ValueType
 
 TEXT_SCORES: Final = 3
@@ -138,6 +140,28 @@ def _encode(value: SortedSet, compress: bool) -> tuple[int, bytes]:
     return BINARY_SCORES, b"".join(parts)
 
 
+def _pieces(reading: SortedSetReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    return BINARY_SCORES, _pair_pieces(reading, compress)
+
+
+def _pair_pieces(reading: SortedSetReading, compress: bool) -> Iterator[bytes]:
+    yield encode_length(reading.count)
+    pace = Pace()
+    while pairs := reading.take(pace.elements):
+        parts: list[bytes] = []
+        for member, score in pairs:
+            parts += (encode_string(member, compress and len(member) <= LONG_BYTES), SCORE.pack(score))
+        piece = b"".join(parts)
+        yield piece
+        pace.written(len(piece))
+
+
 SORTED_SETS: Final = ValueType(
-    "sorted set", (SortedSet,), (TEXT_SCORES, BINARY_SCORES, ZIPLIST, LISTPACK), _decode, _encode
+    "sorted set",
+    (SortedSet,),
+    (TEXT_SCORES, BINARY_SCORES, ZIPLIST, LISTPACK),
+    _decode,
+    _encode,
+    SortedSetReading,
+    _pieces,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,6 +20,19 @@ State = dict[int, dict[bytes, tuple[bytes, int | None]]]
 
 KEYS = [b"a", b"b", b"c", *(b"{t}%d" % number for number in range(40))]
 TAG_SLOT = slot_of(b"{t}")
+
+
+class Counted(bytearray):
+    """Bytes that count how often they were copied."""
+
+    copies = 0
+
+    def copy(self) -> bytearray:
+        self.copies += 1
+        return bytearray(self)
+
+    def reading(self) -> None:
+        """They are not long."""
 
 
 def new_keyspace(databases: int = 2) -> Keyspace:
@@ -264,16 +276,31 @@ def test_long_values_make_short_batches(keys: int) -> None:
 def test_only_what_changed_before_its_turn_is_copied() -> None:
     keyspace = new_keyspace(1)
     db = keyspace.databases[0]
-    old = bytearray(b"old")
+    old = Counted(b"1")
     db.set(b"a", old)
     first, second = Reading(keyspace), Reading(keyspace)
-    value: Any = db.open(b"a")
-    assert value is not old, "two snapshots want it: one copy"
-    assert db.open(b"a") is value
-    value += b"er"
+    assert db.open(b"a") is old
+    assert old.copies == 1, "two snapshots want it: they share one copy"
+    old += b"2"
+    assert db.open(b"a") is old and old.copies == 1
     first.finish()
     second.finish()
-    assert db.open(b"a") is value
+    assert db.open(b"a") is old and old.copies == 1
+
+
+def test_a_value_that_got_another_name_is_not_changed_under_the_snapshot() -> None:
+    keyspace = new_keyspace(2)
+    db, other = keyspace.databases
+    for key in (b"a", b"b"):
+        db.set(key, bytearray(b"old"))
+    reading = Reading(keyspace)
+    db.set(b"c", db.remove(b"a"))
+    append(db, b"c", b"er")
+    moved = db.remove(b"b")
+    db.let_go(moved)
+    other.set(b"b", moved)
+    append(other, b"b", b"er")
+    reading.finish()
 
 
 def test_close_lets_go() -> None:
