@@ -27,14 +27,18 @@ def are_long(words: Iterable[bytes]) -> bool:
 class Reading:
     """A long value being read. `value` is the live one, `count` its elements at the moment of the reading."""
 
-    __slots__ = ("count", "value")
+    __slots__ = ("count", "orphaned", "value")
 
     def __init__(self, value: Any) -> None:
         self.value = value
         self.count = len(value)
+        self.orphaned = False  # the value belongs to readings alone
 
     def hold(self) -> None:
         """The value is about to change: depend on it no more. May be called again."""
+
+    def close(self) -> None:
+        """It is read no more."""
 
 
 class Column:

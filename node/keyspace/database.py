@@ -55,6 +55,8 @@ class Preserver(Protocol):
 
     def changes(self, value: Value, twin: Value | None) -> Value | None: ...
 
+    def inherits(self, value: Value) -> bool: ...
+
 
 class Slot:
     """The keys of one hash slot."""
@@ -387,8 +389,9 @@ class Database:
         return value
 
     def discard(self, value: Value) -> None:
-        """A removed value need not be freed at once. While a snapshot is running it may still be read there."""
-        if not self.preservers:
+        """A removed value need not be freed at once. A snapshot that still reads it hands it over later."""
+        heirs = [preserver for preserver in self.preservers if preserver.inherits(value)]
+        if not heirs:
             self.keyspace.discard(value)
 
     def delete(self, key: bytes) -> bool:

@@ -79,8 +79,8 @@ def _reading_of(value: Value) -> Reading | None:
 class DatabaseSnapshot:
     """One database as it was: `size` keys, `deadline_count` of them with a deadline. A `Preserver`."""
 
-    __slots__ = ("_at", "_below", "_done", "_left", "_lent", "_long", "_occupied", "_preservers", "_reading",
-                 "_slots", "deadline_count", "index", "size")  # fmt: skip
+    __slots__ = ("_at", "_below", "_discard", "_done", "_left", "_lent", "_long", "_occupied", "_preservers",
+                 "_reading", "_slots", "deadline_count", "index", "size")  # fmt: skip
 
     def __init__(self, db: Database, slots: Collection[int] | None) -> None:
         self.index = db.index
@@ -97,6 +97,7 @@ class DatabaseSnapshot:
         self._done: dict[int, set[bytes]] = {}  # of slots still to come: keys that are not to be read there
         self._at = self._occupied.find(1)  # the slot whose turn it is; -1: none is left
         self._below = -1  # in that slot, positions still to come; -1: its turn has not begun
+        self._discard = db.keyspace.discard
         self._preservers = db.preservers  # goes along when databases are swapped
         if not self.ended:
             self._preservers.append(self)
@@ -151,6 +152,17 @@ class DatabaseSnapshot:
             self._reading.hold()
         return twin
 
+    def inherits(self, value: Value) -> bool:
+        """Nobody but snapshots has `value` any more. True if this one is not done with it."""
+        identity = id(value)
+        if identity in self._lent:
+            return True
+        reading: Reading | None = self._long[identity][1] if identity in self._long else self._reading
+        if reading is None or reading.value is not value:
+            return False
+        reading.orphaned = True
+        return True
+
     def _set_apart(self, item: Item) -> bool:
         """If its value is long, it is to come as a reading."""
         key, value, deadline = item
@@ -185,7 +197,7 @@ class DatabaseSnapshot:
 
         May be empty before the end, where much has been looked at that is done already.
         """
-        self._reading = None
+        self._end_reading()
         if self._long:
             return [self._next_long()]
         batch: list[Item] = []
@@ -200,6 +212,15 @@ class DatabaseSnapshot:
         if self.ended:
             self.close()
         return batch
+
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            reading, self._reading = self._reading, None
+            reading.close()
+            if reading.orphaned:
+                heirs = [other for other in self._preservers if other.inherits(reading.value)]
+                if not heirs:
+                    self._discard(reading.value)
 
     def _next_long(self) -> Item:
         item = self._long.pop(next(iter(self._long)))
@@ -277,8 +298,10 @@ class DatabaseSnapshot:
         if self in self._preservers:
             self._preservers.remove(self)
         self._slots = [None] * SLOTS
+        self._end_reading()
+        for _, reading, _ in self._long.values():
+            reading.close()
         self._left, self._lent, self._long, self._done, self._at = [], {}, {}, {}, -1
-        self._reading = None
 
 
 class Snapshot:

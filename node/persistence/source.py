@@ -71,7 +71,7 @@ class RdbSource:
     def next_chunk(self, budget_ns: int) -> bytes | None:
         """The next bytes, never empty; None at the end.
 
-        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first, in the middle of a long value too.
+        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first: in the middle of a long value too
         """
         if self._finished:
             return None

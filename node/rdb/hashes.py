@@ -17,7 +17,7 @@ from node.datatypes.packed import Form, Packed
 from node.datatypes.reading import LONG_BYTES
 from node.rdb import listpack, ziplist, zipmap
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
-from node.rdb.pieces import Pace, paced, strings
+from node.rdb.pieces import Pace, strings
 from node.rdb.valuetype import Value, ValueType
 
 HASH: Final = 4
@@ -162,24 +162,17 @@ def _encode_deadlines(value: Hash, compress: bool) -> tuple[int, bytes]:
 
 def pieces(reading: HashReading, compress: bool) -> tuple[int, Iterator[bytes]]:
     """Write a long hash plainly."""
-    if reading.deadlines:
-        return HASH_DEADLINES, _pieces_with_deadlines(reading, compress)
-    return HASH, _plain_pieces(reading, compress)
+    return HASH_DEADLINES if reading.expires else HASH, _pieces(reading, compress)
 
 
-def _plain_pieces(reading: HashReading, compress: bool) -> Iterator[bytes]:
-    yield encode_length(reading.count)
-    yield from paced(lambda limit: [word for pair in zip(*reading.take(limit), strict=True) for word in pair], compress)
-
-
-def _pieces_with_deadlines(reading: HashReading, compress: bool) -> Iterator[bytes]:
-    yield NEAREST.pack(reading.soonest_ms) + encode_length(reading.count)
+def _pieces(reading: HashReading, compress: bool) -> Iterator[bytes]:
+    yield (NEAREST.pack(reading.soonest_ms) if reading.expires else b"") + encode_length(reading.count)
     pace = Pace()
-    while (columns := reading.take(pace.elements))[0]:
+    while taken := reading.take(pace.elements):
         parts: list[bytes] = []
-        for field, content in zip(*columns, strict=True):
-            deadline_ms = reading.deadlines.get(field)
-            parts.append(encode_length(0 if deadline_ms is None else deadline_ms - reading.soonest_ms + 1))
+        for field, content, deadline_ms in taken:
+            if reading.expires:
+                parts.append(encode_length(0 if deadline_ms is None else deadline_ms - reading.soonest_ms + 1))
             if len(field) + len(content) <= LONG_BYTES:
                 parts += (encode_string(field, compress), encode_string(content, compress))
             else:

@@ -9,6 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from node.datatypes.hashes import Hash
+from node.datatypes.reading import LONG_ELEMENTS
 from node.keyspace import database
 from node.keyspace.database import ORDERED_KEYS_MIN, Database
 from node.keyspace.journal import Journal
@@ -314,3 +316,24 @@ def test_close_lets_go() -> None:
     reading.snapshot.close()
     assert not any(db.preservers for db in keyspace.databases)
     assert reading.snapshot.next_batch() is None
+
+
+def test_a_long_value_that_is_removed_is_freed_by_its_last_reader() -> None:
+    keyspace = new_keyspace(1)
+    db = keyspace.databases[0]
+    freed: list[object] = []
+    keyspace.discard = freed.append
+    value = Hash({b"%d" % number: b"x" for number in range(LONG_ELEMENTS + 1)})
+    db.set(b"a", value)
+    first, second = Snapshot(keyspace), Snapshot(keyspace)
+    for snapshot in (first, second):
+        while (found := snapshot.next_batch()) is not None and not found[1]:
+            pass
+        assert found is not None and found[1][0][1].value is value
+    db.discard(db.remove(b"a"))
+    while first.next_batch() is not None:
+        pass
+    assert not freed
+    while second.next_batch() is not None:
+        pass
+    assert freed == [value]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node.datatypes.hashes import Hash
 from node.persistence.loader import StreamLoader
 from node.persistence.source import RdbSource
 from tests.node.persistence.support import Node
@@ -144,6 +145,9 @@ def test_each_type_between_changes(fill: Callable[[Node, bytes], None], seed: in
             node(*(word.replace(b"%k", here).replace(b"%d", b"%d" % rng.randrange(1, 2000)) for word in change))
     assert len(chunks) > 10, "it came in pieces"
     assert not any(db.preservers for db in node.server.keyspace.databases)
+    for key in keys:
+        value = node.server.keyspace.databases[0].peek(key)
+        assert type(value) is not Hash or value._readers is None
     again = loaded(b"".join(chunks), tmp_path, 997)
     assert digest(again, *keys) == before
     for db in (*again.server.keyspace.databases, *node.server.keyspace.databases):
