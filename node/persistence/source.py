@@ -6,14 +6,10 @@ the disk or the replica that takes the bytes.
 
 from collections.abc import Collection, Iterable, Iterator
 
-<<<<<<< HEAD
+from node.datatypes.reading import Reading
 from node.keyspace.database import Database
 from node.keyspace.eviction import goes_by_use
 from node.keyspace.snapshot import DatabaseSnapshot, Item, Snapshot
-=======
-from node.datatypes.reading import Reading
-from node.keyspace.snapshot import DatabaseSnapshot, Snapshot
->>>>>>> 402337c (Write long values in pieces: a snapshot reads them while commands change them, and copies none)
 from node.persistence.host import REDIS_VERSION, PersistenceHost
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX
 from node.rdb.writer import RdbWriter, aux_fields
@@ -101,28 +97,23 @@ class RdbSource:
         if part is not self._part:
             self._part = part
             self._writer.select_db(part.index, part.size, part.deadline_count)
-<<<<<<< HEAD
-        if self._notes is None:
-            self._writer.entries(batch)
-        else:
+        if self._notes is not None:
             self._encode_noted(self._notes[part.index], batch)
-=======
-        if len(batch) == 1 and isinstance(batch[0][1], Reading):
+        elif len(batch) == 1 and isinstance(batch[0][1], Reading):
             self._pieces = self._writer.long_entry(*batch[0])
         else:
             self._writer.entries(batch)
->>>>>>> 402337c (Write long values in pieces: a snapshot reads them while commands change them, and copies none)
         return True
 
     def _encode_noted(self, db: Database, batch: list[Item]) -> None:
         """Encode keys with what is noted of their uses, as Redis does while eviction goes by it."""
-        entry = self._writer.entry
         for key, value, deadline_ms in batch:
-            count = db.use_count(key)
-            if count is None:
-                entry(key, value, deadline_ms, idle_s=db.idle_seconds(key))
+            freq = db.use_count(key)
+            idle_s = db.idle_seconds(key) if freq is None else None
+            if isinstance(value, Reading):
+                self._pieces = self._writer.long_entry(key, value, deadline_ms, idle_s=idle_s, freq=freq)
             else:
-                entry(key, value, deadline_ms, freq=count)
+                self._writer.entry(key, value, deadline_ms, idle_s=idle_s, freq=freq)
 
     def close(self) -> None:
         """Give the snapshot up. May be called at any time, and again."""

@@ -95,10 +95,7 @@ def _decode_plain(data: bytes, at: int) -> tuple[Hash, int]:
 
 def _decode_deadlines(code: int, data: bytes, at: int) -> tuple[Hash, int]:
     start = at
-    nearest_ms = 1  # what makes absolute times of those of the early form
-    if code == HASH_DEADLINES:
-        nearest_ms = NEAREST.unpack(take(data, at, NEAREST.size))[0]
-        at += NEAREST.size
+    nearest_ms, at = decode_nearest(code, data, at)
     size, at = decode_length(data, at)
     found = Hash()
     for _ in range(size):
@@ -108,8 +105,15 @@ def _decode_deadlines(code: int, data: bytes, at: int) -> tuple[Hash, int]:
         if not found.set(field, value):
             raise RdbError(start, "Duplicate hash fields detected")
         if time:
-            found.set_deadline(field, _checked_deadline(nearest_ms + time - 1))
+            found.set_deadline(field, checked_deadline(nearest_ms + time - 1))
     return found, at
+
+
+def decode_nearest(code: int, data: bytes, at: int) -> tuple[int, int]:
+    """The deadline to which those of the fields are relative."""
+    if code != HASH_DEADLINES:
+        return 1, at  # which makes absolute times of those of the early form
+    return NEAREST.unpack(take(data, at, NEAREST.size))[0], at + NEAREST.size
 
 
 def _hash_of_triples(flat: list[bytes]) -> Hash:
@@ -121,11 +125,12 @@ def _hash_of_triples(flat: list[bytes]) -> Hash:
         if deadline_ms is None or not found.set(field, value):
             raise RdbError(0, "Hash with a field twice, or a deadline that is no time")
         if deadline_ms:
-            found.set_deadline(field, _checked_deadline(deadline_ms))
+            found.set_deadline(field, checked_deadline(deadline_ms))
     return found
 
 
-def _checked_deadline(deadline_ms: int) -> int:
+def checked_deadline(deadline_ms: int) -> int:
+    """The deadline, if it can be one. Raises RdbError."""
     if not 0 < deadline_ms < NEVER_MS:
         raise RdbError(0, f"Hash field expires at {deadline_ms}, which is no time")
     return deadline_ms

@@ -11,7 +11,7 @@ that came as 18 stay as they came until they are touched; so do those of 10 and 
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from node.config.settings import Settings
 from node.datatypes.lists import LISTPACK_FRAME_BYTES, List, ListReading, node_exceeds, packed_bytes
@@ -132,17 +132,33 @@ def decode(code: int, data: bytes, at: int) -> tuple[Value, int]:
 def _decode_nodes(data: bytes, at: int, count: int) -> tuple[Value, int]:
     nodes: list[Node] = []
     for _ in range(count):
-        start = at
-        kind, at = decode_length(data, at)
-        if kind not in (PLAIN, LISTPACK):
-            raise RdbError(start, f"Quicklist integrity check failed: unknown container {kind}")
-        node, at = decode_string(data, at)
-        if kind == LISTPACK:
-            listpack.check(node)
-            if not listpack.count(node):
-                continue
-        nodes.append((kind, node))
+        node, at = decode_node(LIST_QUICKLIST2, data, at)
+        if node is not None:
+            nodes.append(node)
     return Packed(QUICKLIST2, tuple(nodes)), at
+
+
+def form_of(code: int) -> Form:
+    """What lists of nodes are that came as 14 or 18."""
+    return QUICKLIST if code == LIST_QUICKLIST else QUICKLIST2
+
+
+def decode_node(code: int, data: bytes, at: int) -> tuple[Any, int]:
+    """A node of such a list, None if it is empty, and the position behind it."""
+    if code == LIST_QUICKLIST:
+        whole, at = decode_string(data, at)
+        ziplist.check(whole)
+        return (whole if ziplist.count(whole) else None), at
+    start = at
+    kind, at = decode_length(data, at)
+    if kind not in (PLAIN, LISTPACK):
+        raise RdbError(start, f"Quicklist integrity check failed: unknown container {kind}")
+    node, at = decode_string(data, at)
+    if kind == LISTPACK:
+        listpack.check(node)
+        if not listpack.count(node):
+            return None, at
+    return (kind, node), at
 
 
 def encode(value: Value, compress: bool) -> tuple[int, bytes]:

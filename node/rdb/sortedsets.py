@@ -102,12 +102,7 @@ def _decode(code: int, data: bytes, at: int) -> tuple[SortedSet | Packed, int]:
     pairs: list[Pair] = []
     longest = 0
     for _ in range(count):
-        member, at = decode_string(data, at)
-        if code == BINARY_SCORES:
-            (score,) = SCORE.unpack(take(data, at, SCORE.size))
-            at += SCORE.size
-        else:
-            score, at = _decode_text_score(data, at)
+        member, score, at = decode_pair(code, data, at)
         if isnan(score):
             raise RdbError(at, "Zset with NAN score detected")
         longest = max(longest, len(member))
@@ -117,6 +112,15 @@ def _decode(code: int, data: bytes, at: int) -> tuple[SortedSet | Packed, int]:
         return SortedSet.of(pairs, packed), at
     except ValueError:
         raise RdbError(start, "Zset dup fields detected") from None
+
+
+def decode_pair(code: int, data: bytes, at: int) -> tuple[bytes, float, int]:
+    """A member, its score, and the position behind."""
+    member, at = decode_string(data, at)
+    if code == BINARY_SCORES:
+        return member, SCORE.unpack(take(data, at, SCORE.size))[0], at + SCORE.size
+    score, at = _decode_text_score(data, at)
+    return member, score, at
 
 
 def _decode_text_score(data: bytes, at: int) -> tuple[float, int]:

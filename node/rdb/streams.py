@@ -61,7 +61,12 @@ def decode_stream(code: int, data: bytes, at: int) -> tuple[Value, int]:
     stream = Stream()
     count, at = decode_length(data, at)
     for _ in range(count):
-        at = _decode_node(stream, data, at)
+        at = decode_node(stream, data, at)
+    return stream, decode_tail(stream, count, code, data, at)
+
+
+def decode_tail(stream: Stream, count: int, code: int, data: bytes, at: int) -> int:
+    """Read what follows the `count` nodes of a stream; the position behind it."""
     length, at = decode_length(data, at)
     stream.length = length
     stream.last_id, at = _decode_id(data, at)
@@ -76,10 +81,11 @@ def decode_stream(code: int, data: bytes, at: int) -> tuple[Value, int]:
     count, at = decode_length(data, at)
     for _ in range(count):
         at = _decode_group(stream, code, data, at)
-    return stream, at
+    return at
 
 
-def _decode_node(stream: Stream, data: bytes, at: int) -> int:
+def decode_node(stream: Stream, data: bytes, at: int) -> int:
+    """Read a node, and add it to the stream; the position behind it."""
     key, start = decode_string(data, at)
     if len(key) != ID_BYTES:
         raise RdbError(at, f"Stream node key of {len(key)} bytes")

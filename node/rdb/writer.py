@@ -110,13 +110,16 @@ class RdbWriter:
         self, key: bytes, value: Value, expire_ms: int | None, *, idle_s: int | None = None, freq: int | None = None
     ) -> None:
         """Add a key. `idle_s` (seconds since its last use) or `freq` (LFU counter) tell the loader of its use."""
+        self._add_prefix(expire_ms, idle_s, freq)
+        self.entries(((key, value, None),))
+
+    def _add_prefix(self, expire_ms: int | None, idle_s: int | None, freq: int | None) -> None:
         if expire_ms is not None:
             self._add(EXPIRE_MS.pack(EXPIRE_MS_CODE, expire_ms))
         if idle_s is not None:
             self._add(IDLE + encode_length(idle_s))
         elif freq is not None:
             self._add(FREQ + bytes((freq,)))
-        self.entries(((key, value, None),))
 
     def entries(self, batch: Iterable[Entry]) -> None:
         """Add many keys: the fast way, about 1 us for each short one."""
@@ -147,12 +150,13 @@ class RdbWriter:
                 parts.append(packed)
         self.size += sum(map(len, parts[first:] if first else parts))
 
-    def long_entry(self, key: bytes, reading: Reading, expire_ms: int | None) -> Iterator[bytes]:
+    def long_entry(
+        self, key: bytes, reading: Reading, expire_ms: int | None, *, idle_s: int | None = None, freq: int | None = None
+    ) -> Iterator[bytes]:
         """Begin a key with a long value: the pieces that are to follow by `piece`, and by nothing else."""
         code, pieces = encode_pieces(reading, self._compress)
         self._check_version(code)
-        if expire_ms is not None:
-            self._add(EXPIRE_MS.pack(EXPIRE_MS_CODE, expire_ms))
+        self._add_prefix(expire_ms, idle_s, freq)
         self._add(bytes((code,)) + self._string(key))
         return pieces
 
