@@ -82,7 +82,7 @@ def test_files_of_a_redis(tmp_path: Path) -> None:
     with RedisServer(directory=tmp_path, appendonly="yes") as server, server.wire() as wire:
         wire("SET", "a", "1")
         for number in range(2000):
-            wire("RPUSH", "list", "element:%d" % number)
+            wire("RPUSH", "list", f"element:{number}")
         wire("BGREWRITEAOF")
         server.wait_for_log("Background AOF rewrite finished successfully")
         wire("SET", "b", "2")

@@ -1,4 +1,4 @@
-"""Damaged files and failing disks: an error that says what and where, the old file in its place, and service goes on."""
+"""Damaged files and failing disks: an error that says what and where, the old file stays, and service goes on."""
 
 from __future__ import annotations
 

@@ -105,7 +105,9 @@ GENERAL = [(b"RENAME", b"%k", b"other"), (b"DEL", b"%k"), (b"PEXPIRE", b"%k", b"
 
 
 def digest(node: Node, *keys: bytes) -> list[bytes]:
-    return [node(b"DEBUG", b"DIGEST-VALUE", key) for key in keys]
+    digests = [node(b"DEBUG", b"DIGEST-VALUE", key) for key in keys]
+    assert not any(digest.startswith(b"-") for digest in digests)
+    return digests
 
 
 def written(node: Node) -> bytes:
