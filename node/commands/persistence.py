@@ -17,12 +17,15 @@ def save(client: Client, argv: Argv) -> Reply:
 
 @command("bgsave", -1, "no_async_loading admin noscript")
 def bgsave(client: Client, argv: Argv) -> Reply:
-    """BGSAVE [SCHEDULE]: nothing but another save can stand in the way, so there is nothing to schedule it after."""
+    """BGSAVE [SCHEDULE]: at once, or after the transaction that it is part of. Nothing else can stand in the way."""
     saver = client.host.saver
     if len(argv) > 2 or (len(argv) == 2 and argv[1].lower() != b"schedule"):
         raise CommandError("ERR syntax error")
     if saver.background is not None:
         raise IN_PROGRESS
+    if client.host.keyspace.journal.in_unit:
+        saver.schedule()
+        return Status(b"Background saving scheduled")
     saver.begin_background()
     return Status(b"Background saving started")
 
