@@ -8,10 +8,11 @@ Usage: hexad up [options]                                  a cluster on this mac
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
        hexad proxy --cluster HOST:PORT,... [options]       one Redis in front of a cluster
+       hexad check FILE... [--json] [--fix]               what files of data hold, and whether they are whole
        hexad --version
        hexad --help
 
-`hexad up --help`, `hexad server --help` and `hexad proxy --help` tell their options.
+`hexad up --help`, and so on, tell their options.
 
 Examples:
        hexad up                                      127.0.0.1:7000-7005, data in ./hexad-data
@@ -36,6 +37,8 @@ def main() -> int:
         return int(import_module("proxy.app").main(words[1:]))
     if words[:1] == ["up"]:
         return int(import_module("hexad.up").main(words[1:]))
+    if words[:1] == ["check"]:
+        return int(import_module("hexad.check").main(words[1:]))
     if words in (["--version"], ["-v"]):
         from node.server import HEXAD_VERSION
 

@@ -240,7 +240,7 @@ def obey_row(session: Client, commands: list[Argv], at: int) -> int:
     counted and timed together: a replica has to keep up with a primary that runs at its full speed.
     """
     server = session.host
-    if server.monitors.clients or server.slow_ns < SLOW_NS_MIN:
+    if server.monitors.clients or server.slow_ns < SLOW_NS_MIN or server.aof.refuses_writes:
         obey(session, commands[at])
         return at + 1
     find, keyspace, clock_ns, slow_ns = server.words.get, server.keyspace, server.clock_ns, server.slow_ns

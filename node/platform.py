@@ -498,6 +498,16 @@ class Platform:
         except (OSError, ValueError):
             return 0
 
+    def cut_file(self, path: str, size: int) -> None:
+        """Shorten a file for good. Raises OSError."""
+        with open(path, "r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+
+    def read_line(self) -> str:
+        """The next line of standard input; "" at its end."""
+        return sys.stdin.readline()
+
     def read_input(self) -> bytes:
         """All of standard input."""
         return sys.stdin.buffer.read()

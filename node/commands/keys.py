@@ -96,7 +96,7 @@ def _rename(client: Client, argv: Argv, replace: bool) -> bool:
     deadline = db.deadline(source)
     db.touch(source)
     use = db.use_of(source)
-    value = db.remove(source)  # not the one seen before: a snapshot may have put a copy in its place
+    value = db.remove(source)
     db.set(target, value)
     db.restore_use(target, use)
     if deadline is not None:
@@ -150,7 +150,9 @@ def move(client: Client, argv: Argv) -> Reply:
     deadline = source.deadline(key)
     source.touch(key)
     use = source.use_of(key)
-    target.set(key, source.remove(key))
+    value = source.remove(key)
+    source.let_go(value)
+    target.set(key, value)
     target.restore_use(key, use)
     if deadline is not None:
         target.set_deadline(key, deadline)

@@ -21,16 +21,16 @@ def save(client: Client, argv: Argv) -> Reply:
 
 @command("bgsave", -1, "no_async_loading admin noscript")
 def bgsave(client: Client, argv: Argv) -> Reply:
-    """BGSAVE [SCHEDULE]: a rewrite of the append-only file stands in the way, or is waited for."""
-    saver, aof = client.host.saver, client.host.aof
+    """BGSAVE [SCHEDULE]: at once, or after the transaction that it is part of, or after a rewrite that is under way."""
+    saver, aof, in_unit = client.host.saver, client.host.aof, client.host.keyspace.journal.in_unit
     if len(argv) > 2 or (len(argv) == 2 and argv[1].lower() != b"schedule"):
         raise CommandError("ERR syntax error")
     if saver.background is not None:
         raise IN_PROGRESS
-    if aof.rewriter.background is None:
+    if aof.rewriter.background is None and not in_unit:
         saver.begin_background()
         return Status(b"Background saving started")
-    if len(argv) == 1:
+    if len(argv) == 1 and not in_unit:
         raise REWRITING
     saver.schedule()
     return Status(b"Background saving scheduled")

@@ -275,15 +275,15 @@ class _GroupReader(_Reader):
             group = stream.groups[self.request.group]
             consumer = _consumer(db, key, group, self.request.consumer)
             if after is not None:
-                parts.append((key, self._history(db, stream, consumer, after)))
+                parts.append((key, self._history(db, stream, group, consumer, after)))
             elif len(stream) and stream.final_id > group.last_id:
                 parts.append((key, self._deliver(db, key, stream, group, consumer)))
         return _streams_reply(self.client, parts)
 
-    def _history(self, db: Database, stream: Stream, consumer: Consumer, after: int) -> bytes:
+    def _history(self, db: Database, stream: Stream, group: Group, consumer: Consumer, after: int) -> bytes:
         """What the consumer has and did not acknowledge. Reading it again counts as a delivery."""
         parts = []
-        for number in islice(consumer.pending.irange(after + 1), self.request.count or None):
+        for number in list(islice(consumer.pending.irange(after + 1), self.request.count or None)):
             pairs = stream.get(number)
             if pairs is None:
                 name = id_text(number)
@@ -291,9 +291,7 @@ class _GroupReader(_Reader):
                     b"*2\r\n$%d\r\n%b\r\n%b" % (len(name), name, b"_\r\n" if self.client.resp3 else b"*-1\r\n")
                 )
                 continue
-            delivery = consumer.pending[number]
-            delivery.time_ms = db.keyspace.now_ms
-            delivery.count += 1
+            group.deliver(number, consumer, db.keyspace.now_ms, consumer.pending[number].count + 1)
             parts.append(encode_entry(number, pairs))
         return b"*%d\r\n" % len(parts) + b"".join(parts)
 

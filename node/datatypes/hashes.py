@@ -17,6 +17,7 @@ from typing import Final
 from sortedcontainers import SortedList
 
 from node.config.settings import Settings
+from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Column, Reading, are_long
 from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
 
 NEVER_MS: Final = 1 << 62
@@ -53,12 +54,13 @@ class FieldDeadlines:
 class Hash:
     """Values under fields."""
 
-    __slots__ = ("_deadlines", "_fields", "_roster", "compact", "soonest_ms")
+    __slots__ = ("_deadlines", "_fields", "_readers", "_roster", "compact", "soonest_ms")
 
     def __init__(self, pairs: Mapping[bytes, bytes] | None = None, compact: bool | None = None) -> None:
         self._fields: dict[bytes, bytes] = dict(pairs) if pairs else {}
         self._roster = Roster(self._fields) if len(self._fields) > KEPT_MIN else None
         self._deadlines: FieldDeadlines | None = None
+        self._readers: tuple[HashReading, ...] | None = None  # they want to know of each field before it changes
         self.compact = compact
         self.soonest_ms = NEVER_MS
         """The nearest deadline of a field."""
@@ -129,6 +131,8 @@ class Hash:
 
     def set(self, field: bytes, value: bytes) -> bool:
         """Put `value` under `field`, which loses its deadline; True if the field is new."""
+        if self._readers is not None:
+            self._note(field)
         fields = self._fields
         if field in fields:
             fields[field] = value
@@ -145,10 +149,14 @@ class Hash:
     def replace(self, field: bytes, value: bytes) -> None:
         """Put `value` under a field that is there, and keeps its deadline."""
         assert field in self._fields
+        if self._readers is not None:
+            self._note(field)
         self._fields[field] = value
 
     def remove(self, field: bytes) -> bytes | None:
         """Remove a field and return its value; None if it was not there."""
+        if self._readers is not None:
+            self._note(field)
         value = self._fields.pop(field, None)
         if value is None:
             return None
@@ -196,6 +204,8 @@ class Hash:
     def set_deadline(self, field: bytes, deadline_ms: int) -> None:
         """Let a field that is there expire at `deadline_ms`."""
         assert field in self._fields
+        if self._readers is not None:
+            self._note(field)
         if self._deadlines is None:
             self._deadlines = FieldDeadlines()
         self._deadlines.set(field, deadline_ms)
@@ -204,6 +214,8 @@ class Hash:
     def persist(self, field: bytes) -> bool:
         """Drop the deadline of a field; False if it had none."""
         deadlines = self._deadlines
+        if self._readers is not None:
+            self._note(field)
         if deadlines is None or not deadlines.drop(field):
             return False
         if deadlines.by_field:
@@ -229,6 +241,35 @@ class Hash:
         return self if self.soonest_ms > now_ms else LivingFields(self, now_ms)
 
     # --- housekeeping ---------------------------------------------------------------------------------------------
+
+    def reading(self) -> "HashReading | None":
+        """A reading of it, if it is long."""
+        fields = self._fields
+        count = len(fields)
+        if count > LONG_ELEMENTS or (
+            count >= COUNT_BYTES_MIN and not self.compact and (are_long(fields.values()) or are_long(fields))
+        ):
+            return HashReading(self)
+        return None
+
+    def noted_fields(self) -> list[bytes] | None:
+        """All fields in the order of the roster; None without one, or where that has names that are gone."""
+        return None if self._roster is None else self._roster.exact_names()
+
+    def contents(self, fields: list[bytes]) -> list[bytes]:
+        """The values of fields that are there."""
+        known = self._fields
+        return [known[field] for field in fields]
+
+    def add_reader(self, reader: "HashReading") -> None:
+        self._readers = (*(self._readers or ()), reader)
+
+    def remove_reader(self, reader: "HashReading") -> None:
+        self._readers = tuple(other for other in self._readers or () if other is not reader) or None
+
+    def _note(self, field: bytes) -> None:
+        for reader in self._readers or ():
+            reader.note(field)
 
     def copy(self) -> "Hash":
         twin = Hash(None, self.compact)
@@ -261,6 +302,71 @@ class Hash:
         assert deadlines.by_field and deadlines.by_field.keys() <= self._fields.keys()
         assert list(deadlines.by_time) == sorted((when, field) for field, when in deadlines.by_field.items())
         assert self.soonest_ms == deadlines.by_time[0][0]
+
+
+class HashReading(Reading):
+    """A long hash: pieces of its fields, in the order of the roster where that is known.
+
+    Once it is held, the hash notes each field in `_old` before it changes: what it was then, None if it was not there.
+    So nothing is noted down but the names. (Fields that came later may be noted too; nobody asks for them.)
+    """
+
+    __slots__ = ("_fields", "_held", "_old", "_started", "expires", "soonest_ms")
+
+    def __init__(self, value: Hash) -> None:
+        super().__init__(value)
+        self._fields = Column(iter(value))
+        self._old: dict[bytes, tuple[bytes, int | None] | None] = {}
+        self._started = self._held = False
+        self.soonest_ms = value.soonest_ms
+        self.expires = value.soonest_ms != NEVER_MS
+        """Have some of its fields deadlines?"""
+
+    def take(self, limit: int) -> list[tuple[bytes, bytes, int | None]]:
+        """The next fields with their values and deadlines; none at the end."""
+        while fields := self._next_fields(limit):
+            if taken := self._taken(fields):
+                return taken
+        return []
+
+    def _next_fields(self, limit: int) -> list[bytes]:
+        self._start()
+        return self._fields.take(limit)
+
+    def _taken(self, fields: list[bytes]) -> list[tuple[bytes, bytes, int | None]]:
+        value, old = self.value, self._old
+        if not old:
+            contents = value.contents(fields)
+            if not self.expires:
+                return [(field, content, None) for field, content in zip(fields, contents, strict=True)]
+            return [(field, content, value.deadline(field)) for field, content in zip(fields, contents, strict=True)]
+        taken = []
+        for field in fields:
+            known = old.pop(field) if field in old else (value.get(field), value.deadline(field))
+            if known is not None:
+                taken.append((field, *known))
+        return taken
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._fields.prefer(self.value.noted_fields())
+
+    def hold(self) -> None:
+        if not self._held:
+            self._held = True
+            self._start()
+            self._fields.hold()
+            self.value.add_reader(self)
+
+    def note(self, field: bytes) -> None:
+        """This field of the hash is about to change, to come or to go."""
+        if field not in self._old:
+            content = self.value.get(field)
+            self._old[field] = None if content is None else (content, self.value.deadline(field))
+
+    def close(self) -> None:
+        self.value.remove_reader(self)
 
 
 class LivingFields:

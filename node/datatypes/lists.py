@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from node.config.settings import Settings
 from node.datatypes.numbers import parse_int
+from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Reading, are_long
 
 CHUNK_MAX: Final = 256
 PACKED_BYTES_MAX: Final = 1 << 15
@@ -407,6 +408,16 @@ class List:
 
     # --- as a whole -----------------------------------------------------------------------------------------------
 
+    def reading(self) -> "ListReading | None":
+        """A reading of it, if it is long."""
+        if self.count > LONG_ELEMENTS or (self.count >= COUNT_BYTES_MIN and self.size < 0 and are_long(self)):
+            return ListReading(self)
+        return None
+
+    def chunks(self) -> Iterator[list[bytes]]:
+        """Its elements, some hundred at a time."""
+        return map(_elements, self._chunks)
+
     def copy(self) -> "List":
         """An equal list that may be changed by itself; costs a step a chunk."""
         twin = List.__new__(List)
@@ -434,6 +445,26 @@ class List:
         assert self.size < 0 or self.size == sum(map(packed_bytes, self))
         if self._starts is not None:
             assert self._starts == [0, *accumulate(map(_length, self._chunks[1:-1]))]
+
+
+class ListReading(Reading):
+    """A long list: pieces of some hundred elements."""
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self, value: List) -> None:
+        super().__init__(value)
+        self._chunks: Iterator[list[bytes]] | None = None
+
+    def take(self) -> list[bytes]:
+        """The next elements; none at the end."""
+        self.hold()
+        assert self._chunks is not None
+        return next(self._chunks, [])
+
+    def hold(self) -> None:
+        if self._chunks is None:
+            self._chunks = self.value.copy().chunks()  # shares the chunks
 
 
 def _without(chunk: list[bytes], element: bytes, count: int, from_end: bool) -> list[bytes]:

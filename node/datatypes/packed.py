@@ -5,10 +5,11 @@ database puts the container in its place at the first typed access (`Database.re
 never changes, so it may be shared, and written again as it came.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from node.config.settings import Settings
+from node.datatypes.reading import LONG_BYTES, LONG_ELEMENTS, Reading
 
 
 class Form(NamedTuple):
@@ -22,6 +23,13 @@ class Form(NamedTuple):
     write: Callable[[Any, bool], bytes] | None = None
     """(payload, may it be compressed) to the bytes behind the type code; None where Redis 7.0 cannot read the form,
     so that it is to be unpacked and written anew."""
+    pieces: Callable[[Any, bool], tuple[int, Iterator[bytes]]] | None = None
+    """(payload of several blocks, may it be compressed) to (type code, pieces of the bytes behind that)."""
+
+
+PART_BITS = 13
+"""The blocks of a payload of several ones have 8 KiB each, as Redis makes them."""
+PARTS_MIN = LONG_BYTES >> PART_BITS
 
 
 class Packed:
@@ -39,6 +47,17 @@ class Packed:
     def copy(self) -> "Packed":
         return self
 
+    def reading(self) -> "PackedReading | None":
+        """A reading of it, if it is long and has parts."""
+        if self.form.pieces is None or (len(self.payload) < PARTS_MIN and len(self) <= LONG_ELEMENTS):
+            return None
+        return PackedReading(self)
+
+    @property
+    def weight_bytes(self) -> int:
+        """About how many bytes it takes."""
+        return len(self.payload) if self.form.pieces is None else len(self.payload) << PART_BITS
+
     def unpack(self) -> Any:
         """A new container with what is in here. Raises RdbError if the payload is damaged."""
         return self.form.unpack(self.payload)
@@ -47,6 +66,16 @@ class Packed:
         """Let go of all at once: it is one block."""
         self.form = EMPTY
         self.payload = b""
+
+
+class PackedReading(Reading):
+    """A long packed value, which never changes."""
+
+    __slots__ = ("form", "payload")
+
+    def __init__(self, value: Packed) -> None:
+        super().__init__(value)
+        self.form, self.payload = value.form, value.payload
 
 
 EMPTY = Form(-1, bytes, len, bytes, lambda _payload, _settings: b"")

@@ -114,6 +114,12 @@ class Roster:
             del names[filled:]
             self._read = AT_REST
 
+    def exact_names(self) -> list[bytes] | None:
+        """A copy of the list of names; None where some of its places have none that holds."""
+        if self.gone or self.holes:
+            return None
+        return [*self.names]  # type: ignore[list-item] # there are no holes
+
     def copy(self) -> "Roster":
         twin = Roster(())
         twin.names, twin.gone, twin.holes = self.names.copy(), self.gone.copy(), self.holes

@@ -12,11 +12,14 @@ from typing import Final
 
 from node.config.settings import Settings
 from node.datatypes.numbers import parse_int
+from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Column, Reading, are_long
 from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
 
 INTSET: Final = b"intset"
 LISTPACK: Final = b"listpack"
 HASHTABLE: Final = b"hashtable"
+BULKY_FORMS: Final = (HASHTABLE, None)
+"""Few members of these forms may be many bytes."""
 
 
 class Set:
@@ -148,6 +151,18 @@ class Set:
 
     # --- housekeeping ---------------------------------------------------------------------------------------------
 
+    def reading(self) -> "SetReading | None":
+        """A reading of it, if it is long."""
+        members = self._members
+        count = len(members)
+        if count > LONG_ELEMENTS or (count >= COUNT_BYTES_MIN and self.form in BULKY_FORMS and are_long(members)):
+            return SetReading(self)
+        return None
+
+    def noted_members(self) -> list[bytes] | None:
+        """All members in the order of the roster; None without one, or where that has names that are gone."""
+        return None if self._roster is None else self._roster.exact_names()
+
     def copy(self) -> "Set":
         twin = Set((), self.form)
         twin._members = self._members.copy()
@@ -169,6 +184,31 @@ class Set:
         assert self.form != INTSET or all(map(_is_integer, self._members))
         if self._roster is not None:
             self._roster.check(self._members)
+
+
+class SetReading(Reading):
+    """A long set: pieces of its members."""
+
+    __slots__ = ("_members", "_started")
+
+    def __init__(self, value: Set) -> None:
+        super().__init__(value)
+        self._members = Column(iter(value))
+        self._started = False
+
+    def take(self, limit: int) -> list[bytes]:
+        """The next members."""
+        if not self._started:
+            self._started = True
+            # In the order in which they lie in memory, where that is known: else each one costs a cache miss.
+            self._members.prefer(self.value.noted_members())
+        return self._members.take(limit)
+
+    def hold(self) -> None:
+        if not self._started:
+            self._started = True
+            self._members.prefer(self.value.noted_members())
+        self._members.hold()
 
 
 def _is_integer(member: bytes) -> bool:

@@ -20,6 +20,8 @@ from typing import Any, Final
 
 from sortedcontainers import SortedList
 
+from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Reading, are_long
+
 SMALL_MAX: Final = 64
 """The most members of the small form."""
 
@@ -272,6 +274,20 @@ class SortedSet:
         if (len(member) > member_bytes_max or len(self) >= entries_max) and self.score(member) is None:
             self.packed = False
 
+    def reading(self) -> "SortedSetReading | None":
+        """A reading of it, if it is long."""
+        count = len(self)
+        if count > LONG_ELEMENTS or (count >= COUNT_BYTES_MIN and not self.packed and are_long(self.members(0, count))):
+            return SortedSetReading(self)
+        return None
+
+    def lowest(self, count: int) -> list[Entry]:
+        """The entries of the lowest `count` ranks."""
+        if self._places is None:
+            return list(zip(self._scores[:count], self._members[:count], strict=True))
+        entries: list[Entry] = self._order[:count]
+        return entries
+
     def copy(self) -> "SortedSet":
         """An equal set that may be changed by itself."""
         made = SortedSet(self.packed)
@@ -306,3 +322,30 @@ class SortedSet:
             assert not self._members and len(self._order) == len(self._entries) == len(self._places)
             assert sorted(self._entries) == list(self._order)
             assert all(self._entries[place][1] == member for member, place in self._places.items())
+
+
+class SortedSetReading(Reading):
+    """A long sorted set: pieces of its pairs, the highest first."""
+
+    __slots__ = ("_held", "_left")
+
+    def __init__(self, value: SortedSet) -> None:
+        super().__init__(value)
+        self._left = len(value)  # ranks still to come, while nothing is held
+        self._held: list[Entry] | None = None
+
+    def take(self, limit: int) -> list[Pair]:
+        """The next pairs."""
+        held = self._held
+        if held is not None:
+            taken = held[: -limit - 1 : -1]
+            del held[-limit:]
+            return [(member, score) for score, member in taken]
+        start = max(0, self._left - limit)
+        pairs = list(self.value.pairs(start, self._left, reverse=True))
+        self._left = start
+        return pairs
+
+    def hold(self) -> None:
+        if self._held is None:
+            self._held = self.value.lowest(self._left)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 from sortedcontainers import SortedDict
 
 from node.datatypes.numbers import INT64_MAX, parse_int
+from node.datatypes.reading import LONG_BYTES, LONG_ELEMENTS, Reading
 
 SEQUENCE_BITS: Final = 64
 SEQUENCE_MAX: Final = (1 << SEQUENCE_BITS) - 1
@@ -176,7 +177,7 @@ class Node:
 
 
 class Delivery:
-    """An entry that was given to a consumer and not acknowledged."""
+    """An entry that was given to a consumer and not acknowledged. It never changes: another one takes its place."""
 
     __slots__ = ("consumer", "count", "time_ms")
 
@@ -224,14 +225,10 @@ class Group:
 
     def deliver(self, number: int, consumer: Consumer, time_ms: int, count: int) -> Delivery:
         """Note that an entry is with `consumer` now, whosever it was."""
-        delivery: Delivery | None = self.pending.get(number)
-        if delivery is None:
-            delivery = self.pending[number] = Delivery(consumer, time_ms, count)
-        else:
-            if delivery.consumer is not consumer:
-                del delivery.consumer.pending[number]
-            delivery.consumer, delivery.time_ms, delivery.count = consumer, time_ms, count
-        consumer.pending[number] = delivery
+        before: Delivery | None = self.pending.get(number)
+        if before is not None and before.consumer is not consumer:
+            del before.consumer.pending[number]
+        delivery = self.pending[number] = consumer.pending[number] = Delivery(consumer, time_ms, count)
         return delivery
 
     def acknowledge(self, number: int) -> bool:
@@ -283,6 +280,21 @@ class Stream:
         twin.groups = {name: group.copy() for name, group in self.groups.items()}
         self._owner = object()  # the nodes are nobody's own now
         return twin
+
+    def reading(self) -> "StreamReading | None":
+        """A reading of it, if it is long."""
+        if (
+            self.length > LONG_ELEMENTS
+            or any(len(group.pending) > LONG_ELEMENTS for group in self.groups.values())
+            or sum(node.bytes if node.raw is None else len(node.raw[1]) for node in self._nodes) > LONG_BYTES
+        ):
+            return StreamReading(self)
+        return None
+
+    def share_nodes(self) -> list[Node]:
+        """The nodes, which are nobody's own from now on: whoever changes one copies it first."""
+        self._owner = object()
+        return self._nodes.copy()
 
     def shed(self, count: int) -> None:
         """Let go of about `count` elements, or of all if there are fewer."""
@@ -528,6 +540,47 @@ class Stream:
             for number, delivery in group.pending.items():
                 assert delivery.consumer.pending[number] is delivery
                 assert group.consumers[delivery.consumer.name] is delivery.consumer
+
+
+class GroupNote:
+    """A group as it was: `pending` and each consumer's share of it by reference."""
+
+    __slots__ = ("consumers", "deliveries", "entries_read", "last_id", "name", "numbers")
+
+    def __init__(self, group: Group) -> None:
+        self.name, self.last_id, self.entries_read = group.name, group.last_id, group.entries_read
+        pending = group.pending
+        self.numbers: list[int] = list(pending)
+        if self.numbers == list(dict.keys(pending)):  # they came in order: no look-up of each
+            self.deliveries: list[Delivery] = list(dict.values(pending))
+        else:
+            self.deliveries = [pending[number] for number in self.numbers]
+        self.consumers: list[tuple[Consumer, int, list[int]]] = [
+            (consumer, consumer.seen_ms, list(consumer.pending)) for consumer in group.sorted_consumers()
+        ]
+
+
+class StreamReading(Reading):
+    """A long stream: its nodes are shared, its groups noted down before they change."""
+
+    __slots__ = ("_groups", "entries_added", "first_id", "last_id", "length", "max_deleted_id", "nodes")
+
+    def __init__(self, value: Stream) -> None:
+        super().__init__(value)
+        self.nodes = value.share_nodes()
+        self.length, self.first_id, self.last_id = value.length, value.first_id, value.last_id
+        self.max_deleted_id, self.entries_added = value.max_deleted_id, value.entries_added
+        self._groups: list[GroupNote] | None = None
+
+    def groups(self) -> list[GroupNote]:
+        """The groups, by name."""
+        self.hold()
+        assert self._groups is not None
+        return self._groups
+
+    def hold(self) -> None:
+        if self._groups is None:
+            self._groups = [GroupNote(group) for group in self.value.sorted_groups()]
 
 
 def radix_tree_nodes(keys: Iterable[int]) -> int:

@@ -49,9 +49,13 @@ FIRST_CLOCK_S = 1 << 24
 
 
 class Preserver(Protocol):
-    """A running snapshot's share in one database: told before a key changes. True if it keeps the value."""
+    """A running snapshot's share in one database: told before a key changes, and before a value does in place."""
 
-    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> bool: ...
+    def preserve(self, number: int, slot: "Slot | None", key: bytes) -> None: ...
+
+    def changes(self, value: Value, twin: Value | None) -> Value | None: ...
+
+    def inherits(self, value: Value) -> bool: ...
 
 
 class Slot:
@@ -315,11 +319,16 @@ class Database:
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
         if self.preservers:
             number = slot_of(key)
-            slot = self.slots[number]
-            assert slot is not None
-            if self._preserve(number, slot, key) and type(value) is not bytes:
-                value = slot.values[key] = value.copy()  # the old one is a snapshot's from now on
+            self._preserve(number, self.slots[number], key)
+            if type(value) is not bytes:
+                self.let_go(value)
         return value
+
+    def let_go(self, value: Value) -> None:
+        """`value` is about to be changed in place, or to move to another database: no snapshot may depend on it."""
+        twin = None  # the snapshots share a copy
+        for preserver in self.preservers:
+            twin = preserver.changes(value, twin)
 
     def open_kind(self, key: bytes, kind: type[Container]) -> Container | None:
         """As `open`, for one class of containers; raises WRONGTYPE if there is something else."""
@@ -380,8 +389,9 @@ class Database:
         return value
 
     def discard(self, value: Value) -> None:
-        """A removed value need not be freed at once. While a snapshot is running it may still be read there."""
-        if not self.preservers:
+        """A removed value need not be freed at once. A snapshot that still reads it hands it over later."""
+        heirs = [preserver for preserver in self.preservers if preserver.inherits(value)]
+        if not heirs:
             self.keyspace.discard(value)
 
     def delete(self, key: bytes) -> bool:
@@ -653,12 +663,10 @@ class Database:
         if not slot.deadlines:
             self.expiring[number] = 0
 
-    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> bool:
-        """`key` is about to change: tell the running snapshots; True if one of them keeps its value."""
-        kept = False
+    def _preserve(self, number: int, slot: Slot | None, key: bytes) -> None:
+        """`key` is about to change: tell the running snapshots."""
         for preserver in self.preservers:
-            kept |= preserver.preserve(number, slot, key)
-        return kept
+            preserver.preserve(number, slot, key)
 
     def check(self) -> None:
         """Assert every invariant (for tests)."""

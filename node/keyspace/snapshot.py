@@ -3,8 +3,12 @@
 A `Snapshot` keeps its own table of the slots that held keys when it began, and is told (`preserve`) before a key of
 those slots changes. A key that changes before its turn leaves its old value behind, which the next batch carries away:
 so what is kept is what changed since the last batch, and beyond it only names (the keys of a slot still to come that
-are dealt with already). Values go by reference. One that is changed in place (a `bytearray`) is copied by
-`Database.open`, and only if a snapshot still wants the old one; so a batch must be consumed before the next command.
+are dealt with already).
+
+Values go by reference. Before one is changed in place the snapshot is told too (`changes`), by the value and not by its
+key, which may have got another name meanwhile: one that has left its slot and was not read yet is copied then. So a
+batch must be consumed before the next command. Not so a long value: it comes alone, as a `Reading` that is read in
+pieces while commands go on, until the next batch is asked for. It is not copied; see `node.datatypes.reading`.
 
 A slot is struck off the table once it has been read. So one test, "is this the slot in my table?", tells all that need
 no old value: slots that are done, that were empty at the start, and that came to be after a flush or a dropped slot.
@@ -22,41 +26,61 @@ rules that make this exact:
 
 from collections.abc import Collection
 
+from node.datatypes.packed import Packed
+from node.datatypes.reading import LONG_BYTES, LONG_ELEMENTS, Reading, TextReading
 from node.keyspace.database import Database, Slot, Value
 from node.keyspace.keyspace import Keyspace
 from node.slots import SLOTS
 
 Item = tuple[bytes, Value, int | None]
-"""(key, value, deadline in ms since 1970)"""
+"""(key, value or the reading of a long one, deadline in ms since 1970)"""
 
 BATCH_KEYS = 512
 
-BYTES_A_KEY = 256
-"""Long values make a batch short: so many bytes of them (or elements of a container) count as one more key."""
+BYTES_A_KEY_BITS = 8
+"""Long values make a batch short: 256 bytes of them, or an element of a container, count as one more key."""
 UNCUT_COST = 1024
 """A small slot is read as a whole unless its values make it as dear as this: cutting it costs another look."""
 
 
 def _cost(items: list[Item]) -> int:
     """What reading these costs, in keys."""
-    return len(items) + sum([len(item[1]) for item in items]) // BYTES_A_KEY
+    return len(items) + sum(
+        [len(value) >> BYTES_A_KEY_BITS if type(value) is bytes else _value_cost(value) for _, value, _ in items]
+    )
+
+
+def _value_cost(value: Value) -> int:
+    kind = type(value)
+    if kind is Packed:
+        return int(value.weight_bytes) >> BYTES_A_KEY_BITS
+    return len(value) >> BYTES_A_KEY_BITS if kind is bytes or kind is bytearray else min(len(value), LONG_ELEMENTS)
 
 
 def _count_within(items: list[Item], cost_max: int) -> int:
     """How many of the items cost `cost_max` together, at least 1."""
     cost = 0
-    for count, item in enumerate(items):
-        cost += 1 + len(item[1]) // BYTES_A_KEY
+    for count, (_, value, _) in enumerate(items):
+        cost += 1 + _value_cost(value)
         if cost > cost_max:
             return max(count, 1)
     return len(items)
 
 
+def _reading_of(value: Value) -> Reading | None:
+    """A reading of `value`, if it is long."""
+    kind = type(value)
+    if kind is bytes or kind is bytearray:
+        return TextReading(value) if len(value) > LONG_BYTES else None
+    reading: Reading | None = value.reading()
+    return reading
+
+
 class DatabaseSnapshot:
     """One database as it was: `size` keys, `deadline_count` of them with a deadline. A `Preserver`."""
 
-    __slots__ = ("_at", "_below", "_done", "_left", "_occupied", "_preservers", "_slots", "deadline_count", "index",
-                 "size")  # fmt: skip
+    __slots__ = ("_at", "_below", "_discard", "_done", "_left", "_lent", "_long", "_occupied", "_preservers",
+                 "_reading", "_slots", "deadline_count", "index", "size")  # fmt: skip
 
     def __init__(self, db: Database, slots: Collection[int] | None) -> None:
         self.index = db.index
@@ -67,9 +91,13 @@ class DatabaseSnapshot:
         else:
             self._choose(db, slots)
         self._left: list[Item] = []  # old values of keys that changed before their turn
+        self._lent: dict[int, Item] = {}  # those of them that may be changed in place, by identity
+        self._long: dict[int | bytes, Item] = {}  # readings: of old values, and of keys whose turn has come
+        self._reading: Reading | None = None  # the one that is being read
         self._done: dict[int, set[bytes]] = {}  # of slots still to come: keys that are not to be read there
         self._at = self._occupied.find(1)  # the slot whose turn it is; -1: none is left
         self._below = -1  # in that slot, positions still to come; -1: its turn has not begun
+        self._discard = db.keyspace.discard
         self._preservers = db.preservers  # goes along when databases are swapped
         if not self.ended:
             self._preservers.append(self)
@@ -89,22 +117,61 @@ class DatabaseSnapshot:
 
     # --- being told -----------------------------------------------------------------------------------------------
 
-    def preserve(self, number: int, slot: Slot | None, key: bytes) -> bool:
-        """`key` is about to change: keep what it holds, unless that is done. True if its value is kept."""
+    def preserve(self, number: int, slot: Slot | None, key: bytes) -> None:
+        """`key` is about to change: keep what it holds, unless that is done."""
         if slot is None or self._slots[number] is not slot:
-            return False
+            return
         if number == self._at and self._below >= 0 and not self._stands_below(slot, key):
-            return False
+            return
         done = self._done.get(number)
         if done is None:
             done = self._done[number] = set()
         elif key in done:
-            return False
+            return
         done.add(key)
         value = slot.values.get(key)
         if value is None:
+            return
+        item = key, value, slot.deadlines.get(key)
+        if (type(value) is bytes and len(value) <= LONG_BYTES) or not self._set_apart(item):
+            if type(value) is bytes or type(value) is Packed:
+                self._left.append(item)
+            else:
+                self._lent[id(value)] = item
+
+    def changes(self, value: Value, twin: Value | None) -> Value | None:
+        """`value` is about to be changed in place: depend on it no more. `twin` is a copy of it, if one was needed."""
+        identity = id(value)
+        if identity in self._lent:
+            key, _, deadline = self._lent.pop(identity)
+            twin = value.copy() if twin is None else twin
+            self._left.append((key, twin, deadline))
+        elif identity in self._long:
+            self._long[identity][1].hold()
+        elif self._reading is not None and self._reading.value is value:
+            self._reading.hold()
+        return twin
+
+    def inherits(self, value: Value) -> bool:
+        """Nobody but snapshots has `value` any more. True if this one is not done with it."""
+        identity = id(value)
+        if identity in self._lent:
+            return True
+        reading: Reading | None = self._long[identity][1] if identity in self._long else self._reading
+        if reading is None or reading.value is not value:
             return False
-        self._left.append((key, value, slot.deadlines.get(key)))
+        reading.orphaned = True
+        return True
+
+    def _set_apart(self, item: Item) -> bool:
+        """If its value is long, it is to come as a reading."""
+        key, value, deadline = item
+        reading = _reading_of(value)
+        if reading is None:
+            return False
+        # What never changes may stand under two keys. Else: the reading keeps the value, so nobody else gets its id.
+        identity = key if type(value) is bytes or type(value) is Packed else id(value)
+        self._long[identity] = key, reading, deadline
         return True
 
     def _stands_below(self, slot: Slot, key: bytes) -> bool:
@@ -123,13 +190,16 @@ class DatabaseSnapshot:
 
     @property
     def ended(self) -> bool:
-        return self._at < 0 and not self._left
+        return self._at < 0 and not (self._left or self._lent or self._long or self._reading)
 
     def next_batch(self, limit: int = BATCH_KEYS) -> list[Item]:
-        """The next keys, in no order: about `limit` of them, fewer where values are long (see `_cost`).
+        """The next keys, in no order: about `limit` of them, fewer where values are dear (see `_cost`).
 
         May be empty before the end, where much has been looked at that is done already.
         """
+        self._end_reading()
+        if self._long:
+            return [self._next_long()]
         batch: list[Item] = []
         looks = limit - self._read_left(limit, batch)
         while looks > 0 and self._at >= 0:
@@ -143,9 +213,33 @@ class DatabaseSnapshot:
             self.close()
         return batch
 
+    def _end_reading(self) -> None:
+        if self._reading is not None:
+            reading, self._reading = self._reading, None
+            reading.close()
+            if reading.orphaned:
+                heirs = [other for other in self._preservers if other.inherits(reading.value)]
+                if not heirs:
+                    self._discard(reading.value)
+
+    def _next_long(self) -> Item:
+        item = self._long.pop(next(iter(self._long)))
+        self._reading = item[1]
+        return item
+
+    def _without_long(self, items: list[Item]) -> list[Item]:
+        """The items whose values are short; the others are set apart."""
+        return [
+            item
+            for item in items
+            if (type(item[1]) is bytes and len(item[1]) <= LONG_BYTES) or not self._set_apart(item)
+        ]
+
     def _read_left(self, looks: int, batch: list[Item]) -> int:
         """Read old values; returns the cost."""
-        left = self._left
+        left, lent = self._left, self._lent
+        while lent and len(left) < looks:
+            left.append(lent.popitem()[1])
         items = left[-looks:][::-1]
         cost = _cost(items)
         if cost > UNCUT_COST:
@@ -170,7 +264,7 @@ class DatabaseSnapshot:
             self._done.setdefault(self._at, set()).update(key for key, _, _ in items)
         else:
             self._leave_slot()
-        batch += items
+        batch += self._without_long(items)
         return max(cost, 1)
 
     def _read_big(self, slot: Slot, looks: int, batch: list[Item]) -> int:
@@ -190,7 +284,7 @@ class DatabaseSnapshot:
         self._below = bottom
         if not bottom:
             self._leave_slot()
-        batch += items
+        batch += self._without_long(items)
         return max(cost, top - bottom, 1)
 
     def _leave_slot(self) -> None:
@@ -204,7 +298,10 @@ class DatabaseSnapshot:
         if self in self._preservers:
             self._preservers.remove(self)
         self._slots = [None] * SLOTS
-        self._left, self._done, self._at = [], {}, -1
+        self._end_reading()
+        for _, reading, _ in self._long.values():
+            reading.close()
+        self._left, self._lent, self._long, self._done, self._at = [], {}, {}, {}, -1
 
 
 class Snapshot:

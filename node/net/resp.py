@@ -312,7 +312,7 @@ class RequestParser:
             if start == before:
                 return start
         if start < len(buffer) and buffer[start] == 0x2A:
-            start += self._cut(buffer[start:], commands)
+            start += self.cut(buffer[start:], commands)
         return start
 
     @property

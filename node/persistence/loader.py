@@ -319,8 +319,8 @@ class _FileLoad:
             return LoadError(f"Fatal error loading the DB {self.path}: {error.strerror or error}. Exiting.")
         return LoadError(
             f"Fatal error loading the DB {self.path}: {error.reason}, at offset {error.offset} of "
-            f"{self.progress.total_bytes} bytes. Nothing was changed: look at it with redis-check-rdb, or put a backup "
-            "in its place. Exiting."
+            f"{self.progress.total_bytes} bytes. Nothing was changed: look at it with hexad check or redis-check-rdb, "
+            "or put a backup in its place. Exiting."
         )
 
 

@@ -4,8 +4,9 @@ Sans-IO. The moment is the one of construction; from then on `next_chunk` is cal
 the disk or the replica that takes the bytes.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
+from node.datatypes.reading import Reading
 from node.keyspace.database import Database
 from node.keyspace.eviction import goes_by_use
 from node.keyspace.snapshot import DatabaseSnapshot, Item, Snapshot
@@ -42,6 +43,7 @@ class RdbSource:
         self._snapshot = Snapshot(host.keyspace, slots)
         self._notes = host.keyspace.databases if goes_by_use(config.maxmemory_policy) else None
         self._part: DatabaseSnapshot | None = None
+        self._pieces: Iterator[bytes] = iter(())  # of the long value that is under way
         self._finished = False
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
@@ -68,7 +70,7 @@ class RdbSource:
     def next_chunk(self, budget_ns: int) -> bytes | None:
         """The next bytes, never empty; None at the end.
 
-        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first; a value is never cut.
+        Returns after `budget_ns` of work or with `CHUNK_BYTES`, whatever comes first: in the middle of a long value too
         """
         if self._finished:
             return None
@@ -86,7 +88,11 @@ class RdbSource:
         return writer.take()
 
     def _encode_step(self) -> bool:
-        """Encode a few keys; False at the end."""
+        """Encode a few keys, or a piece of a long value; False at the end."""
+        piece = next(self._pieces, None)
+        if piece is not None:
+            self._writer.piece(piece)
+            return True
         found = self._snapshot.next_batch(STEP_KEYS)
         if found is None:
             return False
@@ -94,23 +100,26 @@ class RdbSource:
         if part is not self._part:
             self._part = part
             self._writer.select_db(part.index, part.size, part.deadline_count)
-        if self._notes is None:
-            self._writer.entries(batch)
-        else:
+        if self._notes is not None:
             self._encode_noted(self._notes[part.index], batch)
+        elif len(batch) == 1 and isinstance(batch[0][1], Reading):
+            self._pieces = self._writer.long_entry(*batch[0])
+        else:
+            self._writer.entries(batch)
         return True
 
     def _encode_noted(self, db: Database, batch: list[Item]) -> None:
         """Encode keys with what is noted of their uses, as Redis does while eviction goes by it."""
-        entry = self._writer.entry
         for key, value, deadline_ms in batch:
-            count = db.use_count(key)
-            if count is None:
-                entry(key, value, deadline_ms, idle_s=db.idle_seconds(key))
+            freq = db.use_count(key)
+            idle_s = db.idle_seconds(key) if freq is None else None
+            if isinstance(value, Reading):
+                self._pieces = self._writer.long_entry(key, value, deadline_ms, idle_s=idle_s, freq=freq)
             else:
-                entry(key, value, deadline_ms, freq=count)
+                self._writer.entry(key, value, deadline_ms, idle_s=idle_s, freq=freq)
 
     def close(self) -> None:
         """Give the snapshot up. May be called at any time, and again."""
         self._finished = True
+        self._pieces = iter(())
         self._snapshot.close()

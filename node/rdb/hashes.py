@@ -6,15 +6,18 @@ Packed forms hold fields and values in turn. With deadlines: the nearest of them
 22 and 23 are what 24 and 25 were before 7.4 came out: without the nearest, and in 22 with absolute times.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
 from node.config.settings import Settings
-from node.datatypes.hashes import NEVER_MS, Hash
+from node.datatypes.hashes import NEVER_MS, Hash, HashReading
 from node.datatypes.numbers import parse_int
 from node.datatypes.packed import Form, Packed
+from node.datatypes.reading import LONG_BYTES
 from node.rdb import listpack, ziplist, zipmap
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
+from node.rdb.pieces import Pace, strings
 from node.rdb.valuetype import Value, ValueType
 
 HASH: Final = 4
@@ -92,10 +95,7 @@ def _decode_plain(data: bytes, at: int) -> tuple[Hash, int]:
 
 def _decode_deadlines(code: int, data: bytes, at: int) -> tuple[Hash, int]:
     start = at
-    nearest_ms = 1  # what makes absolute times of those of the early form
-    if code == HASH_DEADLINES:
-        nearest_ms = NEAREST.unpack(take(data, at, NEAREST.size))[0]
-        at += NEAREST.size
+    nearest_ms, at = decode_nearest(code, data, at)
     size, at = decode_length(data, at)
     found = Hash()
     for _ in range(size):
@@ -105,8 +105,15 @@ def _decode_deadlines(code: int, data: bytes, at: int) -> tuple[Hash, int]:
         if not found.set(field, value):
             raise RdbError(start, "Duplicate hash fields detected")
         if time:
-            found.set_deadline(field, _checked_deadline(nearest_ms + time - 1))
+            found.set_deadline(field, checked_deadline(nearest_ms + time - 1))
     return found, at
+
+
+def decode_nearest(code: int, data: bytes, at: int) -> tuple[int, int]:
+    """The deadline to which those of the fields are relative."""
+    if code != HASH_DEADLINES:
+        return 1, at  # which makes absolute times of those of the early form
+    return NEAREST.unpack(take(data, at, NEAREST.size))[0], at + NEAREST.size
 
 
 def _hash_of_triples(flat: list[bytes]) -> Hash:
@@ -118,11 +125,12 @@ def _hash_of_triples(flat: list[bytes]) -> Hash:
         if deadline_ms is None or not found.set(field, value):
             raise RdbError(0, "Hash with a field twice, or a deadline that is no time")
         if deadline_ms:
-            found.set_deadline(field, _checked_deadline(deadline_ms))
+            found.set_deadline(field, checked_deadline(deadline_ms))
     return found
 
 
-def _checked_deadline(deadline_ms: int) -> int:
+def checked_deadline(deadline_ms: int) -> int:
+    """The deadline, if it can be one. Raises RdbError."""
     if not 0 < deadline_ms < NEVER_MS:
         raise RdbError(0, f"Hash field expires at {deadline_ms}, which is no time")
     return deadline_ms
@@ -157,6 +165,29 @@ def _encode_deadlines(value: Hash, compress: bool) -> tuple[int, bytes]:
     return HASH_DEADLINES, b"".join(parts)
 
 
+def pieces(reading: HashReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    """Write a long hash plainly."""
+    return HASH_DEADLINES if reading.expires else HASH, _pieces(reading, compress)
+
+
+def _pieces(reading: HashReading, compress: bool) -> Iterator[bytes]:
+    yield (NEAREST.pack(reading.soonest_ms) if reading.expires else b"") + encode_length(reading.count)
+    pace = Pace()
+    while taken := reading.take(pace.elements):
+        parts: list[bytes] = []
+        for field, content, deadline_ms in taken:
+            if reading.expires:
+                parts.append(encode_length(0 if deadline_ms is None else deadline_ms - reading.soonest_ms + 1))
+            if len(field) + len(content) <= LONG_BYTES:
+                parts += (encode_string(field, compress), encode_string(content, compress))
+            else:
+                yield b"".join(parts)
+                parts = []
+                yield from strings((field, content), compress)
+        yield b"".join(parts)
+        pace.written(sum(map(len, parts)))
+
+
 HASHES: Final = ValueType(
     "hash",
     (Hash,),
@@ -172,4 +203,6 @@ HASHES: Final = ValueType(
     ),
     decode,
     encode,
+    HashReading,
+    pieces,
 )

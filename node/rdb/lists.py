@@ -5,19 +5,21 @@
     14  nodes, each a ziplist            (3.2: a quicklist)
     18  nodes, each with what it is      (7.0): 1 one plain element, 2 a listpack of elements
 
-Only 18 is written. Lists that came as 18 stay as they came until they are touched; so do those of 10 and 14, but they
-are written anew.
+Written are 18, and 1 where a list is long: that needs no count of nodes, which only a look at each element tells. Lists
+that came as 18 stay as they came until they are touched; so do those of 10 and 14, but they are written anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from node.config.settings import Settings
-from node.datatypes.lists import LISTPACK_FRAME_BYTES, List, node_exceeds, packed_bytes
+from node.datatypes.lists import LISTPACK_FRAME_BYTES, List, ListReading, node_exceeds, packed_bytes
 from node.datatypes.packed import Form, Packed
+from node.datatypes.reading import LONG_BYTES
 from node.rdb import listpack, ziplist
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string
+from node.rdb.pieces import PIECE_ELEMENTS, strings
 from node.rdb.valuetype import Value, ValueType
 
 LIST: Final = 1
@@ -80,8 +82,28 @@ def _ziplists_encoding(ziplists: Ziplists, settings: Settings) -> bytes:
     return b"listpack"
 
 
-QUICKLIST2: Final = Form(LIST_QUICKLIST2, List, _count_nodes, _unpack_nodes, _nodes_encoding, _write_nodes)
-QUICKLIST: Final = Form(LIST_QUICKLIST, List, _count_ziplists, _unpack_ziplists, _ziplists_encoding)
+def _node_pieces(nodes: Nodes, compress: bool) -> tuple[int, Iterator[bytes]]:
+    return LIST_QUICKLIST2, _pieces_of_nodes(len(nodes), nodes, compress)
+
+
+def _ziplist_pieces(ziplists: Ziplists, compress: bool) -> tuple[int, Iterator[bytes]]:
+    nodes = ((LISTPACK, listpack.encode(ziplist.decode(each))) for each in ziplists)
+    return LIST_QUICKLIST2, _pieces_of_nodes(len(ziplists), nodes, compress)
+
+
+def _pieces_of_nodes(count: int, nodes: Iterable[Node], compress: bool) -> Iterator[bytes]:
+    yield encode_length(count)
+    for kind, data in nodes:
+        yield encode_length(kind)
+        yield from strings((data,), compress)
+
+
+QUICKLIST2: Final = Form(
+    LIST_QUICKLIST2, List, _count_nodes, _unpack_nodes, _nodes_encoding, _write_nodes, _node_pieces
+)
+QUICKLIST: Final = Form(
+    LIST_QUICKLIST, List, _count_ziplists, _unpack_ziplists, _ziplists_encoding, pieces=_ziplist_pieces
+)
 
 
 # --- read and written -------------------------------------------------------------------------------------------------
@@ -110,17 +132,33 @@ def decode(code: int, data: bytes, at: int) -> tuple[Value, int]:
 def _decode_nodes(data: bytes, at: int, count: int) -> tuple[Value, int]:
     nodes: list[Node] = []
     for _ in range(count):
-        start = at
-        kind, at = decode_length(data, at)
-        if kind not in (PLAIN, LISTPACK):
-            raise RdbError(start, f"Quicklist integrity check failed: unknown container {kind}")
-        node, at = decode_string(data, at)
-        if kind == LISTPACK:
-            listpack.check(node)
-            if not listpack.count(node):
-                continue
-        nodes.append((kind, node))
+        node, at = decode_node(LIST_QUICKLIST2, data, at)
+        if node is not None:
+            nodes.append(node)
     return Packed(QUICKLIST2, tuple(nodes)), at
+
+
+def form_of(code: int) -> Form:
+    """What lists of nodes are that came as 14 or 18."""
+    return QUICKLIST if code == LIST_QUICKLIST else QUICKLIST2
+
+
+def decode_node(code: int, data: bytes, at: int) -> tuple[Any, int]:
+    """A node of such a list, None if it is empty, and the position behind it."""
+    if code == LIST_QUICKLIST:
+        whole, at = decode_string(data, at)
+        ziplist.check(whole)
+        return (whole if ziplist.count(whole) else None), at
+    start = at
+    kind, at = decode_length(data, at)
+    if kind not in (PLAIN, LISTPACK):
+        raise RdbError(start, f"Quicklist integrity check failed: unknown container {kind}")
+    node, at = decode_string(data, at)
+    if kind == LISTPACK:
+        listpack.check(node)
+        if not listpack.count(node):
+            return None, at
+    return (kind, node), at
 
 
 def encode(value: Value, compress: bool) -> tuple[int, bytes]:
@@ -146,4 +184,25 @@ def _nodes(value: List) -> Iterator[Node]:
         yield LISTPACK, listpack.encode(taken)
 
 
-LISTS: Final = ValueType("list", (List,), (LIST, LIST_ZIPLIST, LIST_QUICKLIST, LIST_QUICKLIST2), decode, encode)
+def pieces(reading: ListReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    """Write a long list as 1."""
+    return LIST, _pieces(reading, compress)
+
+
+def _pieces(reading: ListReading, compress: bool) -> Iterator[bytes]:
+    yield encode_length(reading.count)
+    while elements := reading.take():
+        few = PIECE_ELEMENTS if sum(map(len, elements)) <= LONG_BYTES else 1
+        for at in range(0, len(elements), few):
+            yield from strings(elements[at : at + few], compress)
+
+
+LISTS: Final = ValueType(
+    "list",
+    (List,),
+    (LIST, LIST_ZIPLIST, LIST_QUICKLIST, LIST_QUICKLIST2),
+    decode,
+    encode,
+    ListReading,
+    pieces,
+)

@@ -1,9 +1,10 @@
 """Reads RDB files and the payloads of full synchronisations, whatever the pieces in which they arrive.
 
 The caller feeds bytes and takes items: `Aux`, `Function`, `SelectDb`, `ResizeDb`, `Entries` (keys of the database
-selected last), at last `End`. `None` means: feed more. Versions 1 to 12 are read. Hints that only tune a server (slots,
-module data beside the keys) are skipped. What follows the end is in `rest`: the commands behind an append-only file's
-preamble, or the replication stream.
+selected last), at last `End`. `None` means: feed more. While a long value is on its way there are `Entries` without a
+key: each is a step of it. Versions 1 to 12 are read. Hints that only tune a server (slots, module data beside the keys)
+are skipped. What follows the end is in `rest`: the commands behind an append-only file's preamble, or the replication
+stream.
 
 Bytes wait unjoined until the string that they belong to is whole, so that a long one costs its length only once.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final, TypeAlias
 
+from node.rdb.builders import Builder, begin
 from node.rdb.checksum import crc64
 from node.rdb.codec import (
     RDB_VERSION_MAX,
@@ -126,6 +128,8 @@ class RdbReader:
         """No use to try before so many bytes are available."""
         self._patience = HEADER_BYTES
         """Not worth it before so many are."""
+        self._long: tuple[bytes, Builder, int | None, int | None, int | None] | None = None
+        """A long value that is being read: key, builder, expiry, idle seconds, LFU counter."""
         self._opcodes: dict[int, Callable[[bytes, int], tuple[Item | None, int]]] = {
             SLOT_INFO_CODE: self._slot_info,
             FUNCTION2_CODE: self._function,
@@ -205,6 +209,8 @@ class RdbReader:
         if not self.version:
             self.version = _read_header(data)
             self._at = HEADER_BYTES
+        if self._long is not None:
+            return self._go_on(data)
         while not self.ended:
             code = data[self._at]
             handle = self._opcodes.get(code)
@@ -254,7 +260,7 @@ class RdbReader:
                 end, plain_bytes = self._any_entry(data, at, batch)
                 stop -= plain_bytes - (end - at)
                 at = end
-                if at > stop:
+                if at > stop or self._long is not None:
                     break
         except (Truncated, IndexError, RdbError):
             # What was read before the trouble comes first; the next call meets the trouble again.
@@ -284,6 +290,10 @@ class RdbReader:
         start = at
         key, at = decode_string(data, at + 1)
         try:
+            builder, body = begin(code, data, at)
+            if builder is not None:
+                self._long = key, builder, expire_ms, idle_s, freq
+                return body, 0
             value, at = decode_value(code, data, at)
         except RdbError as error:
             raise RdbError(error.offset, f"{error.reason}, key {key[:64]!r}") from None
@@ -296,6 +306,26 @@ class RdbReader:
         if freq is not None:
             batch.freq[key] = freq
         return at, plain_bytes
+
+    def _go_on(self, data: bytes) -> Entries:
+        """Read more of the long value: no keys, or the one that is whole now."""
+        assert self._long is not None
+        key, builder, expire_ms, idle_s, freq = self._long
+        batch = Entries([])
+        try:
+            self._at = builder.step(data, self._at)
+            if not builder.left:
+                self._long = None
+                value = builder.value()
+                if len(value) or builder.code in MAY_BE_EMPTY:
+                    batch.items.append((key, value, expire_ms))
+        except RdbError as error:
+            raise RdbError(error.offset or self._at, f"{error.reason}, key {key[:64]!r}") from None
+        if idle_s is not None and self._long is None:
+            batch.idle_s[key] = idle_s
+        if freq is not None and self._long is None:
+            batch.freq[key] = freq
+        return batch
 
     def _aux(self, data: bytes, at: int) -> tuple[Item | None, int]:
         name, at = decode_string(data, at)

@@ -3,13 +3,15 @@
 A small plain one, too, stays as it came until it is touched: once each of its members has been looked at.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from node.config.settings import Settings
 from node.datatypes.packed import Form, Packed
-from node.datatypes.sets import HASHTABLE, INTSET, LISTPACK, Set
+from node.datatypes.sets import HASHTABLE, INTSET, LISTPACK, Set, SetReading
 from node.rdb import intset, listpack
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string
+from node.rdb.pieces import paced
 from node.rdb.valuetype import Value, ValueType
 
 SET: Final = 2
@@ -102,4 +104,14 @@ def encode(value: Value, compress: bool) -> tuple[int, bytes]:
     return SET, encode_length(len(parts)) + b"".join(parts)
 
 
-SETS: Final = ValueType("set", (Set,), (SET, SET_INTSET, SET_LISTPACK), decode, encode)
+def pieces(reading: SetReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    """Write a long set plainly."""
+    return SET, _pieces(reading, compress)
+
+
+def _pieces(reading: SetReading, compress: bool) -> Iterator[bytes]:
+    yield encode_length(reading.count)
+    yield from paced(reading.take, compress)
+
+
+SETS: Final = ValueType("set", (Set,), (SET, SET_INTSET, SET_LISTPACK), decode, encode, SetReading, pieces)

@@ -13,9 +13,11 @@ from typing import Final
 from node.config.settings import Settings
 from node.datatypes.numbers import format_double, parse_float
 from node.datatypes.packed import Form, Packed
-from node.datatypes.sortedsets import Pair, SortedSet
+from node.datatypes.reading import LONG_BYTES
+from node.datatypes.sortedsets import Pair, SortedSet, SortedSetReading
 from node.rdb import listpack, ziplist
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
+from node.rdb.pieces import Pace
 from node.rdb.valuetype import ValueType
 
 TEXT_SCORES: Final = 3
@@ -100,12 +102,7 @@ def _decode(code: int, data: bytes, at: int) -> tuple[SortedSet | Packed, int]:
     pairs: list[Pair] = []
     longest = 0
     for _ in range(count):
-        member, at = decode_string(data, at)
-        if code == BINARY_SCORES:
-            (score,) = SCORE.unpack(take(data, at, SCORE.size))
-            at += SCORE.size
-        else:
-            score, at = _decode_text_score(data, at)
+        member, score, at = decode_pair(code, data, at)
         if isnan(score):
             raise RdbError(at, "Zset with NAN score detected")
         longest = max(longest, len(member))
@@ -115,6 +112,15 @@ def _decode(code: int, data: bytes, at: int) -> tuple[SortedSet | Packed, int]:
         return SortedSet.of(pairs, packed), at
     except ValueError:
         raise RdbError(start, "Zset dup fields detected") from None
+
+
+def decode_pair(code: int, data: bytes, at: int) -> tuple[bytes, float, int]:
+    """A member, its score, and the position behind."""
+    member, at = decode_string(data, at)
+    if code == BINARY_SCORES:
+        return member, SCORE.unpack(take(data, at, SCORE.size))[0], at + SCORE.size
+    score, at = _decode_text_score(data, at)
+    return member, score, at
 
 
 def _decode_text_score(data: bytes, at: int) -> tuple[float, int]:
@@ -138,6 +144,28 @@ def _encode(value: SortedSet, compress: bool) -> tuple[int, bytes]:
     return BINARY_SCORES, b"".join(parts)
 
 
+def _pieces(reading: SortedSetReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    return BINARY_SCORES, _pair_pieces(reading, compress)
+
+
+def _pair_pieces(reading: SortedSetReading, compress: bool) -> Iterator[bytes]:
+    yield encode_length(reading.count)
+    pace = Pace()
+    while pairs := reading.take(pace.elements):
+        parts: list[bytes] = []
+        for member, score in pairs:
+            parts += (encode_string(member, compress and len(member) <= LONG_BYTES), SCORE.pack(score))
+        piece = b"".join(parts)
+        yield piece
+        pace.written(len(piece))
+
+
 SORTED_SETS: Final = ValueType(
-    "sorted set", (SortedSet,), (TEXT_SCORES, BINARY_SCORES, ZIPLIST, LISTPACK), _decode, _encode
+    "sorted set",
+    (SortedSet,),
+    (TEXT_SCORES, BINARY_SCORES, ZIPLIST, LISTPACK),
+    _decode,
+    _encode,
+    SortedSetReading,
+    _pieces,
 )

@@ -10,6 +10,7 @@ entry: flags (1 deleted, 2 the first one's fields), its id as differences to the
 fields, field and value in turn] values, and how many elements the entry had before this one.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
@@ -22,8 +23,10 @@ from node.datatypes.streams import (
     Delivery,
     Entry,
     Group,
+    GroupNote,
     Node,
     Stream,
+    StreamReading,
     integer_size,
     make_id,
     sequence_difference,
@@ -41,6 +44,7 @@ from node.rdb.codec import (
     encode_string,
     take,
 )
+from node.rdb.pieces import PIECE_ELEMENTS
 from node.rdb.valuetype import Value, ValueType
 
 STREAM_5_0, STREAM_7_0, STREAM_7_2 = 15, 19, 21
@@ -57,7 +61,12 @@ def decode_stream(code: int, data: bytes, at: int) -> tuple[Value, int]:
     stream = Stream()
     count, at = decode_length(data, at)
     for _ in range(count):
-        at = _decode_node(stream, data, at)
+        at = decode_node(stream, data, at)
+    return stream, decode_tail(stream, count, code, data, at)
+
+
+def decode_tail(stream: Stream, count: int, code: int, data: bytes, at: int) -> int:
+    """Read what follows the `count` nodes of a stream; the position behind it."""
     length, at = decode_length(data, at)
     stream.length = length
     stream.last_id, at = _decode_id(data, at)
@@ -72,10 +81,11 @@ def decode_stream(code: int, data: bytes, at: int) -> tuple[Value, int]:
     count, at = decode_length(data, at)
     for _ in range(count):
         at = _decode_group(stream, code, data, at)
-    return stream, at
+    return at
 
 
-def _decode_node(stream: Stream, data: bytes, at: int) -> int:
+def decode_node(stream: Stream, data: bytes, at: int) -> int:
+    """Read a node, and add it to the stream; the position behind it."""
     key, start = decode_string(data, at)
     if len(key) != ID_BYTES:
         raise RdbError(at, f"Stream node key of {len(key)} bytes")
@@ -235,22 +245,27 @@ def check_stream(stream: Stream) -> None:
 
 def encode_stream(value: Value, compress: bool) -> tuple[int, bytes]:
     """Return a stream in the form of 7.0."""
-    stream: Stream = value
-    parts = [encode_length(len(stream.nodes()))]
-    for node in stream.nodes():
-        parts.append(encode_string(node.first_id.to_bytes(ID_BYTES), compress))
-        if node.raw is not None:
-            parts.append(node.raw[1])
-        else:
-            parts.append(encode_string(listpack.encode(_elements(node)), compress))
-    parts.append(encode_length(len(stream)))
-    for number in (stream.last_id, stream.first_id, stream.max_deleted_id):
-        parts.append(_encode_id(number))
-    parts.append(encode_length(stream.entries_added))
-    parts.append(encode_length(len(stream.groups)))
-    for group in stream.sorted_groups():
-        _encode_group(group, parts, compress)
-    return STREAM_7_0, b"".join(parts)
+    return STREAM_7_0, b"".join(_pieces(StreamReading(value), compress))
+
+
+def pieces(reading: StreamReading, compress: bool) -> tuple[int, Iterator[bytes]]:
+    """Write a long stream."""
+    return STREAM_7_0, _pieces(reading, compress)
+
+
+def _pieces(reading: StreamReading, compress: bool) -> Iterator[bytes]:
+    yield encode_length(len(reading.nodes))
+    for node in reading.nodes:
+        yield encode_string(node.first_id.to_bytes(ID_BYTES), compress)
+        yield node.raw[1] if node.raw is not None else encode_string(listpack.encode(_elements(node)), compress)
+    yield encode_length(reading.length)
+    for number in (reading.last_id, reading.first_id, reading.max_deleted_id):
+        yield _encode_id(number)
+    yield encode_length(reading.entries_added)
+    groups = reading.groups()
+    yield encode_length(len(groups))
+    for group in groups:
+        yield from _group_pieces(group, compress)
 
 
 def _encode_id(number: int) -> bytes:
@@ -273,18 +288,32 @@ def _elements(node: Node) -> list[bytes]:
     return elements
 
 
-def _encode_group(group: Group, parts: list[bytes], compress: bool) -> None:
-    parts.append(encode_string(group.name, compress))
-    parts.append(_encode_id(group.last_id))
-    parts.append(encode_length(UNKNOWN_WRITTEN if group.entries_read == UNKNOWN else group.entries_read))
-    parts.append(encode_length(len(group.pending)))
-    for number, delivery in group.pending.items():
-        parts.append(number.to_bytes(ID_BYTES) + TIME.pack(delivery.time_ms) + encode_length(delivery.count))
-    parts.append(encode_length(len(group.consumers)))
-    for consumer in group.sorted_consumers():
-        parts.append(encode_string(consumer.name, compress) + TIME.pack(consumer.seen_ms))
-        parts.append(encode_length(len(consumer.pending)))
-        parts.extend(number.to_bytes(ID_BYTES) for number in consumer.pending)
+def _group_pieces(group: GroupNote, compress: bool) -> Iterator[bytes]:
+    yield encode_string(group.name, compress)
+    yield _encode_id(group.last_id)
+    yield encode_length(UNKNOWN_WRITTEN if group.entries_read == UNKNOWN else group.entries_read)
+    yield encode_length(len(group.numbers))
+    for at in range(0, len(group.numbers), PIECE_ELEMENTS):
+        numbers, deliveries = group.numbers[at : at + PIECE_ELEMENTS], group.deliveries[at : at + PIECE_ELEMENTS]
+        yield b"".join(
+            [
+                number.to_bytes(ID_BYTES) + TIME.pack(delivery.time_ms) + encode_length(delivery.count)
+                for number, delivery in zip(numbers, deliveries, strict=True)
+            ]
+        )
+    yield encode_length(len(group.consumers))
+    for consumer, seen_ms, numbers in group.consumers:
+        yield encode_string(consumer.name, compress) + TIME.pack(seen_ms) + encode_length(len(numbers))
+        for at in range(0, len(numbers), PIECE_ELEMENTS):
+            yield b"".join([number.to_bytes(ID_BYTES) for number in numbers[at : at + PIECE_ELEMENTS]])
 
 
-STREAMS: Final = ValueType("stream", (Stream,), (STREAM_5_0, STREAM_7_0, STREAM_7_2), decode_stream, encode_stream)
+STREAMS: Final = ValueType(
+    "stream",
+    (Stream,),
+    (STREAM_5_0, STREAM_7_0, STREAM_7_2),
+    decode_stream,
+    encode_stream,
+    StreamReading,
+    pieces,
+)

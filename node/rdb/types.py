@@ -5,18 +5,20 @@ Redis had several forms), one function that decodes each of them, and one that e
 `node.rdb.codec`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from node.datatypes.packed import Packed
+from node.datatypes.packed import Packed, PackedReading
+from node.datatypes.reading import Reading, TextReading
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, decode_length, decode_string, encode_string
 from node.rdb.hashes import HASHES
 from node.rdb.lists import LISTS
+from node.rdb.pieces import long_string
 from node.rdb.sets import SETS
 from node.rdb.sortedsets import SORTED_SETS
 from node.rdb.streams import STREAMS
-from node.rdb.valuetype import Decode, Encode, Value, ValueType
+from node.rdb.valuetype import Decode, Encode, Pieces, Value, ValueType
 
 Entry: TypeAlias = tuple[bytes, Value, int | None]
 """A key, its value, and the Unix time in milliseconds at which it expires (None: never)."""
@@ -36,8 +38,20 @@ def _encode_string_value(value: Value, compress: bool) -> tuple[int, bytes]:
     return STRING, encode_string(value, compress)
 
 
+def _string_pieces(reading: TextReading, _compress: bool) -> tuple[int, Iterator[bytes]]:
+    return STRING, long_string(reading)
+
+
 VALUE_TYPES: Final[tuple[ValueType, ...]] = (
-    ValueType("string", (bytes, bytearray), (STRING,), _decode_string_value, _encode_string_value),
+    ValueType(
+        "string",
+        (bytes, bytearray),
+        (STRING,),
+        _decode_string_value,
+        _encode_string_value,
+        TextReading,
+        _string_pieces,
+    ),
     LISTS,
     SORTED_SETS,
     SETS,
@@ -49,6 +63,8 @@ DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it
 MAY_BE_EMPTY: Final = frozenset((STRING, *STREAMS.codes))
 """Of these a value without elements is a value all the same."""
 ENCODERS: Final[Mapping[type, Encode]] = MappingProxyType({cls: it.encode for it in VALUE_TYPES for cls in it.classes})
+
+PIECES: Final[Mapping[type, Pieces]] = MappingProxyType({it.reading: it.pieces for it in VALUE_TYPES})
 
 
 def decode_value(code: int, data: bytes, at: int) -> tuple[Value, int]:
@@ -77,6 +93,14 @@ def encode_value(value: Value, compress: bool = True) -> tuple[int, bytes]:
     if encode is None:
         raise TypeError(f"no RDB form for values of {type(value).__name__}")
     return encode(value, compress)
+
+
+def encode_pieces(reading: Reading, compress: bool = True) -> tuple[int, Iterator[bytes]]:
+    """Return the type code and the bytes of a long value, piece by piece. Between two of them the value may change."""
+    if type(reading) is PackedReading:
+        assert reading.form.pieces is not None
+        return reading.form.pieces(reading.payload, compress)
+    return PIECES[type(reading)](reading, compress)
 
 
 def version_for(code: int) -> int:

@@ -1,6 +1,6 @@
 """What the registry (`node.rdb.types`) knows of a type of value. Each type's own module makes its entry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,6 +11,8 @@ Decode: TypeAlias = Callable[[int, bytes, int], tuple[Value, int]]
 """(type code, data, position) to (value, position behind it)."""
 Encode: TypeAlias = Callable[[Value, bool], tuple[int, bytes]]
 """(value, may it be compressed) to (type code, bytes)."""
+Pieces: TypeAlias = Callable[[Any, bool], tuple[int, Iterator[bytes]]]
+"""(reading of a long value, may it be compressed) to (type code, pieces of its bytes), made as the reading is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +24,5 @@ class ValueType:
     codes: tuple[int, ...]
     decode: Decode
     encode: Encode
+    reading: type
+    pieces: Pieces

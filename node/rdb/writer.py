@@ -4,10 +4,11 @@ The caller calls `header`, `function` for each library, then for each database `
 `footer`, and carries away what `take` gives whenever `size` has grown enough. The checksum runs over what is taken.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Final
 
+from node.datatypes.reading import Reading
 from node.rdb.checksum import crc64
 from node.rdb.codec import (
     INT_TEXT_BYTES_MAX,
@@ -19,7 +20,7 @@ from node.rdb.codec import (
     encode_lzf,
     encode_string,
 )
-from node.rdb.types import Entry, encode_value, version_for
+from node.rdb.types import Entry, encode_pieces, encode_value, version_for
 from node.rdb.valuetype import Value
 
 FUNCTION2: Final = b"\xf5"
@@ -109,13 +110,16 @@ class RdbWriter:
         self, key: bytes, value: Value, expire_ms: int | None, *, idle_s: int | None = None, freq: int | None = None
     ) -> None:
         """Add a key. `idle_s` (seconds since its last use) or `freq` (LFU counter) tell the loader of its use."""
+        self._add_prefix(expire_ms, idle_s, freq)
+        self.entries(((key, value, None),))
+
+    def _add_prefix(self, expire_ms: int | None, idle_s: int | None, freq: int | None) -> None:
         if expire_ms is not None:
             self._add(EXPIRE_MS.pack(EXPIRE_MS_CODE, expire_ms))
         if idle_s is not None:
             self._add(IDLE + encode_length(idle_s))
         elif freq is not None:
             self._add(FREQ + bytes((freq,)))
-        self.entries(((key, value, None),))
 
     def entries(self, batch: Iterable[Entry]) -> None:
         """Add many keys: the fast way, about 1 us for each short one."""
@@ -146,6 +150,20 @@ class RdbWriter:
                 parts.append(packed)
         self.size += sum(map(len, parts[first:] if first else parts))
 
+    def long_entry(
+        self, key: bytes, reading: Reading, expire_ms: int | None, *, idle_s: int | None = None, freq: int | None = None
+    ) -> Iterator[bytes]:
+        """Begin a key with a long value: the pieces that are to follow by `piece`, and by nothing else."""
+        code, pieces = encode_pieces(reading, self._compress)
+        self._check_version(code)
+        self._add_prefix(expire_ms, idle_s, freq)
+        self._add(bytes((code,)) + self._string(key))
+        return pieces
+
+    def piece(self, data: bytes) -> None:
+        """Go on with a long value."""
+        self._add(data)
+
     def footer(self) -> None:
         """End the file, with its checksum (zero where checksums are off)."""
         self._add(EOF)
@@ -171,10 +189,13 @@ class RdbWriter:
             parts += (b"\0", self._string(key), self._string(value))
             return
         code, data = encode_value(value, self._compress)
+        self._check_version(code)
+        parts += (bytes((code,)), self._string(key), data)
+
+    def _check_version(self, code: int) -> None:
         if version_for(code) > self.version:
             reason = f"Type {code} needs RDB version {version_for(code)}, this file has {self.version}"
             raise RdbError(self._taken + self.size, reason)
-        parts += (bytes((code,)), self._string(key), data)
 
     def _string(self, value: bytes | bytearray) -> bytes:
         length = len(value)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from node.datatypes.hashes import Hash
+from node.datatypes.reading import LONG_ELEMENTS
 from node.keyspace import database
 from node.keyspace.database import ORDERED_KEYS_MIN, Database
 from node.keyspace.journal import Journal
@@ -21,6 +22,19 @@ State = dict[int, dict[bytes, tuple[bytes, int | None]]]
 
 KEYS = [b"a", b"b", b"c", *(b"{t}%d" % number for number in range(40))]
 TAG_SLOT = slot_of(b"{t}")
+
+
+class Counted(bytearray):
+    """Bytes that count how often they were copied."""
+
+    copies = 0
+
+    def copy(self) -> bytearray:
+        self.copies += 1
+        return bytearray(self)
+
+    def reading(self) -> None:
+        """They are not long."""
 
 
 def new_keyspace(databases: int = 2) -> Keyspace:
@@ -264,16 +278,31 @@ def test_long_values_make_short_batches(keys: int) -> None:
 def test_only_what_changed_before_its_turn_is_copied() -> None:
     keyspace = new_keyspace(1)
     db = keyspace.databases[0]
-    old = bytearray(b"old")
+    old = Counted(b"1")
     db.set(b"a", old)
     first, second = Reading(keyspace), Reading(keyspace)
-    value: Any = db.open(b"a")
-    assert value is not old, "two snapshots want it: one copy"
-    assert db.open(b"a") is value
-    value += b"er"
+    assert db.open(b"a") is old
+    assert old.copies == 1, "two snapshots want it: they share one copy"
+    old += b"2"
+    assert db.open(b"a") is old and old.copies == 1
     first.finish()
     second.finish()
-    assert db.open(b"a") is value
+    assert db.open(b"a") is old and old.copies == 1
+
+
+def test_a_value_that_got_another_name_is_not_changed_under_the_snapshot() -> None:
+    keyspace = new_keyspace(2)
+    db, other = keyspace.databases
+    for key in (b"a", b"b"):
+        db.set(key, bytearray(b"old"))
+    reading = Reading(keyspace)
+    db.set(b"c", db.remove(b"a"))
+    append(db, b"c", b"er")
+    moved = db.remove(b"b")
+    db.let_go(moved)
+    other.set(b"b", moved)
+    append(other, b"b", b"er")
+    reading.finish()
 
 
 def test_close_lets_go() -> None:
@@ -287,3 +316,24 @@ def test_close_lets_go() -> None:
     reading.snapshot.close()
     assert not any(db.preservers for db in keyspace.databases)
     assert reading.snapshot.next_batch() is None
+
+
+def test_a_long_value_that_is_removed_is_freed_by_its_last_reader() -> None:
+    keyspace = new_keyspace(1)
+    db = keyspace.databases[0]
+    freed: list[object] = []
+    keyspace.discard = freed.append
+    value = Hash({b"%d" % number: b"x" for number in range(LONG_ELEMENTS + 1)})
+    db.set(b"a", value)
+    first, second = Snapshot(keyspace), Snapshot(keyspace)
+    for snapshot in (first, second):
+        while (found := snapshot.next_batch()) is not None and not found[1]:
+            pass
+        assert found is not None and found[1][0][1].value is value
+    db.discard(db.remove(b"a"))
+    while first.next_batch() is not None:
+        pass
+    assert not freed
+    while second.next_batch() is not None:
+        pass
+    assert freed == [value]

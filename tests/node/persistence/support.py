@@ -47,6 +47,7 @@ class Node:
         values = {
             "dir": str(directory),
             "save": [],
+            "enable-debug-command": "yes",
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         for name, value in values.items():

@@ -83,7 +83,9 @@ def test_replies_are_those_of_redis(hexad_server: Start, redis_server: StartRedi
             fill(wire, 100)
         for words in (
             ("BGSAVE", "x"), ("BGSAVE", "SCHEDULE", "x"), ("SAVE", "x"), ("LASTSAVE", "x"),
+            ("MULTI",), ("BGSAVE", "SCHEDULE"), ("DISCARD",),
             ("BGSAVE", "schedule"), ("BGSAVE",), ("SAVE",), ("BGSAVE", "SCHEDULE"),
+            ("MULTI",), ("BGSAVE",), ("SAVE",), ("EXEC",),
         ):  # fmt: skip
             assert mine.raw(*words) == yours.raw(*words), words
         assert abs(mine("LASTSAVE") - yours("LASTSAVE")) <= 3

@@ -109,6 +109,18 @@ async def test_background_save_is_of_the_moment_it_began(nodes: Nursery) -> None
     assert 0 <= info["rdb_last_bgsave_time_sec"] < PATIENCE_S
 
 
+async def test_in_a_transaction_it_is_scheduled(nodes: Nursery) -> None:
+    node = nodes.node()
+    node(b"MULTI")
+    node(b"BGSAVE")
+    node(b"SET", b"a", b"1")
+    assert node(b"EXEC") == b"*2\r\n+Background saving scheduled\r\n+OK\r\n"
+    assert node.saver.background is None
+    node.server.timers.run_due()
+    await until_saves(node, 1)
+    assert saved(node) == content(node.server), "the whole transaction"
+
+
 async def test_one_at_a_time(nodes: Nursery) -> None:
     node = nodes.node(rdb_key_save_delay=100_000)
     populate(node, 100)
