@@ -194,8 +194,9 @@ def test_life_beside_redis(hexad_server: Start, redis_server: StartRedis) -> Non
             reply = wire("CONFIG", "SET", "appendonly", "yes")
             wait_for_rewrite(wire)
             look(reply, wire("SET", "d", "1"))
-            look(wire("MULTI"), wire("BGREWRITEAOF"), wire("SET", "e", "1"), wire("EXEC"))
+            replies = [wire("MULTI"), wire("BGREWRITEAOF"), wire("SET", "e", "1"), wire("EXEC")]
             wait_for_rewrite(wire)
+            look(*replies)
             look(wire("DEBUG", "LOADAOF"), wire("DEBUG", "DIGEST"), wire("BGREWRITEAOF", "x"))
             digest = wire("DEBUG", "DIGEST")
             wait_until(lambda wire=wire: info(wire)["aof_buffer_length"] == "0", TIMEOUT_S, "all is written")
