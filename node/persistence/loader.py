@@ -105,10 +105,9 @@ class StreamLoader:
         except (KeyError, ValueError):
             return None
 
-    def feed(self, data: bytes, more_comes: bool = False) -> None:
-        """Take the next bytes; `step` loads them. `more_comes`: these are not the last, for certain."""
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes; `step` loads them."""
         self._reader.feed(data)
-        self._reader.more_comes = more_comes
 
     def step(self, budget_ns: int = SLICE_NS, step_keys: int = STEP_KEYS) -> bool:
         """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError."""
@@ -263,10 +262,8 @@ class _FileLoad:
         """Load it all, between requests."""
         platform = self.host.platform
         try:
-            data = b"\0"
-            while data:
-                data = await platform.in_thread(file.read, self.read_bytes())
-                self.loader.feed(data, more_comes=bool(data))
+            while data := await platform.in_thread(file.read, self.read_bytes()):
+                self.loader.feed(data)
                 while self.step(START_SLICE_NS):
                     await platform.checkpoint()
                     await self.nap()
@@ -278,10 +275,8 @@ class _FileLoad:
     def run_now(self, file: IO[bytes]) -> None:
         """Load it all, while everybody waits."""
         try:
-            data = b"\0"
-            while data:
-                data = file.read(READ_BYTES)
-                self.loader.feed(data, more_comes=bool(data))
+            while data := file.read(READ_BYTES):
+                self.loader.feed(data)
                 while self.step(START_SLICE_NS):
                     pass
             self.finish()

@@ -111,9 +111,6 @@ class RdbReader:
         self.version = 0
         """The version of the file, 0 until its header was read."""
         self.ended = False
-        self.more_comes = False
-        """More bytes are certain to be fed: what is cut off is then tried again only once there is half as much again.
-        So a value of many reads is not taken apart anew with each of them, but a few times in all."""
         self._data = b""
         self._at = 0
         """Where the next item starts in `_data`."""
@@ -126,8 +123,6 @@ class RdbReader:
         """Bytes of `_data` and `_pending` together."""
         self._needed = HEADER_BYTES
         """No use to try before so many bytes are available."""
-        self._patience = HEADER_BYTES
-        """Not worth it before so many are."""
         self._long: tuple[bytes, Builder, int | None, int | None, int | None] | None = None
         """A long value that is being read: key, builder, expiry, idle seconds, LFU counter."""
         self._opcodes: dict[int, Callable[[bytes, int], tuple[Item | None, int]]] = {
@@ -169,16 +164,16 @@ class RdbReader:
 
         Raises RdbError with the offset in the file for data that is damaged, too new, or of an unknown type.
         """
-        if self.ended or self._available < (self._patience if self.more_comes else self._needed):
+        if self.ended or self._available < self._needed:
             return None
         if self._pending:
             self._join()
         try:
             return self._next(limit)
         except Truncated as error:
-            self._wait_for(max(error.needed, self._available + 1))
+            self._needed = max(error.needed, self._available + 1)
         except IndexError:
-            self._wait_for(self._available + 1)
+            self._needed = self._available + 1
         except RdbError as error:
             raise RdbError(self._base + error.offset, error.reason) from None
         return None
@@ -187,10 +182,6 @@ class RdbReader:
         """Tell that no more bytes come. Raises RdbError if the end was not reached."""
         if not self.ended:
             raise RdbError(self._base + self._available, "Short read, the data ends before the end of the RDB")
-
-    def _wait_for(self, needed: int) -> None:
-        self._needed = needed
-        self._patience = max(needed, self._available + (self._available - self._at) // 2)
 
     def _join(self) -> None:
         data = self._data
@@ -202,7 +193,7 @@ class RdbReader:
         self._data = b"".join((data, *self._pending)) if data or len(self._pending) != 1 else self._pending[0]
         self._pending = []
         self._available = len(self._data)
-        self._needed = self._patience = 0
+        self._needed = 0
 
     def _next(self, limit: int) -> Item | None:
         data = self._data

@@ -68,11 +68,8 @@ class Intake:
         """A payload that ends with the mark that was announced."""
         self._host.log.notice("MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to parser")
         loader = self._begin()
-        last = b""
         while not loader.finished:
-            data = await self._receive()
-            last = last[1 - len(mark) :] + data
-            loader.feed(data, more_comes=mark not in last)
+            loader.feed(await self._receive())
             await self._load(loader)
         tail = bytearray(loader.rest)
         while len(tail) < len(mark):
@@ -88,7 +85,7 @@ class Intake:
         self.total_bytes = left = size
         while left > 0:
             data = await self._receive()
-            loader.feed(data[:left], more_comes=len(data) < left)
+            loader.feed(data[:left])
             self._dialogue.give_back(data[left:])
             left -= len(data)
             await self._load(loader)

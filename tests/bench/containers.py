@@ -1,7 +1,7 @@
 """Memory of containers: resident bytes an element, after writing and after loading from a file, untouched."""
 
 from tests.bench.filling import fill
-from tests.bench.measuring import both, resident_bytes
+from tests.bench.measuring import both, progress, resident_bytes
 from tests.support.servers import Server
 
 MANY = 100_000
@@ -49,6 +49,7 @@ def table(_rounds: int) -> str:
     ]
     with both() as (ours, theirs):
         for title, (kind, elements, keys) in CONTAINERS.items():
+            progress(title)
             mine, his = measured(ours, kind, elements, keys), measured(theirs, kind, elements, keys)
             cells = (f"{mine[n]:.0f} | {his[n]:.0f} | **{mine[n] / his[n]:.2f}**" for n in (0, 1))
             lines.append(f"| {title} | {' | '.join(cells)} |")

@@ -3,6 +3,7 @@
 import csv
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
@@ -29,6 +30,11 @@ def both(**options: str | int) -> Iterator[tuple[Server, Server]]:
     """(ours, theirs), with the same options."""
     with HexadServer(**options) as ours, RedisServer(**options) as theirs:
         yield ours, theirs
+
+
+def progress(text: str) -> None:
+    """Tell who waits what is being measured now: not a part of the table."""
+    print(f"... {text}", file=sys.stderr, flush=True)
 
 
 def middle(values: list[float]) -> float:

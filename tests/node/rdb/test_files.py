@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.datatypes.digest import ZERO, add_database
-from node.datatypes.sets import Set
 from node.rdb.checksum import crc64
 from node.rdb.codec import RdbError, encode_length, encode_string
 from node.rdb.reader import Aux, End, Entries, Function, Item, RdbReader, ResizeDb, SelectDb
@@ -365,30 +364,3 @@ def test_a_type_without_a_form_is_our_own_mistake(tmp_path: Path) -> None:
     writer = RdbWriter()
     with pytest.raises(TypeError, match="float"):
         writer.entry(b"k", 1.5, None)
-
-
-class CountingReader(RdbReader):
-    """Counts how often it looks at what it has been fed."""
-
-    tries = 0
-
-    def _next(self, limit: int) -> Item | None:
-        self.tries += 1
-        return super()._next(limit)
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_a_value_of_many_reads_is_taken_apart_a_few_times(known: bool) -> None:
-    """Only where it is certain that more comes: else the end would be waited for in vain."""
-    members = [b"member:%09d" % number for number in range(20_000)]
-    data = write({0: [(b"key", Set(members), None)]})
-    reader = CountingReader()
-    items: list[Item] = []
-    for start in range(0, len(data), 2048):
-        reader.feed(data[start : start + 2048])
-        reader.more_comes = known and start + 2048 < len(data)
-        pump(reader, items, 100)
-    reader.finish()
-    ((_, value, _),) = databases_of(items)[0]
-    assert set(value) == set(members)
-    assert reader.tries < 30 if known else reader.tries > 100
