@@ -56,6 +56,7 @@ class Core:
         "_fsync",
         "_save",
         "_wake_asked_ms",
+        "address_heard",
         "became_minority_ms",
         "effects",
         "election",
@@ -68,6 +69,8 @@ class Core:
         "now_ms",
         "received",
         "rng",
+        "seek_at_ms",
+        "seek_delay_ms",
         "sent",
         "settings",
         "started_ms",
@@ -92,6 +95,10 @@ class Core:
         self.became_minority_ms = 0
         self.next_choice_ms = 0
         """When the next node to ping is drawn."""
+        self.seek_at_ms = self.seek_delay_ms = 0
+        """When names are resolved again while nodes are out of reach, and how long was waited for that."""
+        self.address_heard = False
+        """Whether a known node has reached us since our start: until then our own address is the one we had before."""
         self.wake_ms = NEVER
         self._wake_asked_ms = NEVER
 

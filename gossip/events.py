@@ -68,6 +68,15 @@ class DialFailed:
 
 
 @dataclass(slots=True, frozen=True)
+class Resolved:
+    """The numeric addresses of a name that the machine asked for by Resolve; none if it cannot be resolved now."""
+
+    port: int
+    cport: int
+    ips: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True)
 class PacketReceived:
     """A message, or what was wrong with it, came over a link.
 
@@ -213,6 +222,7 @@ Event = (
     | LinkUp
     | LinkDown
     | DialFailed
+    | Resolved
     | PacketReceived
     | SettingsChanged
     | DataLoaded
@@ -260,6 +270,18 @@ class Dial:
 
     link: int
     ip: str
+    cport: int
+
+
+@dataclass(slots=True, frozen=True)
+class Resolve:
+    """Find the addresses of a name (a number is one, too); answered by Resolved with the same ports.
+
+    It is asked again in time, so a name that is still being resolved need not be resolved twice.
+    """
+
+    name: str
+    port: int
     cport: int
 
 
@@ -349,6 +371,7 @@ Effect = (
     SaveConfig
     | Send
     | Dial
+    | Resolve
     | CloseLink
     | WakeAt
     | BecomePrimary

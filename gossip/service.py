@@ -26,7 +26,7 @@ NEVER_SYNCED_MS = 1 << 50
 
 _ADDRESSES = (
     "port", "tls-port", "tls-cluster", "cluster-announce-port", "cluster-announce-tls-port",
-    "cluster-announce-bus-port",
+    "cluster-announce-bus-port", "cluster-seeds",
 )  # fmt: skip
 
 _SETTINGS = {
@@ -158,6 +158,7 @@ class ClusterService:
         settings.tls = config["tls-cluster"]
         settings.port, settings.pport = (secure, plain) if settings.tls else (plain, secure)
         settings.cport = config["cluster-announce-bus-port"] or self.bus_port
+        settings.seeds = tuple(map(_seed, config["cluster-seeds"]))
         for directive, name in _SETTINGS.items():
             value = config[directive]
             setattr(settings, name, "" if value is None else value)
@@ -274,6 +275,13 @@ class ClusterService:
             return NEVER_SYNCED_MS
         since_ms = follower.session.last_io_ms if follower.session is not None else follower.down_since_ms
         return int(self.server.timers.monotonic_ms() - since_ms)
+
+
+def _seed(text: str) -> tuple[str, int, int]:
+    """(name, client port, bus port) of `host:port` or `host:port@busport`."""
+    address, _, cport = text.partition("@")
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port), int(cport or min(int(port) + BUS_PORT_OFFSET, 65535))
 
 
 def routed_words(command: Command, argv: Argv) -> list[bytes] | None:

@@ -17,6 +17,8 @@ class ClusterSettings:
     """Bus port to announce."""
     announce_ip: str = ""
     """cluster-announce-ip; empty: the address is learned from the links."""
+    seeds: tuple[tuple[str, int, int], ...] = ()
+    """cluster-seeds: (name or address, client port, bus port) of nodes that may know where the others are."""
     announce_hostname: str = ""
     announce_human_nodename: str = ""
     tls: bool = False

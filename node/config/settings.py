@@ -62,6 +62,7 @@ class Settings:
     cluster_replica_no_failover: bool
     cluster_replica_validity_factor: int
     cluster_require_full_coverage: bool
+    cluster_seeds: tuple[str, ...]
     crash_log_enabled: bool
     crash_memcheck_enabled: bool
     daemonize: bool

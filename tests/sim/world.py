@@ -31,6 +31,8 @@ from gossip.events import (
     PacketReceived,
     PauseWrites,
     ReplicateFrom,
+    Resolve,
+    Resolved,
     SaveConfig,
     Send,
     UnpauseWrites,
@@ -147,6 +149,9 @@ class Host:
                     world.carry(self, link, data)
             case Dial(link, ip, _cport):
                 world.dial(self, link, ip)
+            case Resolve(name, port, cport):
+                ips = world.names.get(name, ())
+                world.after(1, lambda: self.handle(Resolved(port, cport, tuple(ips))))
             case CloseLink(link):
                 world.close(self, link)
             case WakeAt(at_ms):
@@ -199,6 +204,8 @@ class World:
         self.events = 0
         self.trace: list[str] = []
         self.hosts: dict[str, Host] = {}
+        self.names: dict[str, list[str]] = {}
+        """What a name server knows."""
         self.ids: dict[str, str] = {}
         self.found(primaries, replicas)
         self.after(0, self.replicate)
