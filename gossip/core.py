@@ -49,6 +49,22 @@ class ManualFailover:
     """Primary: who asked for its place."""
 
 
+@dataclass(slots=True)
+class Comeback:
+    """How we stand to our shard's data since our start.  `gossip.comeback` is its only author."""
+
+    loaded: bool = False
+    """Our data is loaded, so that our offset says what we have."""
+    waits: bool = False
+    """Primary: we have come back and must hear first how much our replicas have."""
+    give_up_ms: int = 0
+    """Primary: when we no longer wait for replicas that say nothing."""
+    limit_ms: int = 0
+    """Primary: when we no longer wait for one that has more."""
+    ahead_since_ms: int = 0
+    """Replica: since when we know that our primary came back with less than we have; 0 while it did not."""
+
+
 class Core:
     """One node's view and the event that is being handled."""
 
@@ -58,6 +74,7 @@ class Core:
         "_wake_asked_ms",
         "address_heard",
         "became_minority_ms",
+        "comeback",
         "effects",
         "election",
         "facts",
@@ -91,6 +108,7 @@ class Core:
         self.received = [0] * len(KIND_NAMES)
         self.election = Election()
         self.manual = ManualFailover()
+        self.comeback = Comeback()
         self.started_ms = 0
         self.became_minority_ms = 0
         self.next_choice_ms = 0

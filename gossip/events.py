@@ -30,6 +30,13 @@ class Facts(Protocol):
     def offset(self) -> int:
         """Replication offset: of a primary what it wrote, of a replica what it processed."""
 
+    def data_is_complete(self) -> bool:
+        """Whether the data that was loaded is known to be all there was, so that no replica can have more."""
+
+    def holds_data_of(self, slots: int) -> bool:
+        """Whether a replica that is not linked to its primary, the owner of this bitmap, has data that is or can only be
+        that primary's."""
+
     def primary_silence_ms(self, now_ms: int) -> int:
         """For how long a replica has had nothing from its primary: since the last data, or since the link broke.
 

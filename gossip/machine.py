@@ -28,7 +28,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, election, heartbeat, manual, membership, orders, seeking, suspicion
+from gossip import claims, comeback, election, heartbeat, manual, membership, orders, seeking, suspicion
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
@@ -76,6 +76,7 @@ from gossip.packet import (
     PRIMARY,
     PUBLISH,
     PUBLISH_SHARD,
+    SPEAKS_HEXAD,
     UPDATE,
     Failed,
     Gossip,
@@ -136,6 +137,7 @@ def _wakeup(core: Core, _event: Wakeup) -> None:
     seeking.seek(core)
     suspicion.suspect_the_silent(core)
     manual.watch(core)
+    comeback.watch(core)
     election.advance(core)
     manual.migrate_to_orphan(core)
     if not core.state.ok:
@@ -151,6 +153,7 @@ def _start(core: Core) -> None:
         # What was heard before the restart says nothing about now.
         node.ping_sent_ms = node.pong_received_ms = 0
     seeking.begin(core)
+    comeback.begin(core)
     primary = core.myself.primary
     if primary is not None and primary.has_address:
         core.emit(ReplicateFrom(primary.ip, primary.port))
@@ -223,6 +226,8 @@ def _hear_sender(core: Core, sender: Node, link: int, packet: Packet) -> None:
     sender.data_received_ms = core.now_ms
     if packet.mflags & HAS_EXTENSIONS:
         sender.shows_extensions = True
+    if packet.mflags & SPEAKS_HEXAD:
+        sender.speaks_hexad = True
     if link < 0:
         membership.hear_inbound(core, sender, link)
     if sender.link is None and sender.dial_at_ms > core.now_ms:
@@ -276,6 +281,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     assert isinstance(body, Gossip), "heartbeats carry gossip"
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
+    comeback.hear_standing(core, sender, body.extensions.standing)
 
 
 # ---- the other kinds of message, all from known nodes ------------------------------------------------------------
@@ -342,6 +348,11 @@ def _save(core: Core, _order: SaveNow) -> None:
     core.save(fsync=True)
 
 
+def _data_loaded(core: Core, event: DataLoaded) -> None:
+    orders.data_loaded(core, event)
+    comeback.data_loaded(core)
+
+
 HANDLERS: dict[type, Callable[[Core, Any], None]] = {
     Wakeup: _wakeup,
     SettingsChanged: _settings_changed,
@@ -350,7 +361,7 @@ HANDLERS: dict[type, Callable[[Core, Any], None]] = {
     DialFailed: _dial_failed,
     Resolved: _resolved,
     PacketReceived: _packet_received,
-    DataLoaded: orders.data_loaded,
+    DataLoaded: _data_loaded,
     Meet: _meet,
     Forget: _forget,
     AddSlots: orders.add_slots,

@@ -24,6 +24,8 @@ class ClusterSettings:
     tls: bool = False
     """tls-cluster: `port` is the TLS port."""
     node_timeout_ms: int = 15000
+    hand_over_when_behind: bool = True
+    """A primary that came back with less data than a replica has makes way for that one."""
     replica_validity_factor: int = 10
     replica_no_failover: bool = False
     migration_barrier: int = 1

@@ -82,6 +82,8 @@ class Node:
         "shard_id",
         "shows_extensions",
         "slots",
+        "speaks_hexad",
+        "standing",
         "voted_ms",
     )
 
@@ -116,6 +118,10 @@ class Node:
         self.inbound_created_ms = 0
         self.dial_at_ms = self.dial_delay_ms = 0
         self.shows_extensions = False
+        self.speaks_hexad = False
+        """Whether it understands the extensions that only Hexad has."""
+        self.standing: int | None = None
+        """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
         self.is_probe = False
         """It stands for an address at which a node that we know is looked for; strangers there stay strangers."""
 

@@ -53,6 +53,7 @@ class Settings:
     cluster_announce_tls_port: int
     cluster_config_file: str
     cluster_enabled: bool
+    cluster_hand_over_when_behind: bool
     cluster_link_sendbuf_limit: int
     cluster_migration_barrier: int
     cluster_node_timeout: int

@@ -130,3 +130,87 @@ def test_names_are_asked_for_ever_more_seldom(seeds: tuple[tuple[str, int, int],
     world.run(60_000)
     assert len(asked) <= 12 * len(seeds)
     assert len(asked) >= 6 * len(seeds)
+
+
+# ---- primaries that come back with less ---------------------------------------------------------------------------
+
+
+def come_back(world: World, host: Host, offset: int, after_ms: int = 100) -> None:
+    """Die, and start again soon with so much of the data."""
+    host.crash()
+    host.data_offset = offset
+    world.run(after_ms)
+    host.start()
+
+
+@pytest.mark.parametrize("shape", [{}, {"primaries": 1}, {"primaries": 2}, {"timeout_ms": 15000}])
+@pytest.mark.parametrize("offset", [0, 200])
+def test_a_primary_with_less_makes_way_for_its_replica(shape: dict[str, int], offset: int) -> None:
+    world, _ = settled(**shape)
+    world.run(2000)
+    primary, replica = world.hosts["p1"], world.hosts["r1"]
+    had = replica.data_offset
+    assert had > 200
+    come_back(world, primary, offset)
+    world.run_until(lambda: replica.up.state.myself.is_primary and world.agreed(), 10_000)
+    assert replica.data_offset >= had and primary.up.state.myself.is_replica
+    assert not any("r1: => copy of p1" in line for line in world.trace)
+    since = next(at for at, line in enumerate(world.trace) if "came back with less" in line)
+    told = [line.split("p1: ")[1] for line in world.trace[since:] if "p1: " in line]
+    assert told.index("=> replicate from r1") < told.index("Cluster state changed: ok"), "it served nobody before"
+
+
+def test_without_the_switch_the_replica_is_wiped_as_by_redis() -> None:
+    world, hosts = settled()
+    for host in hosts:
+        host.settings.hand_over_when_behind = False
+    world.run(2000)
+    come_back(world, hosts[0], 0)
+    world.run(5000)
+    assert world.agreed() and hosts[0].up.state.myself.is_primary
+    assert any("r1: => copy of p1" in line for line in world.trace)
+
+
+def test_of_two_replicas_the_one_with_more_goes_first() -> None:
+    world, _ = settled(replicas=2)
+    world.run(2000)
+    primary, less, more = (world.hosts[name] for name in ("p1", "r1", "s1"))
+    primary.crash()
+    primary.data_offset, less.data_offset, more.data_offset = 10, 500, 700
+    world.run(100)
+    primary.start()
+    world.run_until(lambda: more.up.state.myself.is_primary and world.agreed(), 10_000)
+    assert more.data_offset >= 700
+
+
+def test_who_comes_back_with_everything_stays_primary() -> None:
+    world, hosts = settled()
+    world.run(2000)
+    come_back(world, hosts[0], hosts[0].data_offset)
+    assert world.run_until(world.agreed, 4000) <= 2500
+    assert hosts[0].up.state.myself.is_primary
+
+
+def test_a_replica_that_is_gone_is_not_waited_for_for_long() -> None:
+    world, hosts = settled(timeout_ms=15000)
+    hosts[3].crash()
+    come_back(world, hosts[0], 0)
+    world.run(4000)
+    assert not hosts[0].up.state.ok
+    assert world.run_until(lambda: hosts[0].up.state.ok, 5000) <= 1500
+
+
+def test_a_whole_cluster_that_was_restarted_keeps_what_its_replicas_have() -> None:
+    world, hosts = settled()
+    world.run(2000)
+    had = [host.data_offset for host in hosts[3:]]
+    for host in hosts:
+        host.crash()
+    for host in hosts[:3]:
+        host.data_offset = 0
+    world.run(200)
+    for host in hosts:
+        host.start()
+    world.run_until(world.agreed, 30_000)
+    assert all(host.up.state.myself.is_primary for host in hosts[3:])
+    assert all(host.data_offset >= offset for host, offset in zip(hosts[3:], had, strict=True))
