@@ -14,6 +14,7 @@ FOUND_MS = 15_000
 
 def settled(**shape: int) -> tuple[World, list[Host]]:
     world = World(7, **shape)
+    world.replicas_lose = True
     world.run_until(world.agreed, 8000)
     return world, list(world.hosts.values())
 

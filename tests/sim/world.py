@@ -209,6 +209,8 @@ class World:
         self.cuts: set[frozenset[str]] = set()
         self.delay_ms = (0, 2)
         self.break_rate = 0.0
+        self.replicas_lose = False
+        """Whether replicas copy a primary that has less than they; without, a script may set their offsets as it likes."""
         self.votes: dict[tuple[str, int], str] = {}
         self.winners: dict[int, str] = {}
         self.events = 0
@@ -367,7 +369,7 @@ class World:
     def copy(self, host: Host, node: Node, primary: Host) -> None:
         """A replica catches up; one that is further than its primary loses what that does not have, if it lets it."""
         lag = self.rng.choice((0, 0, 50))
-        if host.data_offset <= primary.data_offset:
+        if host.data_offset <= primary.data_offset or not self.replicas_lose:
             host.data_offset = max(host.data_offset, primary.data_offset - lag)
         elif node.answers and not keeps_data(host.up.core, node):
             self.note(host, f"=> copy of {primary.name}: {host.data_offset - primary.data_offset} bytes less")
