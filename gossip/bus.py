@@ -27,6 +27,8 @@ from gossip.events import (
     PauseWrites,
     ReplicateFrom,
     Reply,
+    Resolve,
+    Resolved,
     SaveConfig,
     Send,
     UnpauseWrites,
@@ -80,6 +82,8 @@ class Bus:
         self._save_config = save_config
         self._accepted = 0
         self._dials: dict[int, trio.CancelScope] = {}
+        self._resolving: set[str] = set()
+        self._unknown_names: set[str] = set()  # they could not be resolved when last tried
         self._timer: Any = None
         self._queue: deque[Event] = deque()
         self._performing = False
@@ -223,6 +227,26 @@ class Bus:
         self._add(sock, effect.link, addr, laddr)
         self.handle(LinkUp(effect.link))
 
+    def _resolve(self, effect: Resolve) -> None:
+        if effect.name not in self._resolving:
+            self._resolving.add(effect.name)
+            self.server.spawn(self._look_up, effect)
+
+    async def _look_up(self, effect: Resolve) -> None:
+        """Find a name's addresses. That one is unknown is told once, until it is known again."""
+        try:
+            ips = await self.server.platform.resolve(effect.name)
+        except OSError as error:
+            if effect.name not in self._unknown_names:
+                self._unknown_names.add(effect.name)
+                why = error.strerror or str(error)
+                self.server.log.warning(f"Can't resolve {effect.name}, where other nodes may be: {why}")
+            return
+        finally:
+            self._resolving.discard(effect.name)
+        self._unknown_names.discard(effect.name)
+        self.handle(Resolved(effect.port, effect.cport, tuple(ips)))
+
     def _close_link(self, effect: CloseLink) -> None:
         scope = self._dials.pop(effect.link, None)
         if scope is not None:
@@ -281,6 +305,7 @@ PERFORM: dict[type, Callable[[Bus, Any], None]] = {
     SaveConfig: Bus._save,
     Send: Bus._send,
     Dial: Bus._dial,
+    Resolve: Bus._resolve,
     CloseLink: Bus._close_link,
     WakeAt: Bus._wake_at,
     Log: Bus._log,

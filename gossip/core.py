@@ -49,6 +49,22 @@ class ManualFailover:
     """Primary: who asked for its place."""
 
 
+@dataclass(slots=True)
+class Comeback:
+    """How we stand to our shard's data since our start.  `gossip.comeback` is its only author."""
+
+    loaded: bool = False
+    """Our data is loaded, so that our offset says what we have."""
+    waits: bool = False
+    """Primary: we have come back and must hear first how much our replicas have."""
+    give_up_ms: int = 0
+    """Primary: when we no longer wait for replicas that say nothing."""
+    limit_ms: int = 0
+    """Primary: when we no longer wait for one that has more."""
+    ahead_since_ms: int = 0
+    """Replica: since when we know that our primary came back with less than we have; 0 while it did not."""
+
+
 class Core:
     """One node's view and the event that is being handled."""
 
@@ -56,7 +72,9 @@ class Core:
         "_fsync",
         "_save",
         "_wake_asked_ms",
+        "address_heard",
         "became_minority_ms",
+        "comeback",
         "effects",
         "election",
         "facts",
@@ -68,6 +86,8 @@ class Core:
         "now_ms",
         "received",
         "rng",
+        "seek_at_ms",
+        "seek_delay_ms",
         "sent",
         "settings",
         "started_ms",
@@ -88,10 +108,15 @@ class Core:
         self.received = [0] * len(KIND_NAMES)
         self.election = Election()
         self.manual = ManualFailover()
+        self.comeback = Comeback()
         self.started_ms = 0
         self.became_minority_ms = 0
         self.next_choice_ms = 0
         """When the next node to ping is drawn."""
+        self.seek_at_ms = self.seek_delay_ms = 0
+        """When names are resolved again while nodes are out of reach, and how long was waited for that."""
+        self.address_heard = False
+        """Whether a known node has reached us since our start: until then our own address is the one we had before."""
         self.wake_ms = NEVER
         self._wake_asked_ms = NEVER
 

@@ -30,6 +30,13 @@ class Facts(Protocol):
     def offset(self) -> int:
         """Replication offset: of a primary what it wrote, of a replica what it processed."""
 
+    def data_is_complete(self) -> bool:
+        """Whether the data that was loaded is known to be all there was, so that no replica can have more."""
+
+    def holds_data_of(self, slots: int) -> bool:
+        """Whether a replica that is not linked to its primary, the owner of this bitmap, has data that is or can only be
+        that primary's."""
+
     def primary_silence_ms(self, now_ms: int) -> int:
         """For how long a replica has had nothing from its primary: since the last data, or since the link broke.
 
@@ -65,6 +72,15 @@ class DialFailed:
 
     link: int
     why: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Resolved:
+    """The numeric addresses of a name that the machine asked for by Resolve; none if it cannot be resolved now."""
+
+    port: int
+    cport: int
+    ips: tuple[str, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -213,6 +229,7 @@ Event = (
     | LinkUp
     | LinkDown
     | DialFailed
+    | Resolved
     | PacketReceived
     | SettingsChanged
     | DataLoaded
@@ -260,6 +277,18 @@ class Dial:
 
     link: int
     ip: str
+    cport: int
+
+
+@dataclass(slots=True, frozen=True)
+class Resolve:
+    """Find the addresses of a name (a number is one, too); answered by Resolved with the same ports.
+
+    It is asked again in time, so a name that is still being resolved need not be resolved twice.
+    """
+
+    name: str
+    port: int
     cport: int
 
 
@@ -349,6 +378,7 @@ Effect = (
     SaveConfig
     | Send
     | Dial
+    | Resolve
     | CloseLink
     | WakeAt
     | BecomePrimary

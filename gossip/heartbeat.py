@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from gossip.core import NEVER, Core
 from gossip.events import CloseLink, Dial
 from gossip.packet import (
+    AHEAD,
     HANDSHAKE,
     HAS_EXTENSIONS,
+    LOADED,
     MEET,
     MEETING,
     NO_EXTENSIONS,
@@ -22,6 +24,8 @@ from gossip.packet import (
     PFAIL,
     PING,
     PONG,
+    SPEAKS_HEXAD,
+    WAITS,
     Extensions,
     Gossip,
     GossipEntry,
@@ -76,7 +80,7 @@ def _pong_to(core: Core, nodes: Iterable[Node]) -> None:
 
 def _mflags(core: Core) -> int:
     """We understand extensions; a primary that has stopped its clients for a manual failover says so."""
-    return HAS_EXTENSIONS | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
+    return HAS_EXTENSIONS | SPEAKS_HEXAD | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
 
 
 def gossip_body(core: Core, receiver: Node | None) -> Gossip:
@@ -129,7 +133,21 @@ def _extensions(core: Core, receiver: Node | None) -> Extensions:
         if until_ms > core.now_ms
     )
     return Extensions(
-        settings.announce_hostname, settings.announce_human_nodename, forgotten[:FORGOTTEN_MAX], core.myself.shard_id
+        settings.announce_hostname,
+        settings.announce_human_nodename,
+        forgotten[:FORGOTTEN_MAX],
+        core.myself.shard_id,
+        _standing(core) if receiver.speaks_hexad else None,
+    )
+
+
+def _standing(core: Core) -> int:
+    """How we stand to our shard's data: see `gossip.comeback`."""
+    comeback = core.comeback
+    return (
+        (LOADED if comeback.loaded else 0)
+        | (WAITS if comeback.waits else 0)
+        | (AHEAD if comeback.ahead_since_ms and core.myself.is_replica else 0)
     )
 
 

@@ -8,6 +8,7 @@ of them before the next call; nothing else changes the machine or its state.
 - Begin with `Wakeup()`; then again whenever the time of the last `WakeAt` has come.  There is no tick.
 - `SaveConfig` stands before all else: write `nodesconf.render(machine.state)`, and with `fsync` let nothing that
   follows leave before it is durable.  If saving fails, stop the node: a vote that is forgotten can be given twice.
+- `Resolve` looks a name up and is answered by `Resolved`.
 - `Dial` opens a link and is answered by `LinkUp` or `DialFailed` with its number; who accepts a link gives it a
   number below 0, feeds a `PacketReader` with its bytes and hands over what that returns in order, as
   `PacketReceived`, errors included.  `CloseLink` ends any link (and is the last of it); a link that ended by itself is
@@ -27,7 +28,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, election, heartbeat, manual, membership, orders, suspicion
+from gossip import claims, comeback, election, heartbeat, manual, membership, orders, seeking, suspicion
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
@@ -51,6 +52,7 @@ from gossip.events import (
     Replicate,
     ReplicateFrom,
     Reset,
+    Resolved,
     SaveNow,
     SetConfigEpoch,
     SetSlotImporting,
@@ -74,6 +76,7 @@ from gossip.packet import (
     PRIMARY,
     PUBLISH,
     PUBLISH_SHARD,
+    SPEAKS_HEXAD,
     UPDATE,
     Failed,
     Gossip,
@@ -131,8 +134,10 @@ def _wakeup(core: Core, _event: Wakeup) -> None:
     core.woken()
     membership.end_old_handshakes(core)
     heartbeat.beat(core)
+    seeking.seek(core)
     suspicion.suspect_the_silent(core)
     manual.watch(core)
+    comeback.watch(core)
     election.advance(core)
     manual.migrate_to_orphan(core)
     if not core.state.ok:
@@ -147,6 +152,8 @@ def _start(core: Core) -> None:
         node.created_ms = core.now_ms
         # What was heard before the restart says nothing about now.
         node.ping_sent_ms = node.pong_received_ms = 0
+    seeking.begin(core)
+    comeback.begin(core)
     primary = core.myself.primary
     if primary is not None and primary.has_address:
         core.emit(ReplicateFrom(primary.ip, primary.port))
@@ -183,6 +190,10 @@ def _dial_failed(core: Core, event: DialFailed) -> None:
     heartbeat.link_down(core, event.link, event.why or "unknown error")
 
 
+def _resolved(core: Core, event: Resolved) -> None:
+    seeking.hear_addresses(core, event)
+
+
 def _packet_received(core: Core, event: PacketReceived) -> None:
     """A message: first what every message tells, then what its kind is for."""
     packet = event.packet
@@ -215,6 +226,8 @@ def _hear_sender(core: Core, sender: Node, link: int, packet: Packet) -> None:
     sender.data_received_ms = core.now_ms
     if packet.mflags & HAS_EXTENSIONS:
         sender.shows_extensions = True
+    if packet.mflags & SPEAKS_HEXAD:
+        sender.speaks_hexad = True
     if link < 0:
         membership.hear_inbound(core, sender, link)
     if sender.link is None and sender.dial_at_ms > core.now_ms:
@@ -232,8 +245,9 @@ def _hear_sender(core: Core, sender: Node, link: int, packet: Packet) -> None:
 def _heartbeat_received(core: Core, sender: Node | None, event: PacketReceived, packet: Packet) -> None:
     """Ping, pong, meet.  The address and the answer come first: they are given to strangers too."""
     if packet.kind != PONG:
-        if packet.kind == MEET or not core.myself.ip:
+        if packet.kind == MEET or not core.myself.ip or (sender is not None and not core.address_heard):
             membership.learn_my_address(core, event.local_ip)
+            core.address_heard |= sender is not None
         if sender is None and packet.kind == MEET and packet.sender != core.myself.id:
             membership.hear_meet_of_stranger(core, packet, event.peer_ip)
         heartbeat.answer(core, event.link, sender)
@@ -246,6 +260,8 @@ def _heartbeat_received(core: Core, sender: Node | None, event: PacketReceived, 
             _hear_sender(core, sender, event.link, packet)
         elif node.id != packet.sender:
             membership.wrong_sender(core, node)
+            if sender is not None:
+                seeking.found(core, sender, packet, event.peer_ip)
             return
     if sender is None:
         return
@@ -265,6 +281,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     assert isinstance(body, Gossip), "heartbeats carry gossip"
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
+    comeback.hear_standing(core, sender, body.extensions.standing)
 
 
 # ---- the other kinds of message, all from known nodes ------------------------------------------------------------
@@ -331,14 +348,20 @@ def _save(core: Core, _order: SaveNow) -> None:
     core.save(fsync=True)
 
 
+def _data_loaded(core: Core, event: DataLoaded) -> None:
+    orders.data_loaded(core, event)
+    comeback.data_loaded(core)
+
+
 HANDLERS: dict[type, Callable[[Core, Any], None]] = {
     Wakeup: _wakeup,
     SettingsChanged: _settings_changed,
     LinkUp: _link_up,
     LinkDown: _link_down,
     DialFailed: _dial_failed,
+    Resolved: _resolved,
     PacketReceived: _packet_received,
-    DataLoaded: orders.data_loaded,
+    DataLoaded: _data_loaded,
     Meet: _meet,
     Forget: _forget,
     AddSlots: orders.add_slots,

@@ -36,10 +36,7 @@ def order(core: Core, mode: str) -> None:
         raise ClusterError("ERR I'm a replica but my master is unknown to me")
     if not mode and (primary.is_failed or not primary.link_up):
         raise ClusterError("ERR Master is down or failed, please use CLUSTER FAILOVER FORCE")
-    reset_manual(core)
-    core.manual.end_ms = core.now_ms + LIMIT_MS
-    core.due(core.manual.end_ms + 1)
-    core.election.start_ms = 0  # an earlier candidature does not hold up this one
+    _begin(core)
     if mode == "TAKEOVER":
         core.log("warning", "Taking over the master (user request).")
         bump_epoch(core)
@@ -51,6 +48,20 @@ def order(core: Core, mode: str) -> None:
     else:
         core.log("warning", "Manual failover user request accepted.")
         core.send_to(primary, core.packet(MFSTART))
+
+
+def take_place(core: Core) -> None:
+    """Ask for the place of a primary that lives, without waiting for it: as by CLUSTER FAILOVER FORCE."""
+    _begin(core)
+    core.manual.may_start = True
+    advance(core)
+
+
+def _begin(core: Core) -> None:
+    reset_manual(core)
+    core.manual.end_ms = core.now_ms + LIMIT_MS
+    core.due(core.manual.end_ms + 1)
+    core.election.start_ms = 0  # an earlier candidature does not hold up this one
 
 
 def hear_start(core: Core, sender: Node, link: int) -> None:

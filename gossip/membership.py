@@ -37,8 +37,8 @@ def is_address(text: str) -> bool:
     return "%" not in text
 
 
-def _start(core: Core, flags: int, ip: str, port: int, cport: int) -> Node:
-    """Add a node of unknown id."""
+def start_handshake(core: Core, flags: int, ip: str, port: int, cport: int) -> Node:
+    """Add a node of unknown id, and dial it."""
     node = Node(core.fresh_id(), flags, core.now_ms, ip, port, cport)
     core.state.add(node)
     dial(core, node)
@@ -56,7 +56,7 @@ def meet(core: Core, ip: str, port: int, cport: int) -> None:
     for node in core.state.nodes.values():
         if node.in_handshake and (node.ip, node.cport) == (ip, cport):
             return
-    _start(core, HANDSHAKE | MEETING, ip, port, cport)
+    start_handshake(core, HANDSHAKE | MEETING, ip, port, cport)
 
 
 def hear_meet_of_stranger(core: Core, packet: Packet, peer_ip: str) -> None:
@@ -65,7 +65,7 @@ def hear_meet_of_stranger(core: Core, packet: Packet, peer_ip: str) -> None:
     known = (node for node in core.state.nodes.values() if node.in_handshake)
     if is_address(ip) and packet.port and packet.cport and len(core.state.nodes) < NODES_MAX:
         if not any((node.ip, node.cport) == (ip, packet.cport) for node in known):
-            node = _start(core, HANDSHAKE, ip, packet.port, packet.cport)
+            node = start_handshake(core, HANDSHAKE, ip, packet.port, packet.cport)
             node.pport = packet.pport
         core.save()
 
@@ -83,8 +83,12 @@ def finish_handshake(core: Core, node: Node, sender: Node | None, packet: Packet
     """An answer came over a handshake's link.  False if that link is gone, since we know the node already."""
     if sender is not None:
         core.log("verbose", f"Handshake: we already know node {sender.id}, updating the address if needed.")
-        update_address(core, sender, packet, peer_ip)
+        if not node.is_probe or sender.is_lost(core.now_ms):
+            update_address(core, sender, packet, peer_ip)
         remove(core, node)
+        return False
+    if node.is_probe:
+        remove(core, node)  # a stranger: only MEET and gossip bring new nodes
         return False
     if not is_node_id(packet.sender) or packet.sender in core.state.nodes:
         remove(core, node)  # no id at all, or it was ourselves whom we met
@@ -184,18 +188,23 @@ def _compare(core: Core, sender: Node, node: Node, entry: GossipEntry) -> None:
         report(core, node, sender, down=down)
     if down:
         return
+    pong_ms = entry.pong_received_s * 1000
     if not node.is_troubled and node.ping_sent_ms == 0:
-        pong_ms = entry.pong_received_s * 1000
         believed = node.pong_received_ms < pong_ms <= core.now_ms + PONG_AHEAD_MAX_MS
         if believed and not (node.reports and count_reports(core, node)):
             node.pong_received_ms = pong_ms
     elif (
-        node.is_troubled
+        (node.is_troubled or _knows_better(core, node, pong_ms))
         and not entry.flags & NOADDR
         and (node.ip, node.port, node.cport) != (entry.ip, entry.port, entry.cport)
         and is_address(entry.ip)
     ):
         _move(core, node, entry.ip, entry.port, entry.cport, entry.pport)
+
+
+def _knows_better(core: Core, node: Node, pong_ms: int) -> bool:
+    """Whether the teller has heard a node that we cannot reach, lately and after we did: it knows where that is now."""
+    return node.is_lost(core.now_ms) and pong_ms > max(node.pong_received_ms, core.now_ms - core.timeout_ms)
 
 
 def _introduce(core: Core, entry: GossipEntry) -> None:

@@ -48,10 +48,18 @@ PRIMARY, REPLICA, PFAIL, FAILED, MYSELF, HANDSHAKE, NOADDR, MEETING, MIGRATE_TO,
     1 << bit for bit in range(10)
 )
 
-# First byte of the message flags.
+# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, one bit is ours: the sender
+# understands the extensions that only Hexad has.  They go to those who showed it, so a genuine node never sees one.
 PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
+SPEAKS_HEXAD = 1 << 8
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
+EXT_STANDING = 0x4801
+"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros."""
+
+# How a node stands to the data of its shard.
+LOADED, WAITS, AHEAD = 1, 2, 4
+"""It has loaded its data; it is a primary that came back and waits for its replicas; it is a replica that has more."""
 
 BITMAP_BYTES = SLOTS // 8
 NO_SLOTS = bytes(BITMAP_BYTES)
@@ -61,7 +69,7 @@ IP_BYTES = 46
 SIGNATURE = b"RCmb"
 VERSION = 1
 
-HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sH30xHHHBB2x")
+HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sH30xHHHBBBx")
 ENTRY = Struct("!40sII46sHHHHxx")
 EXTENSION_HEAD = Struct("!IHxx")
 UPDATE_BODY = Struct("!Q40s2048s")
@@ -150,6 +158,8 @@ class Extensions:
     forgotten: tuple[tuple[str, int], ...] = ()
     """Ids that the sender forgot, and for how many seconds more."""
     shard_id: str | None = None
+    standing: int | None = None
+    """Of LOADED, WAITS and AHEAD what holds; None from who does not tell."""
     unknown: tuple[int, ...] = ()
     """Types met that this version does not know; they were skipped and are never sent."""
 
@@ -266,7 +276,8 @@ def encode(packet: Packet) -> bytes:
         packet.cport,
         packet.flags,
         packet.failing,
-        mflags,
+        mflags & 0xFF,
+        mflags >> 8,
     )
     return header + payload
 
@@ -285,7 +296,7 @@ def _encode_entry(entry: GossipEntry) -> bytes:
 
 
 def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
-    """Yield each extension in the order in which Redis sends them: by type, the shard id last."""
+    """Yield each extension in the order in which Redis sends them: by type, the shard id last; then ours."""
     if extensions.hostname:
         yield _extension(EXT_HOSTNAME, extensions.hostname.encode("latin-1") + b"\0")
     if extensions.nodename:
@@ -294,6 +305,8 @@ def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
         yield _extension(EXT_FORGOTTEN, node_id.encode("latin-1") + ttl_s.to_bytes(8, "big"))
     if extensions.shard_id is not None:
         yield _extension(EXT_SHARD_ID, extensions.shard_id.encode("latin-1"))
+    if extensions.standing is not None:
+        yield _extension(EXT_STANDING, bytes((extensions.standing,)))
 
 
 def _extension(kind: int, data: bytes) -> bytes:
@@ -335,7 +348,8 @@ def decode(data: bytes) -> Packet:
     except StructError:
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True) from None
     signature, length, version, port, kind, count, current_epoch, config_epoch, offset = fields[:9]
-    sender, slots, primary_id, ip, extensions, pport, cport, flags, failing, mflags = fields[9:]
+    sender, slots, primary_id, ip, extensions, pport, cport, flags, failing, mflags, more_flags = fields[9:]
+    mflags |= more_flags << 8
     if signature != SIGNATURE or length != len(data):
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True)
     if version != VERSION:
@@ -399,6 +413,7 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
     """Return the `count` extensions that begin at offset `at`, and the offset behind them."""
     hostname = nodename = ""
     shard_id: str | None = None
+    standing: int | None = None
     forgotten: list[tuple[str, int]] = []
     unknown: list[int] = []
     for _ in range(count):
@@ -412,10 +427,12 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
             forgotten.append((_text(body[:ID_BYTES]), int.from_bytes(body[ID_BYTES:], "big")))
         elif extension == EXT_SHARD_ID and len(body) == ID_BYTES:
             shard_id = _text(body)
+        elif extension == EXT_STANDING and len(body) == 8:
+            standing = body[0]
         else:
             unknown.append(extension)
         at = end
-    return Extensions(hostname, nodename, tuple(forgotten), shard_id, tuple(unknown)), at
+    return Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, tuple(unknown)), at
 
 
 def _next_extension(data: bytes, kind: int, at: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gossip import nodesconf
+from gossip import comeback, nodesconf
 from gossip.bus import Bus
 from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
@@ -26,13 +26,14 @@ NEVER_SYNCED_MS = 1 << 50
 
 _ADDRESSES = (
     "port", "tls-port", "tls-cluster", "cluster-announce-port", "cluster-announce-tls-port",
-    "cluster-announce-bus-port",
+    "cluster-announce-bus-port", "cluster-seeds",
 )  # fmt: skip
 
 _SETTINGS = {
     "cluster-announce-ip": "announce_ip",
     "cluster-announce-hostname": "announce_hostname",
     "cluster-announce-human-nodename": "announce_human_nodename",
+    "cluster-hand-over-when-behind": "hand_over_when_behind",
     "cluster-node-timeout": "node_timeout_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
@@ -158,6 +159,7 @@ class ClusterService:
         settings.tls = config["tls-cluster"]
         settings.port, settings.pport = (secure, plain) if settings.tls else (plain, secure)
         settings.cport = config["cluster-announce-bus-port"] or self.bus_port
+        settings.seeds = tuple(map(_seed, config["cluster-seeds"]))
         for directive, name in _SETTINGS.items():
             value = config[directive]
             setattr(settings, name, "" if value is None else value)
@@ -259,14 +261,28 @@ class ClusterService:
     def offset(self) -> int:
         return self.server.journal.offset
 
+    def data_is_complete(self) -> bool:
+        return bool(self.server.config["appendonly"]) and self.key_count() > 0
+
+    def holds_data_of(self, slots: int) -> bool:
+        """We follow it no longer, and copied our data from it; or all keys that we loaded lie in its slots, so nobody else's can they be."""
+        follower = self.server.replication.follower
+        if follower is not None and follower.connected:
+            return False  # what we have beyond its last message has come from it since
+        if follower is not None and follower.has_data:
+            return True
+        occupied = [slot for slot, here in enumerate(self.server.keyspace.databases[0].occupied) if here]
+        return bool(occupied) and all(slots >> slot & 1 for slot in occupied)
+
     def hears_primary(self) -> bool:
-        """Whether the node at our primary's address is our primary: it has answered over the link that stands.
+        """Whether the node at our primary's address is our primary: it has answered over the link that stands. And
+        whether its data may replace ours: not if it has come back with less.
 
         A node that lost its directory comes back empty and under a new id, at the same address. Its replica may hold
         the only copy of the data, and must not drop that for the newcomer's.
         """
         primary = self.state.myself.primary
-        return primary is not None and primary.answers
+        return primary is not None and primary.answers and not comeback.keeps_data(self.machine.core, primary)
 
     def primary_silence_ms(self, now_ms: int) -> int:
         follower = self.server.replication.follower
@@ -274,6 +290,13 @@ class ClusterService:
             return NEVER_SYNCED_MS
         since_ms = follower.session.last_io_ms if follower.session is not None else follower.down_since_ms
         return int(self.server.timers.monotonic_ms() - since_ms)
+
+
+def _seed(text: str) -> tuple[str, int, int]:
+    """(name, client port, bus port) of `host:port` or `host:port@busport`."""
+    address, _, cport = text.partition("@")
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port), int(cport or min(int(port) + BUS_PORT_OFFSET, 65535))
 
 
 def routed_words(command: Command, argv: Argv) -> list[bytes] | None:

@@ -17,11 +17,15 @@ class ClusterSettings:
     """Bus port to announce."""
     announce_ip: str = ""
     """cluster-announce-ip; empty: the address is learned from the links."""
+    seeds: tuple[tuple[str, int, int], ...] = ()
+    """cluster-seeds: (name or address, client port, bus port) of nodes that may know where the others are."""
     announce_hostname: str = ""
     announce_human_nodename: str = ""
     tls: bool = False
     """tls-cluster: `port` is the TLS port."""
     node_timeout_ms: int = 15000
+    hand_over_when_behind: bool = True
+    """A primary that came back with less data than a replica has makes way for that one."""
     replica_validity_factor: int = 10
     replica_no_failover: bool = False
     migration_barrier: int = 1

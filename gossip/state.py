@@ -30,6 +30,8 @@ from node.slots import SLOTS
 from node.votes import Ballot, majority
 
 ALL_SLOTS = (1 << SLOTS) - 1
+LOST_MS = 1000
+"""A dial that has not come to anything for so long may have gone to the wrong address."""
 ID_LETTERS = frozenset("0123456789abcdefghijklmnopqrstuvwxyz")
 NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
 
@@ -62,6 +64,7 @@ class Node:
         "inbound",
         "inbound_created_ms",
         "ip",
+        "is_probe",
         "link",
         "link_created_ms",
         "link_up",
@@ -79,6 +82,8 @@ class Node:
         "shard_id",
         "shows_extensions",
         "slots",
+        "speaks_hexad",
+        "standing",
         "voted_ms",
     )
 
@@ -113,6 +118,12 @@ class Node:
         self.inbound_created_ms = 0
         self.dial_at_ms = self.dial_delay_ms = 0
         self.shows_extensions = False
+        self.speaks_hexad = False
+        """Whether it understands the extensions that only Hexad has."""
+        self.standing: int | None = None
+        """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
+        self.is_probe = False
+        """It stands for an address at which a node that we know is looked for; strangers there stay strangers."""
 
     def __repr__(self) -> str:
         return f"<Node {self.id[:8]} {self.ip}:{self.port} flags={self.flags} epoch={self.config_epoch}>"
@@ -157,6 +168,13 @@ class Node:
     def answers(self) -> bool:
         """Whether it has answered over our link to it, since that stands."""
         return self.link_up and self.pong_received_ms >= self.link_created_ms
+
+    def is_lost(self, now_ms: int) -> bool:
+        """Whether we cannot reach it where we know it to be: its address may have changed."""
+        if self.link_up and not self.is_troubled:
+            return False
+        owes_ms = now_ms - self.ping_sent_ms if self.ping_sent_ms else 0
+        return not self.has_address or self.is_troubled or self.dial_delay_ms > 0 or owes_ms >= LOST_MS
 
     @property
     def votes(self) -> bool:

@@ -7,6 +7,7 @@ primary); it is announced to all, and undone only by hearing the node over our o
 
 from __future__ import annotations
 
+from gossip.comeback import must_wait
 from gossip.core import Core
 from gossip.events import ClusterStateChanged
 from gossip.heartbeat import send_ping
@@ -147,6 +148,8 @@ def judge_cluster(core: Core) -> None:
     waits = core.myself.is_primary and not state.ok
     if waits and now_ms - core.started_ms < START_MS:
         core.due(core.started_ms + START_MS)
+        return
+    if core.comeback.waits and must_wait(core):
         return
     voters = state.voters()
     ok = not core.settings.require_full_coverage or (

@@ -270,6 +270,11 @@ class Platform:
             raise
         return Listener(sock, path)
 
+    async def resolve(self, name: str) -> list[str]:
+        """The numeric addresses of a host, without doubles; a name is resolved in a thread. Raises OSError."""
+        infos = await trio.socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in infos))
+
     async def connect_tcp(self, host: str, port: int, source: str = "") -> Connected:
         """Open a connection; a name is resolved in a thread. Raises OSError."""
         infos = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -32,7 +32,7 @@ def _defaults() -> dict[str, Value]:
     no_limits = dict.fromkeys(CLIENT_CLASSES, OutputLimit(0, 0, 0))
     return {
         name: parse_text(directive, directive.default, no_limits)
-        if directive.default or directive.kind == "string"
+        if directive.default or directive.kind in ("string", "addresses")
         else None
         if directive.kind == "replicaof"
         else ""

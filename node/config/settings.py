@@ -53,6 +53,7 @@ class Settings:
     cluster_announce_tls_port: int
     cluster_config_file: str
     cluster_enabled: bool
+    cluster_hand_over_when_behind: bool
     cluster_link_sendbuf_limit: int
     cluster_migration_barrier: int
     cluster_node_timeout: int
@@ -62,6 +63,7 @@ class Settings:
     cluster_replica_no_failover: bool
     cluster_replica_validity_factor: int
     cluster_require_full_coverage: bool
+    cluster_seeds: tuple[str, ...]
     crash_log_enabled: bool
     crash_memcheck_enabled: bool
     daemonize: bool

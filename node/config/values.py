@@ -16,6 +16,7 @@ from node.config.words import quote
 Value = Any  # by kind: bool, int, str, or one of the tuples below; `settings.py` says which
 
 BIND_ADDRESSES_MAX = 16
+SEEDS_MAX = 64
 HOSTNAME_BYTES_MAX = 255
 EVENT_CLASSES = "g$lshzxetdn"  # in the order in which they are printed; all but `n` together are `A`
 EVENTS_IN_ALL = frozenset("g$lshzxetd")
@@ -264,6 +265,18 @@ def _parse_bind(directive: Directive, words: list[str], current: Value) -> Value
     return tuple(words)
 
 
+def _parse_addresses(directive: Directive, words: list[str], current: Value) -> Value:
+    """Nodes as host:port or host:port@busport; an IPv6 address stands in brackets."""
+    words = [word for word in words if word]  # the empty text is no address
+    for word in words:
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]{1,255}):(\d{1,5})(?:@(\d{1,5}))?", word)
+        if found is None or not all(0 < int(port) < 65536 for port in found.groups()[1:] if port is not None):
+            raise ConfigError(f"'{word}' is no node's address: host:port or host:port@busport is expected")
+    if len(words) > SEEDS_MAX:
+        raise ConfigError(f"at most {SEEDS_MAX} addresses are taken")
+    return tuple(words)
+
+
 def _parse_dir(directive: Directive, words: list[str], current: Value) -> Value:
     if len(words) != 1:
         raise ConfigError("wrong number of arguments")
@@ -358,6 +371,7 @@ _PARSE: dict[str, Callable[[Directive, list[str], Value], Value]] = {
     "save": _parse_save,
     "client-output-buffer-limit": _parse_limits,
     "bind": _parse_bind,
+    "addresses": _parse_addresses,
     "dir": _parse_dir,
     "notify-keyspace-events": _parse_events,
     "oom-score-adj-values": _parse_oom_scores,
@@ -373,6 +387,7 @@ _SHOW: dict[str, Callable[[Value], str]] = {
     "save": _show_save,
     "client-output-buffer-limit": _show_limits,
     "bind": _show_words,
+    "addresses": _show_words,
     "notify-keyspace-events": _show_events,
     "oom-score-adj-values": _show_words,
     "latency-tracking-info-percentiles": _show_percentiles,

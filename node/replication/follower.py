@@ -172,7 +172,8 @@ class Follower:
         host = self.host
         if not self._is_primary_there():
             raise Refused(
-                f"The cluster has not heard my master at {self.address[0]}:{self.address[1]}: not taking data"
+                f"The cluster has not heard my master at {self.address[0]}:{self.address[1]}, "
+                "or it came back with less than I have: not taking data"
             )
         self.state = "sync"
         host.log.notice(f"Full resync from master: {replid}:{offset}")

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from gossip.events import (
     CloseLink,
+    DataLoaded,
     Dial,
     DialFailed,
     Effect,
@@ -57,6 +58,7 @@ class LiveNode:
         self.saved = ""
         self.start_wall_ms, self.start_s = time.time_ns() // 1_000_000, time.monotonic()
         self.handle(Wakeup())
+        self.handle(DataLoaded(()))
 
     def __enter__(self) -> LiveNode:
         return self
@@ -77,6 +79,12 @@ class LiveNode:
 
     def offset(self) -> int:
         return self.data_offset
+
+    def data_is_complete(self) -> bool:
+        return False
+
+    def holds_data_of(self, slots: int) -> bool:
+        return True
 
     def primary_silence_ms(self, now_ms: int) -> int:
         return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from gossip.events import Effect, Event, LinkUp, Log, PacketReceived, Send, Wakeup
+from gossip.events import DataLoaded, Effect, Event, LinkUp, Log, PacketReceived, Send, Wakeup
 from gossip.machine import ClusterMachine
 from gossip.nodesconf import parse
 from gossip.packet import FAIL, PING, PONG, Body, Failed, Gossip, Packet, bitmap_bytes
@@ -25,6 +25,7 @@ class Alone:
         self.machine = ClusterMachine(parse(World(1).hosts[me].durable), self.settings, self, Random(1))
         self.now_ms = EPOCH_MS
         self.handle(Wakeup())
+        self.handle(DataLoaded(()))
         for link in list(self.machine.core.links):
             self.handle(LinkUp(link))
         self.now_ms += 2500
@@ -39,6 +40,12 @@ class Alone:
 
     def offset(self) -> int:
         return self.data_offset
+
+    def data_is_complete(self) -> bool:
+        return False
+
+    def holds_data_of(self, slots: int) -> bool:
+        return True
 
     def primary_silence_ms(self, now_ms: int) -> int:
         return self.silence_ms

@@ -54,6 +54,12 @@ class Facts:
     def offset(self) -> int:
         return 0
 
+    def data_is_complete(self) -> bool:
+        return False
+
+    def holds_data_of(self, slots: int) -> bool:
+        return True
+
     def primary_silence_ms(self, now_ms: int) -> int:
         return 0
 

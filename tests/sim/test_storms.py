@@ -26,6 +26,7 @@ HEALED_MS = 60_000
 def storm(seed: int, **shape: int) -> World:
     """Run one seed through storm and calm."""
     world = World(seed, timeout_ms=1000, **shape)
+    world.replicas_lose = True
     weather = Random(seed)
     names = list(world.hosts)
     world.run(3000)

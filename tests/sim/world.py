@@ -14,10 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from gossip.comeback import keeps_data
 from gossip.events import (
     BecomePrimary,
     CloseLink,
     ClusterStateChanged,
+    DataLoaded,
     Dial,
     DialFailed,
     DropSlotKeys,
@@ -31,6 +33,8 @@ from gossip.events import (
     PacketReceived,
     PauseWrites,
     ReplicateFrom,
+    Resolve,
+    Resolved,
     SaveConfig,
     Send,
     UnpauseWrites,
@@ -41,6 +45,7 @@ from gossip.machine import ClusterMachine
 from gossip.nodesconf import parse, render
 from gossip.packet import AUTH_ACK, PacketReader, encode
 from gossip.settings import ClusterSettings
+from gossip.state import Node
 
 EPOCH_MS = 1_700_000_000_000
 """Unix time at which a world begins."""
@@ -96,6 +101,12 @@ class Host:
     def offset(self) -> int:
         return self.data_offset
 
+    def data_is_complete(self) -> bool:
+        return False
+
+    def holds_data_of(self, slots: int) -> bool:
+        return True
+
     def primary_silence_ms(self, now_ms: int) -> int:
         return now_ms - self.heard_primary_ms
 
@@ -111,6 +122,7 @@ class Host:
         self.written = self.durable
         self.heard_primary_ms = self.world.now_ms
         self.handle(Wakeup())
+        self.handle(DataLoaded(()))
 
     def crash(self) -> None:
         """Stop at once: wires break, and what was written but not fsynced is there or not."""
@@ -147,6 +159,9 @@ class Host:
                     world.carry(self, link, data)
             case Dial(link, ip, _cport):
                 world.dial(self, link, ip)
+            case Resolve(name, port, cport):
+                ips = world.names.get(name, ())
+                world.after(1, lambda: self.handle(Resolved(port, cport, tuple(ips))))
             case CloseLink(link):
                 world.close(self, link)
             case WakeAt(at_ms):
@@ -194,11 +209,15 @@ class World:
         self.cuts: set[frozenset[str]] = set()
         self.delay_ms = (0, 2)
         self.break_rate = 0.0
+        self.replicas_lose = False
+        """Whether replicas copy a primary that has less than they; without, a script may set their offsets as it likes."""
         self.votes: dict[tuple[str, int], str] = {}
         self.winners: dict[int, str] = {}
         self.events = 0
         self.trace: list[str] = []
         self.hosts: dict[str, Host] = {}
+        self.names: dict[str, list[str]] = {}
+        """What a name server knows."""
         self.ids: dict[str, str] = {}
         self.found(primaries, replicas)
         self.after(0, self.replicate)
@@ -338,13 +357,23 @@ class World:
                 continue
             myself = host.machine.state.myself
             if myself.is_primary:
-                host.data_offset += self.rng.randrange(100) if host.paused_until_ms < self.now_ms else 0
+                written = self.rng.randrange(100) if host.paused_until_ms < self.now_ms else 0
+                host.data_offset += written if host.machine.state.ok else 0
             elif myself.primary is not None:
                 primary = self.host_of(myself.primary.id)
                 if primary.machine is not None and not self.is_cut(host, primary):
-                    host.data_offset = max(host.data_offset, primary.data_offset - self.rng.choice((0, 0, 50)))
+                    self.copy(host, myself.primary, primary)
                     host.heard_primary_ms = self.now_ms
         self.after(100, self.replicate)
+
+    def copy(self, host: Host, node: Node, primary: Host) -> None:
+        """A replica catches up; one that is further than its primary loses what that does not have, if it lets it."""
+        lag = self.rng.choice((0, 0, 50))
+        if host.data_offset <= primary.data_offset or not self.replicas_lose:
+            host.data_offset = max(host.data_offset, primary.data_offset - lag)
+        elif node.answers and not keeps_data(host.up.core, node):
+            self.note(host, f"=> copy of {primary.name}: {host.data_offset - primary.data_offset} bytes less")
+            host.data_offset = primary.data_offset
 
     def host_of(self, node_id: str) -> Host:
         return self.hosts[self.ids[node_id]]

@@ -36,6 +36,8 @@ def test_defaults_are_those_of_the_real_server(peer: Peer) -> None:
     newer = ours.keys() - theirs.keys()
     assert newer == {
         "cluster-announce-human-nodename",
+        "cluster-hand-over-when-behind",
+        "cluster-seeds",
         "locale-collate",
         "set-max-listpack-entries",
         "set-max-listpack-value",
