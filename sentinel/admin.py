@@ -47,7 +47,7 @@ def monitor(core: Core, order: Monitor) -> None:
     if order.quorum <= 0:
         raise SentinelError("ERR Quorum must be 1 or greater.")
     address = core.address(order.host, order.port)
-    if address is None:
+    if address is None or not address.ip:
         raise SentinelError("ERR Invalid IP address or hostname specified")
     if not 0 <= order.port <= PORT_MAX:
         raise SentinelError("ERR Invalid port number.")

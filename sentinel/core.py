@@ -109,8 +109,13 @@ class Core:
     # ---- addresses -----------------------------------------------------------------------------------------------
 
     def address(self, host: str, port: int) -> Address | None:
-        """The address of a host; None if it is a name that may not be, or cannot be, resolved."""
+        """The address of a host; None if it is a name and names are not wanted.
+
+        A name that cannot be resolved now may be later: it is resolved anew for each link.
+        """
         if is_ip(host):
             return Address(host, host, port)
-        ip = self.facts.resolve(host) if self.state.resolve_hostnames else ""
-        return Address(host, ip, port) if ip else None
+        if not host or not self.state.resolve_hostnames:
+            self.log("warning", f"Failed to resolve hostname '{host}'")
+            return None
+        return Address(host, self.facts.resolve(host), port)

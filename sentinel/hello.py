@@ -96,7 +96,7 @@ def _know(core: Core, primary: Primary, run_id: str, host: str, port: int) -> Fe
 def _drop_namesake(core: Core, primary: Primary, address: Address) -> None:
     """Two run ids at one address: the one that we knew has been replaced, wherever we knew it."""
     for other in primary.fellows.values():
-        if other.address.is_same(address.ip, address.port):
+        if other.address.is_there(address):
             core.event("notice", "+sentinel-invalid-addr", other)
             for each in core.state.primaries.values():
                 roster.remove_fellow(core, each, other.run_id)

@@ -50,7 +50,10 @@ def _run_id(core: Core, instance: Instance, info: NodeInfo) -> None:
 
 
 def _new_replicas(core: Core, primary: Primary, info: NodeInfo) -> None:
+    known = [replica.address for replica in primary.replicas.values()]
     for host, port in info.replicas:
+        if any(address.is_same(host, port) for address in known):
+            continue  # names are resolved only once
         address = core.address(host, port)
         replica = roster.add_replica(core, primary, address) if address is not None else None
         if replica is not None:

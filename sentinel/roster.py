@@ -30,7 +30,7 @@ def remove_primary(core: Core, primary: Primary) -> None:
 def add_replica(core: Core, primary: Primary, address: Address) -> Replica | None:
     """Watch a replica; None if it is known."""
     name = f"{address.host}:{address.port}"
-    if any(replica.address.is_same(address.ip, address.port) for replica in primary.replicas.values()):
+    if any(replica.address.is_there(address) for replica in primary.replicas.values()):
         return None
     replica = primary.replicas[name] = Replica(name, address, primary, core.now_ms)
     return replica
@@ -97,12 +97,12 @@ def reset(core: Core, primary: Primary, *, keep_fellows: bool) -> None:
 def move_primary(core: Core, primary: Primary, address: Address) -> None:
     """The primary is at another address now: its replicas, the old primary among them, are watched as that one's."""
     known = [replica.address for replica in primary.replicas.values()]
-    if not primary.address.is_same(address.ip, address.port):
+    if not primary.address.is_there(address):
         known.append(primary.address)
     reset(core, primary, keep_fellows=True)
     primary.address = address
     for each in known:
-        if not each.is_same(address.ip, address.port):
+        if not each.is_there(address):
             replica = add_replica(core, primary, each)
             if replica is not None:
                 core.event("notice", "+slave", replica)

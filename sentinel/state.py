@@ -20,7 +20,10 @@ RUN_ID_LENGTH = 40
 
 
 class Address(NamedTuple):
-    """Where an instance listens: as it was named, the IP address behind that name, and the port (0: unknown)."""
+    """Where an instance listens: as it was named, the IP address behind that name, and the port (0: unknown).
+
+    The IP address is empty as long as the name could not be resolved.
+    """
 
     host: str
     ip: str
@@ -28,7 +31,11 @@ class Address(NamedTuple):
 
     def is_same(self, host: str, port: int) -> bool:
         """Whether the host, by name or by address, and the port are this address."""
-        return self.port == port and host.lower() in (self.host.lower(), self.ip.lower())
+        return self.port == port and host != "" and host.lower() in (self.host.lower(), self.ip.lower())
+
+    def is_there(self, other: Address) -> bool:
+        """Whether both are the same place."""
+        return self.is_same(other.ip, other.port) or self.is_same(other.host, other.port)
 
 
 def is_ip(host: str) -> bool:
@@ -333,7 +340,7 @@ class State:
 
     def told(self, address: Address) -> str:
         """How an address's host is told to others: as its name only if that is wished."""
-        return address.host if self.announce_hostnames else address.ip
+        return address.host if self.announce_hostnames or not address.ip else address.ip
 
     def primary_at(self, host: str, port: int) -> Primary | None:
         """The primary that is watched at this address."""

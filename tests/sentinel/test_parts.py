@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from node.config.errors import ConfigFileError
 from node.config.lines import read_lines
 from node.net.resp import Failure, Status
-from sentinel import conf, failover, links, roster
+from sentinel import conf, failover, links, report, roster
 from sentinel.core import Core
 from sentinel.events import (
     Answer,
@@ -22,6 +22,7 @@ from sentinel.events import (
     KillScript,
     LinkDown,
     LinkUp,
+    Monitor,
     QuestionReceived,
     Replied,
     RunScript,
@@ -247,6 +248,19 @@ def test_a_name_is_dialled_and_followed_to_its_new_address() -> None:
     subject.handle(LinkUp(1, "10.0.0.8", "10.1.1.2"), NOW_MS)
     assert subject.state.primaries["m"].address == Address("known.example", "10.1.1.2", 6379)
     assert "sentinel monitor m known.example 6379 2" in written(subject.state)
+
+
+def test_names_that_nobody_knows_yet_stop_nothing() -> None:
+    """The resolver may be down, or the node gone for a while, when the Sentinel starts."""
+    text = "sentinel resolve-hostnames yes\nsentinel monitor m gone.example 6379 2\n"
+    subject = machine(text + "sentinel known-replica m one.example 1\nsentinel known-replica m two.example 1")
+    primary = subject.state.primaries["m"]
+    assert primary.address == Address("gone.example", "", 6379) and len(primary.replicas) == 2
+    dialled = [effect.host for effect in subject.handle(Wakeup(), NOW_MS) if isinstance(effect, Dial)]
+    assert sorted(set(dialled)) == ["gone.example", "one.example", "two.example"]
+    assert report.describe(subject.core, primary)[b"ip"] == b"gone.example"
+    with pytest.raises(SentinelError, match="Invalid IP address or hostname specified"):
+        subject.handle(Monitor("n", "gone.example", 6379, 1), NOW_MS)
 
 
 def test_a_renamed_command_is_sent_by_its_name() -> None:
