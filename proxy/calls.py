@@ -26,6 +26,15 @@ LinkKey = tuple[bool, int, bool]
 _WAITS = frozenset({b"TRYAGAIN", b"CLUSTERDOWN", b"LOADING", b"MASTERDOWN", b"READONLY"})
 
 
+NOTHING_IS_SLOW_MS = 1 << 62
+
+
+class Clock(Protocol):
+    """The time of the batch that is being served."""
+
+    now_ms: int
+
+
 class Owner(Protocol):
     """Who waits for an answer."""
 
@@ -39,7 +48,7 @@ class Owner(Protocol):
 class Call:
     """One command for the node that serves `slot`."""
 
-    __slots__ = ("argv", "detours", "key", "owner", "raw", "reads", "router", "silent", "slot", "until_ms")
+    __slots__ = ("argv", "born_ms", "detours", "key", "owner", "raw", "reads", "router", "silent", "slot", "until_ms")
 
     def __init__(
         self, router: "Router", owner: Owner, argv: Argv, slot: int, key: LinkKey, *, reads: bool, silent: bool = False
@@ -52,11 +61,15 @@ class Call:
         self.reads = reads  # it may be repeated
         self.silent = silent  # the client wants no reply
         self.raw: bytes | None = None  # the reply
+        self.born_ms = router.clock.now_ms
         self.detours = 0
         self.until_ms = 0.0  # when to give up; 0 while all goes well
 
     def reply(self, raw: bytes) -> None:
         self.raw = b"" if self.silent else raw
+        router = self.router
+        if router.clock.now_ms - self.born_ms >= router.slow_ms:
+            router.was_slow(self)
         self.owner.answered(self)
 
     def refused(self, raw: bytes) -> None:
@@ -215,7 +228,11 @@ class Router:
         link: Callable[[Node, LinkKey], Link],
         trouble: Callable[[], None],
         retry_timeout_ms: float,
+        clock: Clock,
     ) -> None:
+        self.clock = clock
+        self.slow_ms = NOTHING_IS_SLOW_MS  # a call that takes as long, with all its detours, is told to `was_slow`
+        self.was_slow: Callable[[Call], None] = lambda _call: None
         self.topology = topology
         self.timers = timers
         self._link = link

@@ -14,8 +14,9 @@ from node.net.resp import Argv
 from node.platform import Platform
 from node.server import Server
 from node.slots import SLOTS, slot_of
+from node.slowlog import SlowLog
 from node.table import Command, CommandTable, Run, Spec
-from proxy.calls import LinkKey, Router
+from proxy.calls import NOTHING_IS_SLOW_MS, Call, LinkKey, Router
 from proxy.link import Link
 from proxy.merging import Kitchen
 from proxy.messages import Hub, ListenerTable
@@ -54,7 +55,10 @@ class Proxy(Server):
             link=self.link,
             trouble=self.look_soon,
             retry_timeout_ms=settings.retry_timeout_ms,
+            clock=self.keyspace,
         )
+        self.slow_calls = SlowLog(config["slowlog-log-slower-than"], config["slowlog-max-len"])
+        self.router.was_slow = self.note_slow_call
         if settings.read_policy != PRIMARY:
             self.router.choose_reader = self.choose_reader
         self.pool = Pool(lambda node, key: Link(self, node, key, is_private=True))
@@ -188,6 +192,24 @@ class Proxy(Server):
         for link in list(self.links):
             if not link.is_private and link.is_stuck(now_ms, self.settings.node_timeout_ms):
                 link.fail(f"no answer for {self.settings.node_timeout_ms} ms")
+
+    # --- slowness -------------------------------------------------------------------------------------------------
+
+    def judge_slowness(self) -> None:
+        """The slow log's directives hold for PROXY SLOWLOG, too, which counts milliseconds."""
+        super().judge_slowness()
+        log = self.slow_calls
+        log.threshold_us, log.entries_max = self.config["slowlog-log-slower-than"], self.config["slowlog-max-len"]
+        is_on = log.threshold_us >= 0 and log.entries_max
+        self.router.slow_ms = max(1, log.threshold_us // 1000) if is_on else NOTHING_IS_SLOW_MS
+
+    def note_slow_call(self, call: Call) -> None:
+        """A node has taken long, or was hard to reach: PROXY SLOWLOG tells of it."""
+        now_ms, owner = self.keyspace.now_ms, call.owner
+        command = self.commands.resolve(call.argv)
+        addr, name = (owner.addr, owner.name) if isinstance(owner, ProxySession) else ("", b"")
+        full_name = command.full_name if command is not None else ""
+        self.slow_calls.add(now_ms // 1000, (now_ms - call.born_ms) * 1000, full_name, call.argv, addr, name)
 
     # --- time -----------------------------------------------------------------------------------------------------
 

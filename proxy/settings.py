@@ -13,6 +13,8 @@ They come from a file (as redis.conf or YAML) and from options, the last word wi
     node-timeout            milliseconds without an answer after which a node's connection is given up (15000)
     refresh-period          milliseconds between looks at the topology (5000)
     drain-timeout           milliseconds that clients have to end after SIGTERM (10000)
+
+Of a node's directives, `tls-replication yes` means here that nodes and Sentinels are dialled by TLS.
 """
 
 from collections.abc import Callable, Iterable

@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from node.commands.info import report, sections_wanted
-from node.net.resp import Argv, CommandError, Failure, Reply, Status, Verbatim
+from node.commands.slowlog import SHOWN
+from node.datatypes.numbers import parse_int
+from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status, Verbatim
 from node.server import HEXAD_VERSION
 from node.table import Registry, Spec
 from proxy.everywhere import on_all
@@ -64,6 +66,7 @@ def specs() -> list[Spec]:
     registry.container("proxy", -2, "loading stale")
     registry.command("proxy|info", 2, "loading stale fast", acl="admin dangerous")(proxy_info)
     registry.command("proxy|nodes", 2, "loading stale fast", acl="admin dangerous")(proxy_nodes)
+    registry.command("proxy|slowlog", -2, "loading stale", acl="admin dangerous")(proxy_slowlog)
     registry.command("proxy|help", 2, "loading stale", acl="admin")(proxy_help)
     return list(registry.specs.values())
 
@@ -110,6 +113,24 @@ def proxy_nodes(client: Any, _argv: Argv) -> Reply:
     return Verbatim("".join(sorted(lines)).encode())
 
 
+def proxy_slowlog(client: Any, argv: Argv) -> Reply:
+    """PROXY SLOWLOG [GET [count] | LEN | RESET]: commands whose answers took long to come, in milliseconds' steps.
+
+    SLOWLOG is about what the proxy itself has done; this is about the nodes, and the ways to them.
+    """
+    log = client.host.slow_calls
+    option = argv[2].lower() if len(argv) > 2 else b"get"
+    if option == b"len" and len(argv) == 3:
+        return len(log)
+    if option == b"reset" and len(argv) == 3:
+        log.reset()
+        return OK
+    count = parse_int(argv[3]) if len(argv) == 4 else SHOWN
+    if option != b"get" or len(argv) > 4 or count is None or count < -1:
+        raise CommandError("ERR syntax error")
+    return [list(entry) for entry in log.latest(count)]
+
+
 def proxy_help(_client: Any, _argv: Argv) -> Reply:
     """PROXY HELP."""
     lines = [
@@ -118,6 +139,8 @@ def proxy_help(_client: Any, _argv: Argv) -> Reply:
         "    What this proxy has done, and what is under way.",
         "NODES",
         "    The nodes behind this proxy.",
+        "SLOWLOG [GET [<count>] | LEN | RESET]",
+        "    Commands whose answers took long to come from the nodes.",
         "HELP",
         "    These lines.",
     ]

@@ -5,6 +5,7 @@ Looks come every `refresh-period`, and at once when something went wrong, but no
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import trio
 
@@ -27,7 +28,7 @@ async def dial(proxy: Proxy, link: Link) -> None:
     host, port = link.node.address
     try:
         with trio.fail_after(CONNECT_TIMEOUT_MS / 1000):
-            sock = await proxy.platform.connect_tcp(host, port)
+            sock = await proxy.tls.dial(host, port, is_tls=proxy.config["tls-replication"])
     except trio.TooSlowError:
         link.failed(f"no connection within {CONNECT_TIMEOUT_MS} ms")
         return
@@ -130,7 +131,9 @@ class Watch:
         client = self._clients.get(address)
         if client is not None and client.is_open:
             return client
-        client = await RespClient.connect(self._proxy.platform, *address, timeout_ms=CONNECT_TIMEOUT_MS)
+        proxy = self._proxy
+        dial_ = partial(proxy.tls.dial, is_tls=proxy.config["tls-replication"])
+        client = await RespClient.connect(proxy.platform, *address, timeout_ms=CONNECT_TIMEOUT_MS, dial=dial_)
         self._clients[address] = client
         settings = self._proxy.settings
         if settings.backend_password and settings.source != "sentinel":

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.programs.running import Programs, programs_of
+from tests.proxy.support import ProxyServer
 from tests.support import HexadServer, RedisServer, Server
+from tests.support.cluster import LocalCluster
 
 KIND = RedisServer if os.environ.get("HEXAD_PROGRAMS_ON") == "redis" else HexadServer
 """HEXAD_PROGRAMS_ON=redis runs them against redis-server instead, which shows whether a test asks for what is right."""
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A node of its own for each test. It has answered everybody, and said nothing of a bug, when the test ends."""
+@contextmanager
+def node() -> Iterator[Server]:
     with KIND() as server:
+        yield server
+
+
+@contextmanager
+def proxy() -> Iterator[Server]:
+    """A proxy before three primaries with a replica each: the programs take it for one server."""
+    with LocalCluster(KIND, nodes=6, replicas=1) as cluster, ProxyServer(cluster=cluster.ports) as server:
+        yield server
+
+
+@pytest.fixture(params=[node, proxy], ids=["node", "proxy"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A node or a proxy of its own for each test. It has answered everybody, and said nothing of a bug, at its end."""
+    with request.param() as server:
         yield server
         with server.wire() as wire:
             assert wire("PING") == "PONG"

@@ -1,0 +1,236 @@
+"""The deciding parts of the proxy without sockets: topology, settings, routes and retries, plans of transactions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node.config.errors import ConfigFileError
+from node.slots import SLOTS, slot_of
+from node.timers import Timers
+from proxy.calls import AGAIN_MS, Call, Router
+from proxy.link import Link
+from proxy.scatter import put_together
+from proxy.settings import ProxySettings, read
+from proxy.topology import MalformedView, Node, Shard, Topology, parse_own_slots, parse_slots, whole
+
+A, B, C = ("a", 1), ("b", 2), ("c", 3)
+HALVES = [Shard(A, (C,), ((0, 8191),)), Shard(B, (), ((8192, 16383),))]
+
+
+class World:
+    """A router with links that only note what is sent, and a clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0.0
+        self.dropped: list[Node] = []
+        self.topology = Topology(is_cluster=True, dropped=self.dropped.append)
+        self.topology.adopt(HALVES)
+        self.timers = Timers(lambda: self.now_ms)
+        self.looks = 0
+        self.links: dict[tuple[str, Any], Link] = {}
+        self.clock: Any = type("Clock", (), {"now_ms": 0})
+        self.router = Router(
+            self.topology, self.timers, link=self.link, trouble=self.look, retry_timeout_ms=1000, clock=self.clock
+        )
+        self.answers: list[bytes] = []
+        self.detours = 0
+
+    # The host of the links
+
+    def monotonic_ms(self) -> float:
+        return self.now_ms
+
+    def dial(self, link: Link) -> None:
+        link.ready = True
+
+    def handshake(self, _link: Link) -> list[list[bytes]]:
+        return []
+
+    def link_ended(self, link: Link) -> None:
+        self.links = {name: other for name, other in self.links.items() if other is not link}
+
+    # What the router asks for
+
+    def link(self, node: Node, key: tuple[bool, int, bool]) -> Link:
+        if (node.name, key) not in self.links:
+            self.links[node.name, key] = Link(self, node, key)
+        return self.links[node.name, key]
+
+    def look(self) -> None:
+        self.looks += 1
+
+    # The owner of the calls
+
+    def answered(self, call: Call) -> None:
+        assert call.raw is not None
+        self.answers.append(call.raw)
+
+    def detour(self) -> None:
+        self.detours += 1
+
+    def send(self, *argv: bytes, reads: bool = False) -> Call:
+        call = Call(self.router, self, list(argv), slot_of(argv[1]), (False, 0, False), reads=reads)
+        self.router.send(call)
+        return call
+
+    def at(self, name: str) -> Link:
+        return self.links[name, (False, 0, False)]
+
+    def sent(self, name: str) -> list[list[bytes]]:
+        return [pending.argv for pending in self.at(name).pending] if (name, (False, 0, False)) in self.links else []
+
+    def pass_time(self, ms: float) -> None:
+        self.now_ms += ms
+        self.timers.run_due()
+
+
+def test_a_redirect_is_followed_and_believed() -> None:
+    world = World()
+    world.send(b"GET", b"foo")  # slot 12182
+    assert world.sent("b:2") == [[b"GET", b"foo"]]
+    world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
+    assert world.sent("a:1") == [[b"GET", b"foo"]] and world.topology.owners[12182] is world.topology.nodes[A]
+    world.at("a:1").receive(b"$1\r\nx\r\n")
+    assert world.answers == [b"$1\r\nx\r\n"] and world.looks == 1 and world.detours == 1
+
+
+def test_ask_is_followed_once_and_not_believed() -> None:
+    world = World()
+    world.send(b"INCR", b"foo")
+    world.at("b:2").receive(b"-ASK 12182 a:1\r\n")
+    assert world.sent("a:1") == [[b"ASKING"], [b"INCR", b"foo"]]
+    assert world.topology.owners[12182] is world.topology.nodes[B]
+    world.at("a:1").receive(b"+OK\r\n:1\r\n")
+    assert world.answers == [b":1\r\n"]
+
+
+def test_redirects_in_a_circle_come_to_an_end() -> None:
+    world = World()
+    world.send(b"GET", b"foo")
+    for _ in range(200):
+        for name, other in (("a:1", b"b:2"), ("b:2", b"a:1")):
+            if world.sent(name):
+                world.at(name).receive(b"-MOVED 12182 " + other + b"\r\n")
+        world.pass_time(AGAIN_MS)
+    (answer,) = world.answers
+    assert answer.startswith(b"-CLUSTERDOWN proxy: not run")
+
+
+def test_what_was_sent_is_told_as_unknown_unless_it_only_reads() -> None:
+    world = World()
+    world.send(b"INCR", b"foo")
+    world.send(b"GET", b"foo", reads=True)
+    world.at("b:2").lost("reset")
+    assert (
+        world.answers == [b"-ERR proxy: lost b:2 (reset) after the command was sent: its outcome is unknown\r\n"]
+        and world.router.unknown_outcomes == 1
+    )
+    world.pass_time(AGAIN_MS)
+    assert world.sent("b:2") == [[b"GET", b"foo"]]
+
+
+def test_what_was_not_sent_is_sent_again() -> None:
+    world = World()
+    link = world.link(world.topology.nodes[B], (False, 0, False))
+    link.ready = False
+    world.send(b"INCR", b"foo")
+    link.failed("refused")
+    assert world.answers == []
+    world.pass_time(AGAIN_MS)
+    assert world.sent("b:2") == [[b"INCR", b"foo"]]
+
+
+@pytest.mark.parametrize("code", [b"TRYAGAIN x", b"CLUSTERDOWN x", b"LOADING x", b"READONLY x"])
+def test_a_node_that_serves_later(code: bytes) -> None:
+    world = World()
+    world.send(b"INCR", b"foo")
+    world.at("b:2").receive(b"-" + code + b"\r\n")
+    assert world.sent("b:2") == [] and world.detours == 1
+    world.pass_time(AGAIN_MS)
+    assert world.sent("b:2") == [[b"INCR", b"foo"]]
+    for _ in range(40):
+        if world.sent("b:2"):
+            world.at("b:2").receive(b"-" + code + b"\r\n")
+        world.pass_time(AGAIN_MS)
+    assert len(world.answers) == 1 and code in world.answers[0]
+
+
+@pytest.mark.parametrize("raw", [b"-MOVED\r\n", b"-MOVED x y\r\n", b"-MOVED 99999 a:1\r\n", b"-MOVED 1 a:no\r\n"])
+def test_a_redirect_that_makes_no_sense_is_the_clients(raw: bytes) -> None:
+    world = World()
+    world.send(b"GET", b"foo")
+    world.at("b:2").receive(raw)
+    assert world.answers == [raw]
+
+
+def test_a_node_that_talks_nonsense_loses_its_link_alone() -> None:
+    world = World()
+    world.send(b"SET", b"foo", b"1")
+    world.send(b"SET", b"bar", b"1")  # slot 5061
+    world.at("b:2").receive(b"hello\r\n")
+    assert world.answers[0].startswith(b"-ERR proxy: lost b:2") and ("b:2", (False, 0, False)) not in world.links
+    world.at("a:1").receive(b"+OK\r\n")
+    assert world.answers[1] == b"+OK\r\n"
+    world.at("a:1").receive(b"+more than was asked for\r\n")
+    assert ("a:1", (False, 0, False)) not in world.links
+
+
+def test_nodes_come_and_go() -> None:
+    world = World()
+    topology = world.topology
+    topology.check()
+    assert [node.name for node in topology.primaries] == ["a:1", "b:2"] and topology.is_whole
+    view = [Shard(C, (), ((0, 8191),)), HALVES[1]]
+    assert topology.adopt(view) and not world.dropped, "one view may be behind the times"
+    topology.adopt(view)
+    assert [node.name for node in world.dropped] == ["a:1"] and topology.nodes.keys() == {B, C}
+    assert not topology.adopt(view)
+    topology.check()
+
+
+def test_views() -> None:
+    reply = [[0, 8191, [b"a", 1, b"id", []], [b"c", 3, b"id", []]], [8192, 16383, [b"", 2, b"id"]]]
+    assert parse_slots(reply, ("b", 9)) == HALVES
+    assert whole(A, [B]) == [Shard(A, (B,), ((0, SLOTS - 1),))]
+    for nonsense in ([[0, 20000, [b"a", 1]]], [[1]], b"x", [[0, 1, [b"a", 0]]], None):
+        with pytest.raises(MalformedView):
+            parse_slots(nonsense, A)
+    text = (
+        b"i1 a:1@9 myself,master - 0 0 1 connected 0-2 7 [5->-i2] [9-<-i2]\ni2 b:2@9,host master - 0 0 1 connected 5\n"
+    )
+    assert parse_own_slots(text) == ({0, 1, 2, 7}, {5: B})
+    with pytest.raises(MalformedView):
+        parse_own_slots(b"nonsense")
+
+
+def test_parts_are_put_together() -> None:
+    assert put_together([(1, [b"DEL", b"a"], [0]), (2, [b"DEL", b"b"], [1])], [b":1\r\n", b":2\r\n"], b"") == b":3\r\n"
+    plan = [(1, [b"GET", b"a"], [1]), (2, [b"MGET", b"b", b"c"], [0, 2])]
+    answers = [b"-WRONGTYPE x\r\n", b"*2\r\n$1\r\nb\r\n$-1\r\n"]
+    assert put_together(plan, answers, b"$-1\r\n") == b"*3\r\n$1\r\nb\r\n$-1\r\n$-1\r\n"
+    assert put_together(plan, [b"-ERR x\r\n", answers[1]], b"_\r\n") == b"-ERR x\r\n"
+
+
+def settings(options: str, files: dict[str, str] | None = None) -> tuple[ProxySettings, str]:
+    return read("proxy.yaml" if files else None, options, lambda path: (files or {})[path])
+
+
+def test_settings() -> None:
+    found, rest = settings("cluster a:1,[::1]:2\nlisten 127.0.0.1:7\nretry-timeout 5\ncross-slot strict\nmaxclients 9")
+    assert found.seeds == [A, ("::1", 2)] and found.is_cluster and found.retry_timeout_ms == 5
+    assert found.cross_slot == "strict"
+    assert "port 7" in rest and "bind 127.0.0.1" in rest and '"maxclients" "9"' in rest and "databases 1" in rest
+    found, rest = settings("", {"proxy.yaml": "nodes: [a:1, b:2]\nread-policy: nearest\nrequirepass: word\n"})
+    assert found.seeds == [A, B] and found.read_policy == "nearest" and "databases 16" in rest
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", "cluster", "cluster a", "cluster a:1\nnodes b:2", "sentinel a:1", "cluster a:1\ncross-slot maybe",
+     "cluster a:1\nretry-timeout soon", "cluster a:99999", "nodes a:1\nmaster-name a b"],
+)  # fmt: skip
+def test_settings_that_make_no_sense(options: str) -> None:
+    with pytest.raises(ConfigFileError):
+        settings(options)
