@@ -256,7 +256,7 @@ class Permissions:
         """The rules for keys; empty where none is allowed."""
         if self.all_keys:
             return b"~*"
-        return b" ".join(_SIGNS[allowed] + pattern for pattern, (allowed, _) in self._keys.items())
+        return b" ".join(_key_rule(allowed, pattern) for pattern, (allowed, _) in self._keys.items())
 
     def channel_rules(self) -> bytes:
         """The rules for channels; empty where none is allowed."""
@@ -275,6 +275,11 @@ def _permission(rule: bytes) -> tuple[int, bytes]:
     if not permission:
         raise RuleError(SYNTAX)
     return permission, pattern
+
+
+def _key_rule(allowed: int, pattern: bytes) -> bytes:
+    """`%RW~*` beside other patterns keeps its letters: `~*` would say that there can be no others (Redis says it)."""
+    return b"%RW~*" if allowed == ALL and pattern == b"*" else _SIGNS[allowed] + pattern
 
 
 _SIGNS = {READ: b"%R~", WRITE: b"%W~", ALL: b"~"}

@@ -43,7 +43,8 @@ def whole_timeout_ms(client: Client, text: bytes) -> int:
     """A timeout in milliseconds: XREAD's BLOCK."""
     try:
         milliseconds = integer(text)
-    except CommandError:
+    except CommandError as error:
+        error.forget()
         raise CommandError("ERR timeout is not an integer or out of range") from None
     return _checked(client, milliseconds)
 

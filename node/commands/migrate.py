@@ -49,7 +49,8 @@ def key_positions(argv: Argv) -> list[int]:
     """Where MIGRATE's keys stand. Its options are read, since a password may be the word KEYS."""
     try:
         keys_at = _Options(argv).keys_at
-    except CommandError:
+    except CommandError as error:
+        error.forget()
         return [KEY_AT]
     return list(range(keys_at, len(argv))) if keys_at else [KEY_AT]
 

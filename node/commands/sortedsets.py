@@ -58,6 +58,9 @@ def put_new(client: Client, key: bytes, pairs: list[Pair], event: str, each: boo
 # --- adding -----------------------------------------------------------------------------------------------------------
 
 
+ADD_OPTIONS = frozenset({b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"})
+
+
 @command("zadd", -4, "write denyoom fast", acl="sortedset", keys="@1/range:0:1:0/RW+UPDATE")
 def zadd(client: Client, argv: Argv) -> Reply:
     if len(argv) == 4:
@@ -67,7 +70,7 @@ def zadd(client: Client, argv: Argv) -> Reply:
             return _add_one(client, argv[1], argv[3], score)
     at = 2
     flags = set()
-    while at < len(argv) and (word := argv[at].upper()) in (b"NX", b"XX", b"GT", b"LT", b"CH", b"INCR"):
+    while at < len(argv) and (word := argv[at].upper()) in ADD_OPTIONS:
         flags.add(word)
         at += 1
     count = len(argv) - at
@@ -111,6 +114,8 @@ def _check_flags(flags: set[bytes], count: int) -> None:
 
 @command("zincrby", 4, "write denyoom fast", acl="sortedset", keys=UPDATE_ONE)
 def zincrby(client: Client, argv: Argv) -> Reply:
+    if argv[2].upper() in ADD_OPTIONS:  # in the place of the increment: then there is none
+        raise SYNTAX
     return add(client, argv[1], [(argv[3], parse_score(argv[2]))], {b"INCR"})
 
 

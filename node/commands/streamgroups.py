@@ -432,7 +432,8 @@ def _ids_at_front(words: Argv) -> list[int]:
     for text in words:
         try:
             numbers.append(parse_id(text))
-        except CommandError:
+        except CommandError as error:
+            error.forget()
             break
     return numbers
 

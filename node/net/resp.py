@@ -93,11 +93,25 @@ EMPTY = Encoded(b"*0\r\n")
 
 
 class CommandError(Exception):
-    """The client's mistake: the reply it gets. Raised only before the first change to anything."""
+    """The client's mistake: the reply it gets. Raised only before the first change to anything.
+
+    Many of them are constants that are raised again and again. Python would hang one traceback on another, with every
+    frame and what the clients had sent, for ever: so whoever catches one takes its `reply`, or says `forget`.
+    """
 
     def __init__(self, text: str | bytes) -> None:
         super().__init__(text)
-        self.reply = Failure(text if isinstance(text, bytes) else text.encode())
+        self._reply = Failure(text if isinstance(text, bytes) else text.encode())
+
+    @property
+    def reply(self) -> Failure:
+        """What the client gets. The error forgets where it was raised."""
+        self.forget()
+        return self._reply
+
+    def forget(self) -> None:
+        """Let go of the frames through which the error came."""
+        self.__traceback__ = self.__context__ = None
 
 
 # --- replies ----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Fuzzed input of four kinds: no crash, and the process that takes it does not grow.
 
-A share of the rounds warms up; what the process has grown by from there to the end is the judge. A failure names its
-seed: `pytest --seed` is not needed, `fuzz(kind, rounds, seed)` runs it again.
+A share of the rounds warms up; what the process has grown by from there to the end is the judge. A failure names the
+call of `fuzz` that runs it again.
 """
 
 from __future__ import annotations

@@ -102,4 +102,3 @@ def schedule_beats() -> str:
     entry = RedBeatSchedulerEntry("every", "tests.programs.celery_shop.beat", schedule(0.5, app=app), ["a"], app=app)
     entry.save()
     return entry.key
-

@@ -1,6 +1,6 @@
 """A process on a channel layer of channels_redis: it joins a group and prints what it hears, or it speaks.
 
-    channels_shop KIND listen NAME MESSAGES | channels_shop KIND speak MESSAGES
+channels_shop KIND listen NAME MESSAGES | channels_shop KIND speak MESSAGES
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Locks and limits on redis-py, as processes: each role prints as JSON what it has done.
 
-    locks counter NAME ROUNDS       counts up what only a lock keeps from losing counts
-    locks holder NAME LEASE_MS      holds a fenced lock too long: takes it, waits for a line, then writes
-    locks writer NAME LEASE_MS      takes the fenced lock when it is free and writes
-    locks caller NAME MOST WINDOW_MS SECONDS   calls as often as it can under a sliding window
+locks counter NAME ROUNDS       counts up what only a lock keeps from losing counts
+locks holder NAME LEASE_MS      holds a fenced lock too long: takes it, waits for a line, then writes
+locks writer NAME LEASE_MS      takes the fenced lock when it is free and writes
+locks caller NAME MOST WINDOW_MS SECONDS   calls as often as it can under a sliding window
 """
 
 from __future__ import annotations

@@ -86,4 +86,3 @@ def schedule_jobs() -> dict[str, Any]:
         assert time.monotonic() < deadline, [connection.lrange("words", 0, -1), list(scheduler.get_jobs())]
         time.sleep(0.05)
     return {"words": sorted(word.decode() for word in connection.lrange("words", 0, -1))}
-

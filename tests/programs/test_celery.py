@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tests.programs.running import Programs
@@ -52,5 +54,5 @@ def test_redbeats_schedule_and_its_lock(server: Server, programs: Programs) -> N
         beats = [int(at) for at in wire("LRANGE", "beats:a", 0, -1)]
         wire("SELECT", 2)
         assert wire("TYPE", key) == "hash" and wire("ZSCORE", "redbeat::schedule", key) is not None
-    between = [later - earlier for earlier, later in zip(beats, beats[1:], strict=False)]
+    between = [later - earlier for earlier, later in pairwise(beats)]
     assert sorted(between)[len(between) // 2] >= 250, between  # one of them beats, not both

@@ -48,7 +48,7 @@ def test_transactions_watch_scripts_and_messages(server: Server, programs: Progr
             return list(pool.map(lambda n: request(ports[n % 2], path.format(n % 5), post=post), range(count)))
 
         visits = many(200, "/visit/page{0}")
-        assert Counter(reply["visits"] for reply in visits) == {number: 5 for number in range(1, 41)}
+        assert Counter(reply["visits"] for reply in visits) == dict.fromkeys(range(1, 41), 5)
         assert sorted(request(ports[0], "/top")) == [[f"page{number}", 40.0] for number in range(5)]
         wire("SET", "stock:book", 50)
         bought = many(60, "/buy/book")
@@ -57,7 +57,9 @@ def test_transactions_watch_scripts_and_messages(server: Server, programs: Progr
         calls = many(20, "/limited/ann", post=False)
         assert calls.count(TOO_MANY) == 15 and sorted(c["calls"] for c in calls if c != TOO_MANY) == [1, 2, 3, 4, 5]
         heard: list[list[str]] = [[] for _ in ports]
-        threads = [threading.Thread(target=listen, args=(port, "a", into)) for port, into in zip(ports, heard)]
+        threads = [
+            threading.Thread(target=listen, args=(port, "a", into)) for port, into in zip(ports, heard, strict=True)
+        ]
         for thread in threads:
             thread.start()
         wait_until(lambda: wire("PUBSUB", "NUMSUB", "room:a") == [b"room:a", 2], 30, "both listen")
