@@ -76,7 +76,9 @@ def must_wait(core: Core) -> bool:
     else:
         return _end_wait(core)
     if core.now_ms >= until_ms:
-        core.log("warning", "My replicas may have more data than I, but none took my place in time: going on with mine.")
+        core.log(
+            "warning", "My replicas may have more data than I, but none took my place in time: going on with mine."
+        )
         return _end_wait(core)
     core.due(until_ms)
     return True
@@ -140,7 +142,12 @@ def watch(core: Core) -> None:
     sibling that has even more should go first.
     """
     comeback, primary = core.comeback, core.myself.primary
-    if primary is None or core.myself.is_primary or not (primary.standing or 0) & LOADED or not keeps_data(core, primary):
+    if (
+        primary is None
+        or core.myself.is_primary
+        or not (primary.standing or 0) & LOADED
+        or not keeps_data(core, primary)
+    ):
         comeback.ahead_since_ms = 0
         return
     if not comeback.ahead_since_ms:

@@ -315,7 +315,7 @@ class Platform:
     def keep_alive(self, sock: Socket, seconds: int) -> None:
         keep_alive(sock, seconds)
 
-    def resolve(self, host: str) -> str:
+    def resolve_now(self, host: str) -> str:
         """The IP address behind a name; empty if there is none. It may block for as long as the resolver does."""
         try:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

@@ -34,7 +34,7 @@ class Files:
         return ""
 
     def resolve(self, host: str) -> str:
-        return self._platform.resolve(host)
+        return self._platform.resolve_now(host)
 
     def is_executable(self, path: str) -> bool:
         return self._platform.is_executable(path)

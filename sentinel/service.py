@@ -61,7 +61,7 @@ class SentinelService:
         return str(self.server.config["requirepass"])
 
     def resolve(self, host: str) -> str:
-        return self.server.platform.resolve(host)
+        return self.server.platform.resolve_now(host)
 
     def is_executable(self, path: str) -> bool:
         return self.server.platform.is_executable(path)

@@ -47,9 +47,13 @@ CHANGED_IN_7_2 = {
     b"zrank": ("ERR syntax error",),  # WITHSCORE came, and with it one more argument
     b"zrevrank": ("ERR syntax error",),
     b"xread": ("ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",),
-    b"xreadgroup": ("ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified.",),
+    b"xreadgroup": (
+        "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified.",
+    ),
 }
-IN_ANY_ORDER = frozenset({b"dump", b"hscan", b"sdiff", b"sinter", b"smembers", b"sscan", b"sunion", b"zscan", b"hgetall"})
+IN_ANY_ORDER = frozenset(
+    {b"dump", b"hscan", b"sdiff", b"sinter", b"smembers", b"sscan", b"sunion", b"zscan", b"hgetall"}
+)
 
 Line = list[bytes]
 
