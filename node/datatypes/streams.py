@@ -559,6 +559,16 @@ class GroupNote:
             (consumer, consumer.seen_ms, list(consumer.pending)) for consumer in group.sorted_consumers()
         ]
 
+    def group(self) -> Group:
+        """The group as it was."""
+        made = Group(self.name, self.last_id, self.entries_read)
+        deliveries = dict(zip(self.numbers, self.deliveries, strict=True))
+        for known, seen_ms, numbers in self.consumers:
+            consumer = made.consumers[known.name] = Consumer(known.name, seen_ms)
+            for number in numbers:
+                made.deliver(number, consumer, deliveries[number].time_ms, deliveries[number].count)
+        return made
+
 
 class StreamReading(Reading):
     """A long stream: its nodes are shared, its groups noted down before they change."""
@@ -581,6 +591,15 @@ class StreamReading(Reading):
     def hold(self) -> None:
         if self._groups is None:
             self._groups = [GroupNote(group) for group in self.value.sorted_groups()]
+
+    def twin(self) -> Stream:
+        """The stream as it was. It shares its nodes, so it is not to be changed."""
+        made = Stream()
+        made._nodes, made._starts = self.nodes, [node.first_id for node in self.nodes]
+        made.length, made.last_id = self.length, self.last_id
+        made.max_deleted_id, made.entries_added = self.max_deleted_id, self.entries_added
+        made.groups = {note.name: note.group() for note in self.groups()}
+        return made
 
 
 def radix_tree_nodes(keys: Iterable[int]) -> int:

@@ -9,13 +9,14 @@ from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, Final
 
-from node.datatypes.hashes import Hash
-from node.datatypes.lists import List
+from node.datatypes.hashes import Hash, HashReading
+from node.datatypes.lists import List, ListReading
 from node.datatypes.numbers import format_double
-from node.datatypes.packed import Packed
-from node.datatypes.sets import Set
-from node.datatypes.sortedsets import SortedSet
-from node.datatypes.streams import ID_MAX, Group, Stream, id_text
+from node.datatypes.packed import Packed, PackedReading
+from node.datatypes.reading import Reading, TextReading
+from node.datatypes.sets import Set, SetReading
+from node.datatypes.sortedsets import SortedSet, SortedSetReading
+from node.datatypes.streams import ID_MAX, Group, Stream, StreamReading, id_text
 from node.keyspace.snapshot import Item, Snapshot
 from node.net.resp import encode_command
 from node.persistence.host import PersistenceHost
@@ -36,6 +37,7 @@ class CommandSource:
         self._clock_ns = host.clock_ns
         self._snapshot = Snapshot(host.keyspace)
         self._db = -1
+        self._rest: Iterator[Words] = iter(())  # of the long value that is under way
         self._finished = False
         self._out = bytearray()
         self.keys_step = 0  # how many keys the last chunk took
@@ -63,6 +65,10 @@ class CommandSource:
         return chunk
 
     def _encode_step(self) -> None:
+        words = next(self._rest, None)
+        if words is not None:
+            self._out += encode_command(words)
+            return
         found = self._snapshot.next_batch(STEP_KEYS)
         if found is None:
             self._finished = True
@@ -71,6 +77,9 @@ class CommandSource:
         if batch and part.index != self._db:
             self._db = part.index
             self._out += encode_command([b"SELECT", b"%d" % part.index])
+        if len(batch) == 1 and isinstance(batch[0][1], Reading):
+            self._rest = commands_for(batch[0])
+            return
         for item in batch:
             for words in commands_for(item):
                 self._out += encode_command(words)
@@ -79,11 +88,12 @@ class CommandSource:
         """Give the snapshot up. May be called at any time, and again."""
         self._finished = True
         self._out.clear()
+        self._rest = iter(())
         self._snapshot.close()
 
 
 def commands_for(item: Item) -> Iterator[Words]:
-    """The commands that make a key with its value and its deadline."""
+    """The commands that make a key with its value and its deadline. Between two of them a long value may change."""
     key, value, deadline_ms = item
     if type(value) is Packed:
         value = value.unpack()
@@ -146,6 +156,45 @@ def _group(key: bytes, group: Group) -> Iterator[Words]:
             ]  # fmt: skip
 
 
+# --- long values, which change meanwhile ------------------------------------------------------------------------------
+
+
+def _long_string(key: bytes, reading: TextReading) -> Iterator[Words]:
+    return _string(key, reading.text)
+
+
+def _long_list(key: bytes, reading: ListReading) -> Iterator[Words]:
+    while elements := reading.take():
+        yield from _in_pieces(b"RPUSH", key, elements, ITEMS_MAX)
+
+
+def _long_set(key: bytes, reading: SetReading) -> Iterator[Words]:
+    while members := reading.take(ITEMS_MAX):
+        yield [b"SADD", key, *members]
+
+
+def _long_sorted_set(key: bytes, reading: SortedSetReading) -> Iterator[Words]:
+    while pairs := reading.take(ITEMS_MAX):
+        yield [b"ZADD", key, *[word for member, score in pairs for word in (format_double(score), member)]]
+
+
+def _long_hash(key: bytes, reading: HashReading) -> Iterator[Words]:
+    while taken := reading.take(ITEMS_MAX):
+        yield [b"HMSET", key, *[word for field, content, _ in taken for word in (field, content)]]
+        for field, _, deadline_ms in taken:
+            if deadline_ms is not None:
+                yield [b"HPEXPIREAT", key, b"%d" % deadline_ms, b"FIELDS", b"1", field]
+
+
+def _long_stream(key: bytes, reading: StreamReading) -> Iterator[Words]:
+    return _stream(key, reading.twin())
+
+
+def _long_packed(key: bytes, reading: PackedReading) -> Iterator[Words]:
+    value = reading.form.unpack(reading.payload)
+    return MAKERS[type(value)](key, value)
+
+
 MAKERS: Final[Mapping[type, Callable[[bytes, Any], Iterator[Words]]]] = MappingProxyType(
     {
         bytes: _string,
@@ -155,5 +204,12 @@ MAKERS: Final[Mapping[type, Callable[[bytes, Any], Iterator[Words]]]] = MappingP
         SortedSet: _sorted_set,
         Hash: _hash,
         Stream: _stream,
+        TextReading: _long_string,
+        ListReading: _long_list,
+        SetReading: _long_set,
+        SortedSetReading: _long_sorted_set,
+        HashReading: _long_hash,
+        StreamReading: _long_stream,
+        PackedReading: _long_packed,
     }
 )
