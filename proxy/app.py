@@ -73,7 +73,7 @@ def build(platform: Platform, config: Config, settings: ProxySettings, log: Log)
         proxy.access.load_configured()
     except UsersRefused as error:
         raise CannotStart(str(error)) from None
-    proxy.replication = Replication(proxy, dispatch.obey)  # these six have nothing to do here: INFO asks them
+    proxy.replication = Replication(proxy, dispatch.obey_row)  # these six have nothing to do here: INFO asks them
     proxy.saver = Saver(proxy)
     proxy.migration = Migration(proxy)
     proxy.shutdown = Shutdown(proxy)
