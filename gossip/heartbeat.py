@@ -8,6 +8,7 @@ whose last pong is older than T/2.  So a node hears from every other at least tw
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gossip.core import NEVER, Core
 from gossip.events import CloseLink, Dial
@@ -56,9 +57,15 @@ def send_ping(core: Core, node: Node, kind: int = PING) -> None:
     core.send((node.link,), core.packet(kind, gossip_body(core, node), _mflags(core)))
 
 
-def answer(core: Core, link: int, receiver: Node | None, kind: int = PONG) -> None:
-    """Send a pong (or, in a manual failover, a ping) back over the link that a message came on."""
-    core.send((link,), core.packet(kind, gossip_body(core, receiver), _mflags(core)))
+def answer(core: Core, link: int, receiver: Node | None, kind: int = PONG, *, speaks_hexad: bool = False) -> None:
+    """Send a pong (or, in a manual failover, a ping) back over the link that a message came on.
+
+    speaks_hexad -- a receiver that we do not know showed that it understands our extensions.
+    """
+    body = gossip_body(core, receiver)
+    if receiver is None and speaks_hexad and core.state.cluster_id:
+        body = replace(body, extensions=replace(body.extensions, cluster_id=core.state.cluster_id))
+    core.send((link,), core.packet(kind, body, _mflags(core)))
 
 
 def pong_to_all(core: Core) -> None:
@@ -138,6 +145,7 @@ def _extensions(core: Core, receiver: Node | None) -> Extensions:
         forgotten[:FORGOTTEN_MAX],
         core.myself.shard_id,
         _standing(core) if receiver.speaks_hexad else None,
+        core.state.cluster_id if receiver.speaks_hexad else "",
     )
 
 

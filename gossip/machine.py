@@ -28,7 +28,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, comeback, election, heartbeat, manual, membership, orders, seeking, suspicion
+from gossip import claims, comeback, election, heartbeat, identity, manual, membership, orders, seeking, suspicion
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
@@ -121,6 +121,7 @@ class ClusterMachine:
         HANDLERS[type(event)](core, event)
         if core.judge:
             suspicion.judge_cluster(core)
+            identity.draw_if_needed(core)
         return core.finish()
 
 
@@ -141,7 +142,7 @@ def _wakeup(core: Core, _event: Wakeup) -> None:
     election.advance(core)
     manual.migrate_to_orphan(core)
     if not core.state.ok:
-        suspicion.judge_cluster(core)
+        core.judge = True
 
 
 def _start(core: Core) -> None:
@@ -207,6 +208,10 @@ def _packet_received(core: Core, event: PacketReceived) -> None:
     if sender is core.myself or (sender is not None and sender.in_handshake):
         sender = None
     if sender is not None:
+        identity.hear(core, sender, packet)
+        if sender.is_foreign:
+            sender = None
+    if sender is not None:
         _hear_sender(core, sender, event.link, packet)
     if packet.kind in (PING, PONG, MEET):
         _heartbeat_received(core, sender, event, packet)
@@ -250,10 +255,13 @@ def _heartbeat_received(core: Core, sender: Node | None, event: PacketReceived, 
             core.address_heard |= sender is not None
         if sender is None and packet.kind == MEET and packet.sender != core.myself.id:
             membership.hear_meet_of_stranger(core, packet, event.peer_ip)
-        heartbeat.answer(core, event.link, sender)
+        heartbeat.answer(core, event.link, sender, speaks_hexad=packet.mflags & SPEAKS_HEXAD != 0)
     node = core.links.get(event.link)
     if node is not None:
         if node.in_handshake:
+            if identity.is_foreign(core, packet):
+                identity.refuse_handshake(core, node, packet)
+                return
             if not membership.finish_handshake(core, node, sender, packet, event.peer_ip):
                 return
             sender = node

@@ -4,7 +4,11 @@ One node a line, then one line of variables:
 
     <id> <ip>:<port>@<cport>[,hostname[,name=value...]] <flags> <primary id or -> <ping ms> <pong ms> <epoch>
          <connected|disconnected> [slot] [first-last] [[slot->-id]] [[slot-<-id]]
-    vars currentEpoch <n> lastVoteEpoch <n>
+    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [crc32 <8 hexadecimal digits>]
+
+Redis skips variables that it does not know; the last two are ours.  The checksum covers everything in front of it except
+the addresses, which operators and start scripts write anew: a wrong address is corrected by the bus, a wrong id or epoch
+by nobody.  A file without a checksum (of Redis) is read, too.
 
 Redis 7.2 writes `tls-port` or `tcp-port`, `nodename` and `shard-id` behind the hostname; 7.0 stops at the
 hostname.  We write the form of 7.2 and read both.  A replica's line carries its primary's epoch; nodes in
@@ -15,6 +19,8 @@ written last, so a file without it was cut short and is refused: half a table of
 """
 
 from __future__ import annotations
+
+import zlib
 
 from gossip.packet import (
     FAILED,
@@ -94,8 +100,23 @@ def describe(node: Node, state: ClusterState, *, aux: bool, tls: bool = False, p
 def render(state: ClusterState, *, tls: bool = False) -> str:
     """Return the whole file."""
     lines = [describe(node, state, aux=True, tls=tls) for node in state.nodes.values() if not node.in_handshake]
-    lines.append(f"vars currentEpoch {state.current_epoch} lastVoteEpoch {state.ballot.epoch}")
-    return "\n".join(lines) + "\n"
+    variables = f"vars currentEpoch {state.current_epoch} lastVoteEpoch {state.ballot.epoch}"
+    lines.append(variables + (f" clusterId {state.cluster_id}" if state.cluster_id else ""))
+    return "\n".join(lines) + f" crc32 {checksum(lines)}\n"
+
+
+def checksum(lines: list[str]) -> str:
+    """The CRC-32 of the lines, without the address (up to the comma) in each node's."""
+    text = "".join(_without_address(line) + "\n" for line in lines)
+    return f"{zlib.crc32(text.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _without_address(line: str) -> str:
+    node_id, _, rest = line.partition(" ")
+    if node_id == "vars":
+        return line
+    address, gap, rest = rest.partition(" ")
+    return f"{node_id} {address.partition(',')[2]}{gap}{rest}"
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------
@@ -120,6 +141,7 @@ class _Reader:
         self.primaries: list[tuple[Node, str]] = []
         self.slots: list[tuple[int, Node, list[str]]] = []
         self.variables: dict[str, int] | None = None
+        self.cluster_id = ""
         self.ended = text.endswith("\n")
 
     def fail(self, reason: str) -> NodesConfError:
@@ -144,11 +166,24 @@ class _Reader:
 
     def _variables(self, words: list[str]) -> dict[str, int]:
         if len(words) % 2:
-            raise self.fail("vars must come in pairs of name and number")
+            raise self.fail("vars must come in pairs of name and value")
         known = {"currentEpoch": 0, "lastVoteEpoch": 0}
-        for name, value in zip(words[::2], words[1::2], strict=True):
-            known[name] = self._number(value, NUMBER_MAX, name)
+        for at, (name, value) in enumerate(zip(words[::2], words[1::2], strict=True)):
+            if name in known:
+                known[name] = self._number(value, NUMBER_MAX, name)
+            elif name == "clusterId" and is_node_id(value):
+                self.cluster_id = value
+            elif name == "crc32":
+                self._check(value, " ".join(["vars", *words[: 2 * at]]))
+            else:
+                raise self.fail(f"unknown or wrong variable '{name[:60]} {value[:60]}'")
         return known
+
+    def _check(self, told: str, variables: str) -> None:
+        """Compare the checksum with that of the lines in front of it."""
+        found = checksum([line for line in self.lines[: self.number - 1] if line] + [variables])
+        if told != found:
+            raise self.fail(f"the checksum is wrong ({told[:60]}, of what is here {found}): the file is damaged")
 
     def _number(self, text: str, largest: int, what: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= largest):
@@ -226,6 +261,7 @@ class _Reader:
         state.nodes = self.nodes
         state.current_epoch = variables["currentEpoch"]
         state.ballot.epoch = variables["lastVoteEpoch"]
+        state.cluster_id = self.cluster_id
         for node, primary_id in self.primaries:
             if primary_id not in self.nodes:
                 # It was in handshake when the file was written.  Its first ping will bring its address.

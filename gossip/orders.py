@@ -168,6 +168,7 @@ def reset(core: Core, order: Reset) -> None:
         core.emit(EmptyData())
         myself.shard_id = core.fresh_id()
     state.close_all_slots()
+    state.cluster_id = ""
     reset_manual(core)
     state.give(ALL_SLOTS, None)
     for node in list(state.others()):

@@ -54,8 +54,8 @@ PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
 SPEAKS_HEXAD = 1 << 8
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
-EXT_STANDING = 0x4801
-"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros."""
+EXT_STANDING, EXT_CLUSTER_ID = 0x4801, 0x4802
+"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes."""
 
 # How a node stands to the data of its shard.
 LOADED, WAITS, AHEAD = 1, 2, 4
@@ -160,6 +160,8 @@ class Extensions:
     shard_id: str | None = None
     standing: int | None = None
     """Of LOADED, WAITS and AHEAD what holds; None from who does not tell."""
+    cluster_id: str = ""
+    """Id of the sender's cluster; empty from who does not tell."""
     unknown: tuple[int, ...] = ()
     """Types met that this version does not know; they were skipped and are never sent."""
 
@@ -307,6 +309,8 @@ def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
         yield _extension(EXT_SHARD_ID, extensions.shard_id.encode("latin-1"))
     if extensions.standing is not None:
         yield _extension(EXT_STANDING, bytes((extensions.standing,)))
+    if extensions.cluster_id:
+        yield _extension(EXT_CLUSTER_ID, extensions.cluster_id.encode("latin-1"))
 
 
 def _extension(kind: int, data: bytes) -> bytes:
@@ -414,6 +418,7 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
     hostname = nodename = ""
     shard_id: str | None = None
     standing: int | None = None
+    cluster_id = ""
     forgotten: list[tuple[str, int]] = []
     unknown: list[int] = []
     for _ in range(count):
@@ -429,10 +434,12 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
             shard_id = _text(body)
         elif extension == EXT_STANDING and len(body) == 8:
             standing = body[0]
+        elif extension == EXT_CLUSTER_ID and len(body) == ID_BYTES:
+            cluster_id = _text(body)
         else:
             unknown.append(extension)
         at = end
-    return Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, tuple(unknown)), at
+    return Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, tuple(unknown)), at
 
 
 def _next_extension(data: bytes, kind: int, at: int) -> tuple[int, int]:

@@ -64,6 +64,7 @@ class Node:
         "inbound",
         "inbound_created_ms",
         "ip",
+        "is_foreign",
         "is_probe",
         "link",
         "link_created_ms",
@@ -118,6 +119,8 @@ class Node:
         self.inbound_created_ms = 0
         self.dial_at_ms = self.dial_delay_ms = 0
         self.shows_extensions = False
+        self.is_foreign = False
+        """It told that it is of another cluster: it is heard as a stranger."""
         self.speaks_hexad = False
         """Whether it understands the extensions that only Hexad has."""
         self.standing: int | None = None
@@ -224,6 +227,8 @@ class ClusterState:
         self.importing_bits = 0
         self.current_epoch = 0
         self.ballot = Ballot()
+        self.cluster_id = ""
+        """The cluster's own id, empty while it has none: see `gossip.identity`."""
         self.blacklist: dict[str, int] = {}
         """Forgotten ids and until when gossip may not bring them back."""
         self.ok = False

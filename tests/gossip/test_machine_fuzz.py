@@ -90,6 +90,8 @@ extensions = st.builds(
     st.sampled_from(["", "n", "a,b"]),
     st.lists(st.tuples(ids, st.sampled_from([0, 1, 60, 2**64 - 1])), max_size=1).map(tuple),
     st.none() | ids,
+    st.sampled_from([None, 0, 1, 3, 5, 255]),
+    st.sampled_from(["", "x", "0" * 40, f"{EPOCH_MS:012x}" + "a" * 28]),
     st.sampled_from([(), (9,)]),
 )
 gossips = st.builds(Gossip, st.lists(entries, max_size=3).map(tuple), extensions)

@@ -54,7 +54,13 @@ bitmaps = st.one_of(
 )
 entries = st.builds(GossipEntry, ids, u32, u32, ips, u16, u16, u16, u16)
 extensions = st.builds(
-    Extensions, names, names, st.lists(st.tuples(ids, u64), max_size=3).map(tuple), st.none() | ids, st.just(())
+    Extensions,
+    names,
+    names,
+    st.lists(st.tuples(ids, u64), max_size=3).map(tuple),
+    st.none() | ids,
+    st.none() | st.integers(0, 255),
+    st.just("") | ids,
 )
 gossips = st.builds(Gossip, st.lists(entries, max_size=4).map(tuple), extensions)
 
