@@ -73,6 +73,13 @@ _RUNS = {
         "docker compose -f deploy/compose/cluster.yaml down",
     ],
     "tests/house/test_images.py::test_replication": ["docker compose -f deploy/compose/replication.yaml up -d"],
+    "tests/hexad/test_up.py::test_sentinels_replace_the_primary_and_the_next_start_knows": [
+        "hexad up --topology sentinel --dir /tmp/watched",
+    ],
+    "tests/hexad/test_up.py::test_a_proxy_in_front": ["hexad up --proxy --dir /tmp/proxied"],
+    "tests/chaos/test_sentinel.py::test_the_primary_is_replaced": [
+        "docker compose -f deploy/compose/sentinel.yaml up -d",
+    ],
     "tests/house/test_images.py::test_standalone": ["docker compose -f deploy/compose/standalone.yaml up -d"],
 }
 
