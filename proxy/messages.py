@@ -3,9 +3,11 @@
 Who listens is the node's own table (`node.pubsub`); this module sees to it that what any client listens to arrives:
 `where` says at which nodes a name has to be subscribed to. Channels and patterns: one node, since a cluster passes
 messages on to all. Keyspace events (`__key...`): every primary, since they are not passed on. Shard channels: the
-node of their slot. A client is told that it has subscribed once the nodes have confirmed it, so nothing published after
-that passes it by. After a failover, or when a connection breaks, everything is subscribed to anew; what was published
-meanwhile is lost, as it is when a Redis restarts.
+node of their slot. A client is told that it has subscribed once the nodes have confirmed it, so nothing published
+after that passes it by. Commands that come meanwhile, from any client, wait for that too, `HOLD_MS` at most: programs
+subscribe over one connection and look over another, without waiting, since a single Redis takes the two in turn.
+After a failover, or when a connection breaks, everything is subscribed to anew; what was published meanwhile is lost,
+as it is when a Redis restarts.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,6 +30,8 @@ _VERBS = {CHANNELS: b"SUBSCRIBE", PATTERNS: b"PSUBSCRIBE", SHARD_CHANNELS: b"SSU
 _UNVERBS = {CHANNELS: b"UNSUBSCRIBE", PATTERNS: b"PUNSUBSCRIBE", SHARD_CHANNELS: b"SUNSUBSCRIBE"}
 _MESSAGES = {b"message": CHANNELS, b"pmessage": PATTERNS, b"smessage": SHARD_CHANNELS}
 _CONFIRMED = {b"subscribe": CHANNELS, b"psubscribe": PATTERNS, b"ssubscribe": SHARD_CHANNELS}
+HOLD_MS = 100
+"""A node that confirms more slowly holds nobody up for longer: then a message may be missed."""
 AGAIN_MS = 100
 """How long a connection that broke is left alone before the next."""
 
@@ -169,6 +173,9 @@ class Hub:
         self._home: Node | None = None
         self._timer: Any = None
         self._seen_changes = -1
+        self.is_settling = False  # somebody subscribes, and it is not confirmed
+        self._held: dict[Any, None] = {}  # the sessions that wait for that
+        self._release_timer: Any = None
 
     # --- what clients want ----------------------------------------------------------------------------------------
 
@@ -182,7 +189,23 @@ class Hub:
             return run(client, argv)
         waiting = Subscribing(self, client, run, argv, missing)
         self._waiting[waiting] = None
+        if not self.is_settling:
+            self.is_settling = True
+            self._release_timer = self.proxy.timers.after(HOLD_MS, self._release)
         return client.park(waiting, self.proxy.settings.retry_timeout_ms)
+
+    def hold(self, session: Any) -> None:
+        """Let a session go on once what is being subscribed to is confirmed; `released` is called."""
+        self._held[session] = None
+
+    def _release(self) -> None:
+        self.is_settling = False
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
+        held, self._held = self._held, {}
+        for session in held:
+            session.released()
 
     def want(self, name: Name) -> None:
         """Have a name subscribed to."""
@@ -202,6 +225,8 @@ class Hub:
     def give_up(self, waiting: Subscribing) -> None:
         """A client waits for its subscription no longer."""
         self._waiting.pop(waiting, None)
+        if not self._waiting and self.is_settling:
+            self._release()
         for kind, name in waiting.missing:
             if name not in self.proxy.pubsub.tables[kind.place]:
                 self.unwanted(kind, name)
@@ -254,6 +279,8 @@ class Hub:
             except CommandError as error:
                 reply = error.reply
             waiting.client.resume(reply)
+        if not self._waiting and self.is_settling:
+            self._release()
 
     def refused(self, feed: Feed, failure: Failure) -> None:
         """A node would not subscribe to something."""

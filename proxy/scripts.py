@@ -1,8 +1,9 @@
 """Scripts and functions through the proxy.
 
-EVAL, EVALSHA and FCALL go to the node of their keys; over several slots they are refused. A script is remembered by
-its SHA1 when it comes by (EVAL, SCRIPT LOAD): a node that does not know it (a new one, one that failed over) is told
-it again, and the client does not notice.
+EVAL, EVALSHA and FCALL go to the node of their keys; over several slots they are refused. EVAL without keys goes
+where its first argument would go as a key: channels_redis, for one, hands its keys to scripts so. A script is
+remembered by its SHA1 when it comes by (EVAL, SCRIPT LOAD): a node that does not know it (a new one, one that failed
+over) is told it again, and the client does not notice.
 """
 
 from hashlib import sha1
@@ -92,6 +93,8 @@ def _send(client: Any, argv: Argv, text: bytes | None) -> Reply:
     proxy = client.host
     command = proxy.commands.find(argv[0])
     slot = proxy.slot_of_command(command, argv)
+    if argv[2] == b"0" and len(argv) > 3:  # programs for a single Redis may hand keys to scripts as arguments
+        slot = proxy.slot(argv[3])
     if slot is None:
         raise crossing(keys_of(command, argv), "keys of a script")
     key = (client.resp3, client.db.index, False)

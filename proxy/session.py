@@ -34,7 +34,7 @@ class Held(Waiting):
     __slots__ = ()
 
 
-IN_FLIGHT, SLOW_CLIENT, SLOW_NODE = Held(), Held(), Held()
+IN_FLIGHT, SLOW_CLIENT, SLOW_NODE, SETTLING = Held(), Held(), Held(), Held()
 
 
 class ProxySession(Session[Any]):
@@ -53,6 +53,10 @@ class ProxySession(Session[Any]):
 
     def _serve(self, end_ns: int) -> None:
         host = self.host
+        if host.hub.is_settling:
+            self.parked = SETTLING
+            host.hub.hold(self)
+            return
         find, commands, at = host.words.get, self.commands, self.served
         first, count, answers = at, len(commands), self.answers
         while at < count:
@@ -182,6 +186,11 @@ class ProxySession(Session[Any]):
     def _hold(self, resume_at: int) -> None:
         self.parked = IN_FLIGHT
         self.resume_at = resume_at
+
+    def released(self) -> None:
+        """Nobody's subscription is under way any more."""
+        if self.parked is SETTLING:
+            self.unpark()
 
     def has_room(self) -> None:
         """The node that was slow has read, or is gone."""

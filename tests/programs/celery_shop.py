@@ -16,16 +16,22 @@ URL = f"redis://127.0.0.1:{os.environ['HEXAD_PORT']}"
 RESULT_TIMEOUT_S = 60
 BEATS = 3
 
-app = Celery("shop", broker=f"{URL}/0", backend=f"{URL}/1")
+
+def database(number: int) -> int:
+    """The database to use; a cluster has but one."""
+    return 0 if os.environ.get("HEXAD_CLUSTER") else number
+
+
+app = Celery("shop", broker=f"{URL}/0", backend=f"{URL}/{database(1)}")
 app.conf.update(
-    redbeat_redis_url=f"{URL}/2",
+    redbeat_redis_url=f"{URL}/{database(2)}",
     beat_max_loop_interval=1,
     redbeat_lock_timeout=5,
     result_expires=300,
     task_track_started=True,
     broker_connection_retry_on_startup=True,
 )
-store = redis.Redis.from_url(f"{URL}/3", decode_responses=True)
+store = redis.Redis.from_url(f"{URL}/{database(3)}", decode_responses=True)
 
 
 @app.task

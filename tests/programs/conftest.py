@@ -43,4 +43,5 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def programs(server: Server) -> Iterator[Programs]:
     with programs_of(server.port) as programs:
+        programs.is_cluster = isinstance(server, ProxyServer)
         yield programs

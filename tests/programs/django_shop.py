@@ -24,7 +24,7 @@ settings.configure(
     CACHES={
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": f"redis://127.0.0.1:{os.environ['HEXAD_PORT']}/1",
+            "LOCATION": f"redis://127.0.0.1:{os.environ['HEXAD_PORT']}/{0 if os.environ.get('HEXAD_CLUSTER') else 1}",
             "OPTIONS": {"CLIENT_CLASS": "django_redis.client.DefaultClient"},
         }
     },

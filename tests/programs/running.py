@@ -87,10 +87,13 @@ class Programs:
         self.port = port
         self.directory = Path(tempfile.mkdtemp(prefix="hexad-programs-"))
         self.running: list[Program] = []
+        self.is_cluster = False  # behind a proxy there is one database, and only keys with a tag share a slot
 
     def environment(self) -> dict[str, str]:
         """The environment of every program: the server, our modules, and a home for what they write."""
         extra = {"HEXAD_PORT": str(self.port), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        if self.is_cluster:
+            extra["HEXAD_CLUSTER"] = "1"
         return {**os.environ, **extra, "HEXAD_DIR": str(self.directory)}
 
     def start(self, *words: str, **extra: str) -> Program:

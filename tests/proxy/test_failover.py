@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.proxy.support import ProxyServer
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer
@@ -13,6 +15,7 @@ from tests.support.wire import ReplyError
 KEYS = [f"key:{number}" for number in range(40)]
 
 
+@pytest.mark.long
 def test_a_primary_dies() -> None:
     with LocalCluster(HexadServer, nodes=6, replicas=1, cluster_node_timeout=1000) as cluster:
         with ProxyServer(cluster=[cluster.ports[0]]) as proxy, proxy.wire(timeout_s=30) as wire:
