@@ -41,7 +41,7 @@ lint: $(VENV)/.dev ## mypy --strict and ruff
 	$(BIN)/python -m ruff check .
 
 clean: ## delete the virtual environment and all caches (never a cluster's data)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/programs/.venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # Stamps: the second call of any target finds them and installs nothing.
