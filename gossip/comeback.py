@@ -10,7 +10,7 @@ Nobody refuses because the old primary is alive; that one votes, too.  By its la
 was replaced, and copies the replica's data.  Of several replicas the one with most goes first.
 
 What it does not do.  A primary that knows its data to be complete (its append-only file is there) does not wait.  Nor
-can a genuine Redis primary be made to wait, or a genuine replica say that it has more: between those Redis's rule holds.
+can a genuine Redis primary be made to wait, or a genuine replica say that it has more: there Redis's rule holds.
 If the votes cannot be had within `LIMIT_MS`, the primary goes on with what it has.
 """
 

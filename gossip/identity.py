@@ -1,4 +1,4 @@
-"""Which cluster this is: an id of the cluster itself, so that a node with another one's nodes.conf melts no two together.
+"""Which cluster this is: an id of its own, so that a node with another cluster's nodes.conf melts no two together.
 
 A cluster draws its id when it first serves: 12 hexadecimal digits of the time in Unix ms, 28 of luck.  Several
 primaries may draw at once; while one of two ids is young (`SETTLE_MS`) the older is taken by both.  A node without an
