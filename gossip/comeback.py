@@ -5,12 +5,12 @@ it failed.  In Redis it goes on as primary, and its replicas replace their data 
 
 Here the primary waits.  It says so (WAITS) and serves nobody until each of its replicas has told how far it is, or for
 `SILENT_MS` if one does not.  A replica whose offset is beyond the primary's, and whose data is the primary's, keeps it
-(`keeps_data`), says that it has more (AHEAD), and asks for the primaries' votes as in a failover that an operator forces.
+(`keeps_data`), says that it has more (AHEAD), and asks for the primaries' votes as in a failover that was forced.
 Nobody refuses because the old primary is alive; that one votes, too.  By its larger epoch it then learns that it
 was replaced, and copies the replica's data.  Of several replicas the one with most goes first.
 
-What it does not do.  A primary that knows its data to be complete (its append-only file is there) does not wait.  Nor can
-a genuine Redis primary be made to wait, or a genuine replica say that it has more: between those Redis's rule holds.
+What it does not do.  A primary that knows its data to be complete (its append-only file is there) does not wait.  Nor
+can a genuine Redis primary be made to wait, or a genuine replica say that it has more: there Redis's rule holds.
 If the votes cannot be had within `LIMIT_MS`, the primary goes on with what it has.
 """
 

@@ -34,8 +34,10 @@ class Facts(Protocol):
         """Whether the data that was loaded is known to be all there was, so that no replica can have more."""
 
     def holds_data_of(self, slots: int) -> bool:
-        """Whether a replica that is not linked to its primary, the owner of this bitmap, has data that is or can only be
-        that primary's."""
+        """Whether a replica that is not linked to its primary has data that is, or can only be, that primary's.
+
+        slots -- bitmap of what the primary owns.
+        """
 
     def primary_silence_ms(self, now_ms: int) -> int:
         """For how long a replica has had nothing from its primary: since the last data, or since the link broke.

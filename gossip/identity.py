@@ -1,9 +1,9 @@
-"""Which cluster this is: an id of the cluster itself, so that a node with another one's nodes.conf melts no two into one.
+"""Which cluster this is: an id of its own, so that a node with another cluster's nodes.conf melts no two together.
 
-A cluster draws its id when it first serves: 12 hexadecimal digits of the time in Unix ms, 28 of luck.  Several primaries
-may draw at once; while one of two ids is young (`SETTLE_MS`) the older is taken by both.  A node without an id takes that
-of the first known node that tells one.  The id is kept in nodes.conf, until CLUSTER RESET, and told in a ping extension
-of ours; genuine Redis nodes have none, and are judged by nothing.
+A cluster draws its id when it first serves: 12 hexadecimal digits of the time in Unix ms, 28 of luck.  Several
+primaries may draw at once; while one of two ids is young (`SETTLE_MS`) the older is taken by both.  A node without an
+id takes that of the first known node that tells one.  The id is kept in nodes.conf, until CLUSTER RESET, and told in a
+ping extension of ours; genuine Redis nodes have none, and are judged by nothing.
 
 Between two ids that both have settled there is no way: what a node of another cluster says is heard as a stranger's (no
 gossip, no address, no claim, no vote), and a handshake with it ends.  It joins after a CLUSTER RESET.

@@ -6,9 +6,9 @@ One node a line, then one line of variables:
          <connected|disconnected> [slot] [first-last] [[slot->-id]] [[slot-<-id]]
     vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [crc32 <8 hexadecimal digits>]
 
-Redis skips variables that it does not know; the last two are ours.  The checksum covers everything in front of it except
-the addresses, which operators and start scripts write anew: a wrong address is corrected by the bus, a wrong id or epoch
-by nobody.  A file without a checksum (of Redis) is read, too.
+Redis skips variables that it does not know; the last two are ours.  The checksum covers everything in front of it but
+the addresses, which operators and start scripts write anew: a wrong address is corrected by the bus, a wrong id or
+epoch by nobody.  A file without a checksum (of Redis) is read, too.
 
 Redis 7.2 writes `tls-port` or `tcp-port`, `nodename` and `shard-id` behind the hostname; 7.0 stops at the
 hostname.  We write the form of 7.2 and read both.  A replica's line carries its primary's epoch; nodes in

@@ -97,16 +97,20 @@ def _message_counts(way: str, counts: list[int]) -> Iterator[str]:
 
 
 def slots(core: Core, *, tls: bool = False) -> Value:
-    """CLUSTER SLOTS: first, last, primary, replicas that have data, for each range in order."""
+    """CLUSTER SLOTS: first, last, primary, replicas that have data, for each range in order; alike on every node."""
     found = [
         (first, last, node) for node in core.state.nodes.values() if node.slots for first, last in ranges_in(node.slots)
     ]
     found.sort(key=lambda entry: entry[0])
     return [
         [first, last, _slots_node(core, node, tls)]
-        + [_slots_node(core, replica, tls) for replica in node.replicas if _is_available(core, replica)]
+        + [_slots_node(core, replica, tls) for replica in _by_id(node.replicas) if _is_available(core, replica)]
         for first, last, node in found
     ]
+
+
+def _by_id(nodes: list[Node]) -> list[Node]:
+    return sorted(nodes, key=lambda node: node.id)
 
 
 def _is_available(core: Core, replica: Node) -> bool:

@@ -265,7 +265,7 @@ class ClusterService:
         return bool(self.server.config["appendonly"]) and self.key_count() > 0
 
     def holds_data_of(self, slots: int) -> bool:
-        """We follow it no longer, and copied our data from it; or all keys that we loaded lie in its slots, so nobody else's can they be."""
+        """We are not linked to it, and copied our data from it; or all keys that we loaded lie in its slots."""
         follower = self.server.replication.follower
         if follower is not None and follower.connected:
             return False  # what we have beyond its last message has come from it since

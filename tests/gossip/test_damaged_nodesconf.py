@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from node.log import Log
 from node.platform import Platform
 from node.server import CannotStart
 from tests.sim.world import World
-from tests.support import HexadServer
+from tests.support import HexadServer, RedisServer
 
 STEP = 13
 """Every so many bytes; a prime, so that fields are cut at all their places."""
@@ -67,3 +68,14 @@ def test_a_process_says_what_is_wrong_with_its_file(hexad_server: Callable[..., 
     assert path.read_text() == text[: len(text) // 2]
     path.write_text(text)
     server.start()
+
+
+def test_redis_reads_a_file_with_our_variables(tmp_path: Path) -> None:
+    """The cluster's id and the checksum mean nothing to it; 7.0 knows no fields behind the hostname either."""
+    state = parse(World(1).hosts["p1"].durable)
+    state.cluster_id = "a" * 40
+    text = "\n".join(re.sub(r",,tls-port\S*", "", line) for line in render(state).splitlines()) + "\n"
+    assert "clusterId" in text and "crc32" in text
+    (tmp_path / "nodes.conf").write_text(text)
+    with RedisServer(cluster_enabled="yes", directory=tmp_path) as server, server.wire() as wire:
+        assert wire("CLUSTER", "MYID").decode() == state.myself.id

@@ -37,7 +37,7 @@ def test_a_replica_keeps_the_only_copy(hexad_server: Callable[..., HexadServer])
 
 
 def test_a_primary_that_comes_back_is_followed_again(hexad_server: Callable[..., HexadServer]) -> None:
-    """Without its data, but under its own id: where the replica is not to take its place, what it has is what counts."""
+    """Without its data, but under its own id: where no replica is to take its place, what it has counts."""
     settings = {"cluster_enabled": "yes", "repl_diskless_sync_delay": 0, "cluster_hand_over_when_behind": "no"}
     first, second = hexad_server(**settings), hexad_server(**settings)
     with first.wire() as primary, second.wire() as replica:

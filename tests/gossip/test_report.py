@@ -13,6 +13,7 @@ from gossip.core import Core
 from gossip.nodesconf import parse
 from gossip.settings import ClusterSettings
 from tests.gossip.machines import IDS, Alone
+from tests.sim.world import Host, World
 from tests.support import RedisServer
 
 
@@ -64,3 +65,15 @@ def test_info_counts_slots_by_their_owners_health() -> None:
     assert "cluster_slots_fail:5461" in lines and "cluster_slots_ok:10923" in lines
     assert "cluster_stats_messages_fail_received:1" in lines
     assert "total_cluster_links_buffer_limit_exceeded:4" in lines
+
+
+def test_cluster_slots_is_alike_on_every_node() -> None:
+    world = World(3, replicas=2)
+    world.run_until(world.agreed, 8000)
+    world.run(5000)
+
+    def named(host: Host) -> list[tuple[int, int, list[bytes]]]:
+        return [(first, last, [node[2] for node in nodes]) for first, last, *nodes in report.slots(host.up.core)]
+
+    views = [named(host) for host in world.hosts.values()]
+    assert all(view == views[0] for view in views) and len(views[0][0][2]) == 3

@@ -210,7 +210,7 @@ class World:
         self.delay_ms = (0, 2)
         self.break_rate = 0.0
         self.replicas_lose = False
-        """Whether replicas copy a primary that has less than they; without, a script may set their offsets as it likes."""
+        """Whether replicas copy a primary that has less; without, a script may set their offsets as it likes."""
         self.votes: dict[tuple[str, int], str] = {}
         self.winners: dict[int, str] = {}
         self.events = 0
