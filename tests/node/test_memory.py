@@ -54,7 +54,7 @@ print(account.read() - used, platform.resident_bytes() - resident)
 """
 
 COUNTS = {
-    "string": 40_000, "long": 3_000, "list": 40_000, "hash": 25_000, "set": 30_000, "zset": 25_000, "stream": 25_000
+    "string": 40_000, "long": 3_000, "list": 40_000, "hash": 50_000, "set": 30_000, "zset": 25_000, "stream": 50_000
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from node.acl.users import hashed
-from node.app import build
+from node.app import build, every_spec
 from node.config import Config, ConfigFileError
 from node.dispatch import obey, refusal_in_script
 from node.log import Log
@@ -230,7 +230,7 @@ def configured(text: str) -> Config:
     def no_file(path: str) -> str:
         raise FileNotFoundError(path)
 
-    lines = LineChecks()
+    lines = LineChecks(every_spec)
     checks = {"user": lines.check_user, "rename-command": lines.rename_command}
     return Config.load(stdin=text, read_file=no_file, find_files=lambda _: [], checks=checks)
 

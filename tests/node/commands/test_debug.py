@@ -124,8 +124,8 @@ def test_object_has_the_fields_of_a_real_server(both: Both) -> None:
     def shown(wire: Wire, key: str) -> dict[str, str]:
         fields = dict(field.rsplit(":", 1) for field in wire("DEBUG", "OBJECT", key).text.split(" ") if ":" in field)
         assert fields.pop("at").startswith("0x")
-        assert abs(int(fields.pop("lru")) - int(time.time()) % (1 << 24)) <= 2
-        assert int(fields.pop("lru_seconds_idle")) <= 2
+        assert abs(int(fields.pop("lru")) - int(time.time()) % (1 << 24)) <= 60
+        assert int(fields.pop("lru_seconds_idle")) <= 60
         fields.pop("refcount")  # a real server shares small integers
         return fields
 
