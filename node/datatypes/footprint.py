@@ -79,7 +79,8 @@ def _mean(elements: Collection[Any], samples: int, path: set[int]) -> float:
     chosen: Iterable[Any] = elements
     if samples and count > samples:
         if isinstance(elements, list | tuple):
-            chosen = [elements[(2 * at + 1) * count // (2 * samples)] for at in range(samples)]  # the ends are often others
+            # From the midst of equal parts: the ends are often of another kind.
+            chosen = [elements[(2 * at + 1) * count // (2 * samples)] for at in range(samples)]
             count, borrowed = samples, 1  # the list of chosen ones holds them, too
         else:
             chosen = islice(elements, samples)
