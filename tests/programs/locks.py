@@ -56,7 +56,7 @@ def counter(name: str, rounds: str) -> dict[str, Any]:
 def acquire(name: str, lease_ms: str) -> int:
     """Waits for the fenced lock; the token, one more than its last holder's."""
     script = store.register_script(ACQUIRE)
-    while not (token := script(keys=["fence", "fence:token"], args=[name, lease_ms])):
+    while not (token := script(keys=["{fence}", "{fence}:token"], args=[name, lease_ms])):
         time.sleep(0.005)
     return int(token)
 
