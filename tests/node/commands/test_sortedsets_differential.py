@@ -43,13 +43,18 @@ class Pair:
         for words in trace:
             self.theirs.send(*words)
         replies = [self.theirs.read_raw() for _ in trace]  # all of them, so that a failure leaves nothing behind
+        stores_distances = any(word.upper() == b"STOREDIST" for words in trace for word in words)  # printed otherwise
         for words, expected in zip(trace, replies, strict=True):
             got = self.ours.raw(*words)
-            assert alike(words, expected, got), (words, expected, got)
+            if not (stores_distances and words[0].upper() == b"DEBUG"):
+                assert alike(words, expected, got), (words, expected, got)
         keys = sorted(self.theirs("KEYS", "*"))
         for key in keys:
-            self.theirs.send("DEBUG", "DIGEST-VALUE", key)
-            assert self.theirs.read_raw() == self.ours.raw("DEBUG", "DIGEST-VALUE", key), key
+            question = (
+                [b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"] if stores_distances else [b"DEBUG", b"DIGEST-VALUE", key]
+            )
+            self.theirs.send(*question)
+            assert alike(question, self.theirs.read_raw(), self.ours.raw(*question)), key
         for slot in filter(None, self.ours.session.db.slots):
             for value in slot.values.values():
                 if type(value) is SortedSet:

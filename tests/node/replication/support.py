@@ -25,7 +25,8 @@ def node(kind: str, **options: Any) -> Server:
 
 
 def follow(replica: Wire, port: int) -> None:
-    assert replica("REPLICAOF", "127.0.0.1", str(port)) == "OK"
+    """Follow the primary at `port`; not while what an earlier one has sent is being loaded."""
+    wait_until(lambda: replica("REPLICAOF", "127.0.0.1", str(port)) == "OK", 10, "it follows")
 
 
 def offset_of(wire: Wire) -> int:
