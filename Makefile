@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST := $(BIN)/python -m pytest
 PARALLEL ?= -n 2 --dist loadfile
 ARGS ?=
+# The long tests that use fixed ports or a Docker engine, or take times: each has the machine for itself.
+ALONE := tests/chaos tests/house tests/hexad
 # The tests that draw random commands, and by how much `make proof` multiplies their rounds: 200 000 commands a family.
 RANDOM_TESTS := tests/node/commands tests/node/script tests/node/acl
 PROOF_ROUNDS ?= 20
@@ -27,7 +29,8 @@ test: $(VENV)/.dev ## run the tests (installs what they need; minutes)
 	$(PYTEST) -m "not long and not proof" $(PARALLEL) $(ARGS)
 
 test-long: $(VENV)/.dev ## run Docker, chaos, soaks and long fuzzing with few rounds
-	$(PYTEST) -m "long and not proof" $(ARGS)
+	$(PYTEST) -m "long and not proof" $(ARGS) $(ALONE)
+	$(PYTEST) -m "long and not proof" $(PARALLEL) $(ARGS) tests $(ALONE:%=--ignore %)
 
 proof: $(VENV)/.dev ## run the full rounds whose results stand in the README
 	$(PYTEST) -m proof -s $(ARGS)

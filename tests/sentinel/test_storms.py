@@ -80,8 +80,13 @@ def test_safe_in_the_storm_and_one_primary_after_it(seed: int) -> None:
     storm(seed)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(1000, 1060))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1000, 1020)),
+        *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(1020, 1060)),
+    ],
+)
 def test_safe_in_many_storms(seed: int) -> None:
     storm(seed, sentinels=5 if seed % 3 == 0 else 3, replicas=3 if seed % 2 else 2, quorum=2)
 

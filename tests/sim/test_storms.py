@@ -67,8 +67,13 @@ def test_safe_in_the_storm_and_whole_after_it(seed: int) -> None:
     storm(seed)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(1000, 1150))
+@pytest.mark.parametrize(
+    "seed",
+    [
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1000, 1050)),
+        *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(1050, 1150)),
+    ],
+)
 def test_safe_in_many_storms(seed: int) -> None:
     storm(seed, replicas=2 if seed % 3 == 0 else 1, primaries=5 if seed % 5 == 0 else 3)
 
