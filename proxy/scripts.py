@@ -33,7 +33,7 @@ class KnownScripts:
 
     def learn(self, text: bytes) -> None:
         """Remember a script."""
-        sha = sha1(text).hexdigest().encode()
+        sha = sha1(text, usedforsecurity=False).hexdigest().encode()
         if self._texts.pop(sha, None) is None:
             self._size_bytes += len(text)
         self._texts[sha] = text
