@@ -32,7 +32,7 @@ JUSTIFIED = {
     ("B105", "node/acl/users.py"): "the text of an error about a password",
     ("B105", "sentinel/state.py"): "no password, until the configuration names one",
     ("B302", "node/datatypes/lists.py"): "reads only blocks that it has packed itself in this process",
-    ("B404", "node/platform.py"): "starts the scripts that a Sentinel is told of, by lists of words and never by a shell",
+    ("B404", "node/platform.py"): "starts the scripts that a Sentinel is told of, without a shell",
     ("B404", "hexad/processes.py"): "starts the nodes of a local topology, by lists of words and never by a shell",
 }
 
