@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
 
+from node.platform import Platform
 from tests.support import HexadServer, RedisServer
 
 # In CI the same examples each time, so that a change is judged by what it changed; elsewhere, and in `make proof`, new
@@ -19,13 +19,12 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def nothing_stays_frozen() -> Iterator[None]:
-    """A node that has loaded its data takes all objects of the process from the collector: here, those of all tests."""
-    yield
-    if gc.get_freeze_count():
-        gc.unfreeze()
-        gc.collect()
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_frozen() -> Iterator[None]:
+    """A node that has loaded its data takes all objects of its process from the collector: here, those of all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Platform, "settle_memory", lambda _platform: None)
+        yield
 
 
 @pytest.fixture
