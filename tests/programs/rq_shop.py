@@ -57,7 +57,7 @@ def drive() -> dict[str, Any]:
     first = queue.enqueue(append, "first")
     second = queue.enqueue(append, "second", depends_on=first)
     third = queue.enqueue(append, "third", depends_on=[first, second])
-    late = queue.enqueue_in(timedelta(seconds=1), append, "late")
+    late = queue.enqueue_in(timedelta(seconds=2), append, "late")  # RQ keeps whole seconds: one may be missing
     states = wait_for([*squares, retried, failed, third, late])
     late_after_s = time.monotonic() - asked
     return {
