@@ -176,6 +176,7 @@ def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
             assert wire("FUNCTION", "LOAD", "REPLACE", LIBRARY) == b"everywhere"
     options = {"cluster_enabled": "yes", "cluster_node_timeout": 3000, "repl_diskless_sync_delay": 0}
     with HexadServer(**options) as primary, HexadServer(**options) as replica:
+        wait_until(lambda: "[ERR]" not in _checked(cluster.nodes[0]), 20, "all agree about what was moved before")
         cli("add-node", at(primary), at(cluster.nodes[0]))
         with primary.wire() as wire:
             assert wire("FCALL", "f", 0) == b"here"  # redis-cli has brought the cluster's functions
