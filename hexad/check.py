@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
-from node.persistence.inspection import Findings, inspection_of
+from node.persistence.inspection import AofInspection, Findings, inspection_of
 from node.platform import Platform
 
 READ_BYTES = 1 << 20
@@ -95,7 +95,8 @@ def inspect(platform: Platform, path: str) -> Findings:
     size = platform.file_size(path)
     with platform.open_read(path) as file:
         data = file.read(READ_BYTES)
-        inspection = inspection_of(data)
+        is_begun = not data and path.endswith(".aof")  # as every increment begins
+        inspection = AofInspection(Findings()) if is_begun else inspection_of(data)
         if inspection is None:
             findings = Findings(size_bytes=size)
             findings.fail(0, "This is no RDB file and no append-only file" if data else "The file is empty")

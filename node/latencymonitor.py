@@ -1,8 +1,7 @@
 """The latency monitor: what took at least `latency-monitor-threshold` milliseconds, by the kind of work. Sans-IO.
 
-An event is a kind of work under the name that Redis gives it: `command`, `fast-command`, `expire-cycle`,
-`eviction-cycle`, `aof-fsync-always`... Of each the last samples are kept, at most one a second (the worst of it), and
-the worst of all times.
+An event is a kind of work under the name that Redis gives it: `command`, `fast-command`, `expire-cycle`. Of each the
+last samples are kept, at most one a second (the worst of it), and the worst of all times.
 """
 
 from collections import deque
@@ -77,10 +76,6 @@ _ADVICE: dict[str, str] = {
     "fast-command": "Commands that cost little by themselves were slow, so the process did not get the processor: look "
     "for other programs on this machine, for swapping and for a virtual machine without its share.",
     "expire-cycle": "Many keys expire at the same time: spread their deadlines by some random seconds.",
-    "eviction-cycle": "Memory is full and each write has to make room first: give the node more memory or fewer keys.",
-    "aof": "The disk is slow to take the append-only file: appendfsync everysec or no waits less for it, a faster disk "
-    "or one that no other program writes to helps most.",
-    "rdb-unlink-temp-file": "Removing a temporary file took long: the file system is slow with large files.",
 }
 
 

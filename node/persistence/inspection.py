@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from node.datatypes.packed import Packed
 from node.datatypes.streams import Stream
-from node.rdb.codec import RdbError
+from node.persistence.aofparser import AofFormatError, AofParser
+from node.rdb.codec import STRING_BYTES_MAX, RdbError
 from node.rdb.reader import Aux, Entries, Function, RdbReader
 from node.rdb.streams import check_stream
 from node.rdb.types import VALUE_TYPES
@@ -21,8 +22,6 @@ BIGGEST = 10
 """So many of the biggest keys are named."""
 RANGE_SLOTS = 1024
 """Keys are counted by ranges of so many slots."""
-LINE_BYTES_MAX = 1024
-ARGUMENTS_MAX = 1 << 31
 
 
 @dataclass
@@ -163,13 +162,6 @@ def _checked_type(value: Any) -> str:
     return next(it.name for it in VALUE_TYPES if type(value) in it.classes)
 
 
-class _Malformed(Exception):
-    """No command stands here: where, and why not."""
-
-    def __init__(self, offset: int, reason: str) -> None:
-        self.offset, self.reason = offset, reason
-
-
 class AofInspection:
     """The commands of an append-only file. Good is what goes up to the last whole command or transaction."""
 
@@ -177,31 +169,26 @@ class AofInspection:
         self.findings = findings
         if findings.kind == "unknown":
             findings.kind = "AOF"
-        self._buffer = b""
-        self._base = findings.good_bytes  # where the buffer stands in the file
+        self._parser = AofParser(STRING_BYTES_MAX, findings.good_bytes)
         self._multi: int | None = None  # where a transaction began that has not ended
-        self._needed = 0
 
     def feed(self, data: bytes) -> bool:
         self.findings.size_bytes += len(data)
-        self._buffer += data
-        if len(self._buffer) < self._needed:
-            return True
-        at = 0
+        parser = self._parser
+        parser.feed(data)
+        parser.join()
+        start = parser.offset
         try:
-            while (found := self._next(at)) is not None:
-                name, end = found
-                self._take(name, self._base + at, self._base + end)
-                at = end
-        except _Malformed as error:
-            self.findings.fail(self._base + error.offset, error.reason)
+            while (argv := parser.next()) is not None:
+                self._take(argv[0] if argv else b"", start, parser.offset)
+                start = parser.offset
+        except AofFormatError as error:
+            self.findings.fail(error.offset, error.reason)
             return False
-        self._buffer = self._buffer[at:]
-        self._base += at
-        self._needed -= at
         return True
 
     def _take(self, name: bytes, start: int, end: int) -> None:
+        """A command, or a note, which has no name."""
         found = self.findings
         if name:
             found.commands[name[:64].decode("utf-8", "backslashreplace").upper()] += 1
@@ -212,52 +199,11 @@ class AofInspection:
         if self._multi is None:
             found.good_bytes = end
 
-    def _next(self, at: int) -> tuple[bytes, int] | None:
-        """The name of the command at `at`, empty for a note, and where it ends; None if it is not whole."""
-        buffer = self._buffer
-        if buffer[at : at + 1] == b"#":
-            end = buffer.find(b"\n", at)
-            return None if end < 0 else (b"", end + 1)
-        counted = self._number(at, b"*")
-        if counted is None:
-            return None
-        name, (count, at) = b"", counted
-        for place in range(count):
-            measured = self._number(at, b"$")
-            if measured is None:
-                return None
-            length, start = measured
-            if start + length + 2 > len(buffer):
-                self._needed = start + length + 2
-                return None
-            if buffer[start + length : start + length + 2] != b"\r\n":
-                raise _Malformed(start + length, "Expected \\r\\n behind an argument")
-            name = buffer[start : start + length] if not place else name
-            at = start + length + 2
-        return name, at
-
-    def _number(self, at: int, mark: bytes) -> tuple[int, int] | None:
-        """The number on the line at `at`, and where the next line begins; None if the line is not whole."""
-        buffer = self._buffer
-        if at >= len(buffer):
-            return None
-        if buffer[at : at + 1] != mark:
-            raise _Malformed(at, f"Expected {mark.decode()!r}, got {buffer[at : at + 1]!r}")
-        end = buffer.find(b"\n", at, at + LINE_BYTES_MAX)
-        if end < 0:
-            if len(buffer) - at >= LINE_BYTES_MAX:
-                raise _Malformed(at, "A number has no end")
-            return None
-        digits = buffer[at + 1 : end - 1]
-        if not digits.isdigit() or len(digits) > 12 or buffer[end - 1 : end] != b"\r" or int(digits) > ARGUMENTS_MAX:
-            raise _Malformed(at, f"Expected a number, got {digits[:32]!r}")
-        return int(digits), end + 1
-
     def finish(self) -> None:
-        found = self.findings
+        found, parser = self.findings, self._parser
         if found.error is not None:
             return
-        if self._buffer:
-            found.fail(self._base, "The file ends in the middle of a command")
+        if parser.pending_bytes:
+            found.fail(parser.offset, "The file ends in the middle of a command")
         elif self._multi is not None:
             found.fail(self._multi, "The file ends before the EXEC of a MULTI")

@@ -117,6 +117,15 @@ def test_the_tail_of_an_append_only_file(preamble: bool, rdb: Path, tmp_path: Pa
         assert check(path)[0] == GOOD
 
 
+def test_an_increment_that_nothing_has_been_written_to(tmp_path: Path) -> None:
+    """Each rewrite begins an empty one: it is as good as any, and the first command in it may come at any time."""
+    (tmp_path / "appendonly.aof.1.incr.aof").write_bytes(b"")
+    manifest = tmp_path / "appendonly.aof.manifest"
+    manifest.write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
+    code, told = check(manifest)
+    assert code == GOOD and "appendonly.aof.1.incr.aof: AOF, 0 bytes" in told.out and "DAMAGED" not in told.out
+
+
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
     code, told = check(tmp_path / "missing")
     assert code == UNUSABLE and "No such file" in told.err
