@@ -220,10 +220,6 @@ class Platform:
         """`length` hex digits nobody can guess: run ids, node ids, replication ids."""
         return secrets.token_hex((length + 1) // 2)[:length]
 
-    def is_same_secret(self, given: bytes, expected: bytes) -> bool:
-        """Compare a password in a time that does not tell where it differs."""
-        return secrets.compare_digest(given, expected)
-
     # --- sockets --------------------------------------------------------------------------------------------------
 
     def poller(self) -> Poller:
@@ -588,14 +584,6 @@ class Platform:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
 
-    def peak_resident_bytes(self) -> int:
-        """The most that was ever resident; 0 where the kernel does not tell."""
-        with open("/proc/self/status", "rb") as file:
-            for line in file:
-                if line.startswith(b"VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        return 0
-
     def allocated(self) -> Allocated:
         """What the allocators of the process have in use, and what they hold of the system for it."""
         if self._allocators is not None:
@@ -615,11 +603,6 @@ class Platform:
     @cached_property
     def _allocators(self) -> Allocators | None:
         return find_allocators()
-
-    def forget_peak(self) -> None:
-        """Let the peak of resident memory begin anew."""
-        with suppress(OSError), open("/proc/self/clear_refs", "wb") as file:
-            file.write(b"5")
 
     def total_memory_bytes(self) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,8 +1,8 @@
 """A proxy, built from its parts and run: `hexad proxy`.
 
-`running_proxy` is a proxy inside whatever Trio program wants one. `main` is the process around it: configuration,
-signals, exit code. SIGTERM drains: nobody new is let in, who is idle or waits for others is let go, what is under way
-is answered, and after `drain-timeout` at the latest the process ends; a second signal ends it at once.
+`main` is the process around it: configuration, signals, exit code. SIGTERM drains: nobody new is let in, who is idle or
+waits for others is let go, what is under way is answered, and after `drain-timeout` at the latest the process ends; a
+second signal ends it at once.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -118,16 +118,6 @@ async def running(proxy: Proxy) -> AsyncIterator[Entrance]:
             nursery.cancel_scope.cancel()
     finally:
         proxy.reactor.close()
-
-
-@asynccontextmanager
-async def running_proxy(
-    platform: Platform, config: Config, settings: ProxySettings, log: Log | None = None
-) -> AsyncIterator[Proxy]:
-    """A proxy that serves its addresses while the block runs. Raises CannotListen, CannotStart."""
-    proxy = build(platform, config, settings, log or Log(platform, lambda _text: None))
-    async with running(proxy):
-        yield proxy
 
 
 async def drain(proxy: Proxy, entrance: Entrance) -> None:

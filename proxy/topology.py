@@ -51,10 +51,6 @@ class Node:
         self.missed = 0  # in how many views in a row it was not
         self.latency_ms = 0.0  # of its last answer to a look
 
-    def all_links(self) -> list[Any]:
-        """Every connection to it that nobody has to itself."""
-        return [*self.links.values(), *self.idle]
-
 
 def show(address: Address) -> str:
     """An address as people write it."""

@@ -45,15 +45,19 @@ Figures = tuple[float, float]
 """Requests a second, CPU µs of the server per request."""
 
 
-def ratio_row(name: str, pairs: list[tuple[Figures, Figures]]) -> str:
-    """A line of a table: throughput and CPU of both servers (ours first in each pair) and the medians of the ratios."""
+def ratio_row(name: str, pairs: list[tuple[Figures, Figures]], digits: tuple[int, int] = (1, 1)) -> str:
+    """A line of a table: throughput and CPU of both servers (ours first in each pair) and the medians of the ratios.
+
+    digits -- behind the point of rates and of CPU.
+    """
+    of_rates, of_costs = digits
     rates = [middle([pair[side][0] for pair in pairs]) for side in (0, 1)]
     costs = [middle([pair[side][1] for pair in pairs]) for side in (0, 1)]
     rate_ratio = middle([mine[0] / his[0] for mine, his in pairs])
     cost_ratio = middle([mine[1] / his[1] for mine, his in pairs])
     return (
-        f"| {name} | {rates[0] / 1000:.1f} k/s | {rates[1] / 1000:.1f} k/s | **{rate_ratio:.2f}** | "
-        f"{costs[0]:.1f} µs | {costs[1]:.1f} µs | **{cost_ratio:.2f}** |"
+        f"| {name} | {rates[0] / 1000:.{of_rates}f} k/s | {rates[1] / 1000:.{of_rates}f} k/s | "
+        f"**{rate_ratio:.2f}** | {costs[0]:.{of_costs}f} µs | {costs[1]:.{of_costs}f} µs | **{cost_ratio:.2f}** |"
     )
 
 

@@ -1,6 +1,6 @@
 """Throughput and server CPU per operation of redis-benchmark's simplest tests, in turns with redis-server."""
 
-from tests.bench.measuring import benchmark, both, cpu_seconds, middle
+from tests.bench.measuring import benchmark, both, cpu_seconds, ratio_row
 from tests.support.servers import Server
 
 TESTS = ("get", "set", "incr", "mset")
@@ -28,12 +28,5 @@ def table(rounds: int) -> str:
             for test in TESTS:
                 run(ours, test, pipeline), run(theirs, test, pipeline)
                 pairs = [(run(ours, test, pipeline), run(theirs, test, pipeline)) for _ in range(rounds)]
-                rates = [middle([pair[side][0] for pair in pairs]) for side in (0, 1)]
-                costs = [middle([pair[side][1] for pair in pairs]) for side in (0, 1)]
-                rate_ratio = middle([mine[0] / his[0] for mine, his in pairs])
-                cost_ratio = middle([mine[1] / his[1] for mine, his in pairs])
-                lines.append(
-                    f"| {test.upper()} `-P {pipeline}` | {rates[0] / 1000:.0f} k/s | {rates[1] / 1000:.0f} k/s | "
-                    f"**{rate_ratio:.2f}** | {costs[0]:.2f} µs | {costs[1]:.2f} µs | **{cost_ratio:.2f}** |"
-                )
+                lines.append(ratio_row(f"{test.upper()} `-P {pipeline}`", pairs, (0, 2)))
     return "\n".join(lines) + "\n"

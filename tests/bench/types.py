@@ -1,7 +1,7 @@
 """Throughput and server CPU per operation of redis-benchmark's tests of containers, in turns with redis-server."""
 
 from tests.bench.filling import fill
-from tests.bench.measuring import benchmark, both, cpu_seconds, middle
+from tests.bench.measuring import benchmark, both, cpu_seconds, ratio_row
 from tests.support.servers import Server
 
 REQUESTS = {1: 50_000, 16: 200_000}
@@ -45,12 +45,5 @@ def table(rounds: int) -> str:
         for pipeline in REQUESTS:
             for test in TESTS:
                 pairs = [(run(ours, test, pipeline), run(theirs, test, pipeline)) for _ in range(rounds)]
-                rates = [middle([pair[side][0] for pair in pairs]) for side in (0, 1)]
-                spent = [middle([pair[side][1] for pair in pairs]) for side in (0, 1)]
-                rate_ratio = middle([mine[0] / his[0] for mine, his in pairs])
-                spent_ratio = middle([mine[1] / his[1] for mine, his in pairs])
-                lines.append(
-                    f"| {test} `-P {pipeline}` | {rates[0] / 1000:.0f} k/s | {rates[1] / 1000:.0f} k/s | "
-                    f"**{rate_ratio:.2f}** | {spent[0]:.2f} µs | {spent[1]:.2f} µs | **{spent_ratio:.2f}** |"
-                )
+                lines.append(ratio_row(f"{test} `-P {pipeline}`", pairs, (0, 2)))
     return "\n".join(lines) + "\n"
