@@ -274,12 +274,10 @@ class Bus:
         self.server.keyspace.emptied()
 
     def _drop_slot_keys(self, effect: DropSlotKeys) -> None:
-        """Keys of slots that went to another primary: our replicas drop them with us."""
-        db = self.server.keyspace.databases[0]
-        for slot in effect.slots:
-            for key in db.drop_slot(slot):
-                self.server.journal.append(0, (b"DEL", key))
-                db.tell(key, "del", "g")
+        """Keys of slots that went to another primary: our replicas drop them with us, in slices."""
+        trimmer = self.server.background.trimmer
+        trimmer.take(self.server.keyspace.databases[0], effect.slots)
+        trimmer.done()  # it tells of which slots something is left
 
     def _pause_writes(self, effect: PauseWrites) -> None:
         self.server.clients.pause("failover", True, effect.until_ms - self.now_ms())

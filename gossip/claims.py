@@ -102,6 +102,7 @@ def accept_claim(core: Core, sender: Node, epoch: int, claimed: int) -> None:
         core.log("warning", f"Configuration change detected. Reconfiguring myself as a replica of {sender.id}")
         follow(core, sender)
     elif lost_mine:
+        state.leftover |= lost_mine
         core.emit(DropSlotKeys(tuple(slots_in(lost_mine))))
 
 

@@ -96,7 +96,8 @@ def help_(client: Client, _argv: Argv) -> Reply:
 @command("cluster|info")
 def info(client: Client, _argv: Argv) -> Reply:
     cluster = service(client)
-    return Verbatim(report.info(cluster.machine.core, cluster.bus.links_over_limit).encode())
+    lines = report.info(cluster.machine.core, cluster.bus.links_over_limit)
+    return Verbatim((lines + "".join(line + "\r\n" for line in cluster.mover.info())).encode())
 
 
 @command("cluster|nodes")

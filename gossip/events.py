@@ -180,6 +180,53 @@ class SetSlotNode:
 
 
 @dataclass(slots=True, frozen=True)
+class TakeSlots:
+    """All data of these slots is here: they are ours from now on, in an epoch that was fixed before.
+
+    slots -- bitmap.  The state is saved, and nobody is told yet: AnnounceSlots or ReturnSlots follows at once.
+    """
+
+    slots: int
+    source_id: str
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class AnnounceSlots:
+    """Tell everybody what TakeSlots has taken."""
+
+
+@dataclass(slots=True, frozen=True)
+class ReturnSlots:
+    """TakeSlots came too late: the slots (a bitmap) are their source's as before."""
+
+    slots: int
+    source_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class KeepSlots:
+    """A target that we were handing slots to has not taken them in time: whoever claims them in its epoch is to lose.
+
+    epoch -- in which the target would have claimed them.
+    """
+
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class AskVoters:
+    """Ping all who vote: their answers, or their updates, tell whether slots of ours were claimed."""
+
+
+@dataclass(slots=True, frozen=True)
+class Leftover:
+    """Keys of these slots (a bitmap) are here though they are not ours."""
+
+    slots: int
+
+
+@dataclass(slots=True, frozen=True)
 class Replicate:
     """CLUSTER REPLICATE."""
 
@@ -244,6 +291,12 @@ Event = (
     | SetSlotImporting
     | SetSlotStable
     | SetSlotNode
+    | TakeSlots
+    | AnnounceSlots
+    | ReturnSlots
+    | KeepSlots
+    | AskVoters
+    | Leftover
     | Replicate
     | Failover
     | Reset

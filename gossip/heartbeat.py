@@ -30,6 +30,7 @@ from gossip.packet import (
     Extensions,
     Gossip,
     GossipEntry,
+    bitmap_bytes,
 )
 from gossip.state import Node
 
@@ -77,6 +78,11 @@ def pong_to_siblings(core: Core) -> None:
     """Tell the other replicas of our primary about ourselves, so that they can rank us."""
     if core.myself.primary is not None:
         _pong_to(core, (node for node in core.myself.primary.replicas if node is not core.myself))
+
+
+def pong_to_replicas(core: Core) -> None:
+    """Tell our replicas about ourselves at once."""
+    _pong_to(core, core.myself.replicas)
 
 
 def _pong_to(core: Core, nodes: Iterable[Node]) -> None:
@@ -146,7 +152,14 @@ def _extensions(core: Core, receiver: Node | None) -> Extensions:
         core.myself.shard_id,
         _standing(core) if receiver.speaks_hexad else None,
         core.state.cluster_id if receiver.speaks_hexad else "",
+        _leftover(core, receiver),
     )
+
+
+def _leftover(core: Core, receiver: Node) -> bytes:
+    """Our replicas hold what we hold, so they must know what of it is not ours, should they take our place."""
+    told = core.state.leftover and receiver.speaks_hexad and receiver.primary is core.myself
+    return bitmap_bytes(core.state.leftover) if told else b""
 
 
 def _standing(core: Core) -> int:

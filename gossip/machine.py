@@ -28,10 +28,24 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, comeback, election, heartbeat, identity, manual, membership, orders, seeking, suspicion
+from gossip import (
+    claims,
+    comeback,
+    election,
+    handover,
+    heartbeat,
+    identity,
+    manual,
+    membership,
+    orders,
+    seeking,
+    suspicion,
+)
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
+    AnnounceSlots,
+    AskVoters,
     Broadcast,
     BumpEpoch,
     CloseLink,
@@ -45,6 +59,8 @@ from gossip.events import (
     Failover,
     FlushSlots,
     Forget,
+    KeepSlots,
+    Leftover,
     LinkDown,
     LinkUp,
     Meet,
@@ -53,6 +69,7 @@ from gossip.events import (
     ReplicateFrom,
     Reset,
     Resolved,
+    ReturnSlots,
     SaveNow,
     SetConfigEpoch,
     SetSlotImporting,
@@ -60,6 +77,7 @@ from gossip.events import (
     SetSlotNode,
     SetSlotStable,
     SettingsChanged,
+    TakeSlots,
     Wakeup,
 )
 from gossip.packet import (
@@ -84,6 +102,7 @@ from gossip.packet import (
     PacketError,
     Publish,
     Update,
+    bitmap_of,
 )
 from gossip.settings import ClusterSettings
 from gossip.state import ClusterState, Node
@@ -290,6 +309,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
     comeback.hear_standing(core, sender, body.extensions.standing)
+    sender.leftover = bitmap_of(body.extensions.leftover)
 
 
 # ---- the other kinds of message, all from known nodes ------------------------------------------------------------
@@ -379,6 +399,12 @@ HANDLERS: dict[type, Callable[[Core, Any], None]] = {
     SetSlotImporting: orders.set_slot_importing,
     SetSlotStable: orders.set_slot_stable,
     SetSlotNode: orders.set_slot_node,
+    TakeSlots: handover.take_slots,
+    AnnounceSlots: handover.announce_slots,
+    ReturnSlots: handover.return_slots,
+    KeepSlots: handover.keep_slots,
+    AskVoters: handover.ask_voters,
+    Leftover: handover.set_leftover,
     Replicate: orders.replicate,
     Failover: _failover,
     Reset: orders.reset,

@@ -4,9 +4,10 @@ One node a line, then one line of variables:
 
     <id> <ip>:<port>@<cport>[,hostname[,name=value...]] <flags> <primary id or -> <ping ms> <pong ms> <epoch>
          <connected|disconnected> [slot] [first-last] [[slot->-id]] [[slot-<-id]]
-    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [crc32 <8 hexadecimal digits>]
+    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [leftover <first>-<last>[,...]]
+         [crc32 <8 hexadecimal digits>]
 
-Redis skips variables that it does not know; the last two are ours.  The checksum covers everything in front of it but
+Redis skips variables that it does not know; the last three are ours.  The checksum covers everything in front of it but
 the addresses, which operators and start scripts write anew: a wrong address is corrected by the bus, a wrong id or
 epoch by nobody.  A file without a checksum (of Redis) is read, too.
 
@@ -101,7 +102,9 @@ def render(state: ClusterState, *, tls: bool = False) -> str:
     """Return the whole file."""
     lines = [describe(node, state, aux=True, tls=tls) for node in state.nodes.values() if not node.in_handshake]
     variables = f"vars currentEpoch {state.current_epoch} lastVoteEpoch {state.ballot.epoch}"
-    lines.append(variables + (f" clusterId {state.cluster_id}" if state.cluster_id else ""))
+    variables += f" clusterId {state.cluster_id}" if state.cluster_id else ""
+    leftover = ",".join(f"{first}-{last}" for first, last in ranges_in(state.leftover))
+    lines.append(variables + (f" leftover {leftover}" if leftover else ""))
     return "\n".join(lines) + f" crc32 {checksum(lines)}\n"
 
 
@@ -142,6 +145,7 @@ class _Reader:
         self.slots: list[tuple[int, Node, list[str]]] = []
         self.variables: dict[str, int] | None = None
         self.cluster_id = ""
+        self.leftover = 0
         self.ended = text.endswith("\n")
 
     def fail(self, reason: str) -> NodesConfError:
@@ -173,6 +177,9 @@ class _Reader:
                 known[name] = self._number(value, NUMBER_MAX, name)
             elif name == "clusterId" and is_node_id(value):
                 self.cluster_id = value
+            elif name == "leftover":
+                for word in value.split(","):
+                    self.leftover |= self._range(word)
             elif name == "crc32":
                 self._check(value, " ".join(["vars", *words[: 2 * at]]))
             else:
@@ -262,6 +269,7 @@ class _Reader:
         state.current_epoch = variables["currentEpoch"]
         state.ballot.epoch = variables["lastVoteEpoch"]
         state.cluster_id = self.cluster_id
+        state.leftover = self.leftover
         for node, primary_id in self.primaries:
             if primary_id not in self.nodes:
                 # It was in handshake when the file was written.  Its first ping will bring its address.
@@ -279,15 +287,19 @@ class _Reader:
         if word.startswith("["):
             self._open_slot(state, node, word)
             return
-        first, dash, last = word.partition("-")
-        start = self._number(first, SLOTS - 1, "slot")
-        end = self._number(last, SLOTS - 1, "slot") if dash else start
-        bits = (1 << (end + 1)) - (1 << start) if end >= start else 0
-        if not bits:
-            raise self.fail(f"a range of slots ends before it begins: '{word}'")
+        bits = self._range(word)
         if bits & state.owned:
             raise self.fail(f"slots of '{word}' belong to a node before")
         state.give(bits, node)
+
+    def _range(self, word: str) -> int:
+        """Read ``slot`` or ``first-last``; its bitmap."""
+        first, dash, last = word.partition("-")
+        start = self._number(first, SLOTS - 1, "slot")
+        end = self._number(last, SLOTS - 1, "slot") if dash else start
+        if end < start:
+            raise self.fail(f"a range of slots ends before it begins: '{word[:60]}'")
+        return (1 << (end + 1)) - (1 << start)
 
     def _open_slot(self, state: ClusterState, node: Node, word: str) -> None:
         """Read ``[slot->-id]`` (migrating) or ``[slot-<-id]`` (importing)."""

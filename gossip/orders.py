@@ -14,6 +14,7 @@ from gossip.events import (
     ClusterError,
     DataLoaded,
     DelSlots,
+    DropSlotKeys,
     EmptyData,
     FlushSlots,
     Replicate,
@@ -168,6 +169,7 @@ def reset(core: Core, order: Reset) -> None:
         core.emit(EmptyData())
         myself.shard_id = core.fresh_id()
     state.close_all_slots()
+    state.leftover = 0
     state.cluster_id = ""
     reset_manual(core)
     state.give(ALL_SLOTS, None)
@@ -220,6 +222,12 @@ def data_loaded(core: Core, event: DataLoaded) -> None:
     if core.myself.is_replica:
         return
     astray = bitmap_from(event.slots) & ~core.myself.slots & ~state.importing_bits
+    leftover, state.leftover = astray & state.leftover, astray & state.leftover
+    if leftover:
+        core.log("notice", "I have keys of slots that I was importing or had handed over. Dropping them.")
+        core.emit(DropSlotKeys(tuple(slots_in(leftover))))
+        astray &= ~leftover
+    core.save()
     for slot in slots_in(astray):
         owner = state.owners[slot]
         if owner is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gossip.core import Core
-from gossip.events import BecomePrimary, ReplicateFrom, UnpauseWrites
+from gossip.events import BecomePrimary, DropSlotKeys, ReplicateFrom, UnpauseWrites
 from gossip.heartbeat import pong_to_all
-from gossip.packet import MIGRATE_TO, PRIMARY, REPLICA
+from gossip.packet import MIGRATE_TO, PRIMARY, REPLICA, slots_in
 from gossip.state import Node
 
 
@@ -44,6 +44,7 @@ def follow(core: Core, primary: Node) -> None:
     if myself.is_primary:
         myself.flags = myself.flags & ~(PRIMARY | MIGRATE_TO) | REPLICA
         state.close_all_slots()
+    state.leftover = 0  # its data takes the place of ours
     state.attach(myself, primary)
     myself.shard_id = primary.shard_id or myself.shard_id
     core.emit(ReplicateFrom(primary.ip, primary.port))
@@ -58,9 +59,13 @@ def replace_my_primary(core: Core) -> None:
     if primary is None:
         return
     slots = primary.slots
+    leftover = primary.leftover & ~slots
     make_primary(core, myself)
     core.emit(BecomePrimary())
     core.state.give(slots, myself)
+    if leftover:  # half of what it was importing, or of what it had handed over: another's, all the same
+        core.state.leftover |= leftover
+        core.emit(DropSlotKeys(tuple(slots_in(leftover))))
     core.save(fsync=True)
     core.judge = True
     pong_to_all(core)

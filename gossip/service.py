@@ -9,6 +9,7 @@ from gossip import comeback, nodesconf
 from gossip.bus import Bus
 from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
+from gossip.moving.mover import Mover
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
 from gossip.state import ClusterState
@@ -61,6 +62,7 @@ class ClusterService:
         self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
         self.bus = Bus(server, self.machine, self.save)
         self.bus.went_down = self.send_waiting_away
+        self.mover = Mover(self)
         self.serving = self.machine.state.serving
         server.replication.is_primary_there = self.hears_primary
 
@@ -138,6 +140,7 @@ class ClusterService:
         """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
         text = nodesconf.render(self.machine.state, tls=self.settings.tls).encode()
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+        self.mover.owners_changed()
         if self.server.keyspace.waiters.keys:
             self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
         if self.server.pubsub.shard_channels:

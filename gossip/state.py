@@ -66,6 +66,7 @@ class Node:
         "ip",
         "is_foreign",
         "is_probe",
+        "leftover",
         "link",
         "link_created_ms",
         "link_up",
@@ -125,6 +126,8 @@ class Node:
         """Whether it understands the extensions that only Hexad has."""
         self.standing: int | None = None
         """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
+        self.leftover = 0
+        """Slots of which it holds keys that are not its shard's, as its last message told: see `gossip.handover`."""
         self.is_probe = False
         """It stands for an address at which a node that we know is looked for; strangers there stay strangers."""
 
@@ -227,6 +230,8 @@ class ClusterState:
         self.importing_bits = 0
         self.current_epoch = 0
         self.ballot = Ballot()
+        self.leftover = 0
+        """Slots of which keys may be here that are not ours: on their way here, or not dropped yet. Never served."""
         self.cluster_id = ""
         """The cluster's own id, empty while it has none: see `gossip.identity`."""
         self.blacklist: dict[str, int] = {}

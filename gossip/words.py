@@ -13,6 +13,7 @@ from node.server import Client
 from node.table import Registry, Run, Spec
 
 ORDER = "no_async_loading admin stale"
+MOVES = "no_async_loading admin stale noscript no_multi"
 DIFFERS = "nondeterministic_output"
 
 
@@ -55,6 +56,11 @@ WORDS = {
     "cluster|delslotsrange": Word(-4, ORDER),
     "cluster|flushslots": Word(2, ORDER),
     "cluster|setslot": Word(-4, ORDER),
+    "cluster|migration": Word(-3, MOVES),
+    "cluster|migrateslots": Word(-7, MOVES),
+    "cluster|getslotmigrations": Word(2, "admin stale", tips=DIFFERS),
+    "cluster|cancelslotmigrations": Word(2, MOVES),
+    "cluster|syncslots": Word(-4, MOVES),
 }
 
 

@@ -28,6 +28,7 @@ from node.script.functions import Functions
 from node.script.running import Scripts
 from node.server import REDIS_VERSION, CannotGoOn, CannotStart, Server
 from node.shutdown import Shutdown
+from node.slotpause import SlotPause
 from node.table import CommandTable, Spec
 from node.tls import CANNOT_START, CannotUseTls
 
@@ -53,6 +54,7 @@ def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
     server.migration = Migration(server)
+    server.slot_pause = SlotPause(server.conditions_changed)
     server.shutdown = Shutdown(server)
     try:
         server.tls.configure()
@@ -108,9 +110,9 @@ def every_spec(*, in_cluster: bool = True) -> list[Spec]:
     """The commands of a node. One without a cluster refuses CLUSTER and ASKING, and need not load what runs them."""
     if not in_cluster:
         return [*families.specs(), *words.refused()]
-    from gossip.commands import CLUSTER
+    from gossip.moving.commands import registry
 
-    return [*families.specs(), *CLUSTER.specs.values()]
+    return [*families.specs(), *registry().specs.values()]
 
 
 def follow_settings(server: Server) -> None:

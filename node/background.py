@@ -1,28 +1,31 @@
-"""Work of one node that no client waits for, driven by its timers: expiring keys, freeing what was removed.
+"""Work of one node that no client waits for, driven by its timers: expiring keys, freeing what was removed, dropping
+slots that went elsewhere.
 
-Neither has a tick: each asks for the time at which it has something to do again.
+None has a tick: each asks for the time at which it has something to do again.
 """
 
 from node.config.config import Config
 from node.keyspace.expiry import Expiry
 from node.keyspace.keyspace import NEVER_MS, Keyspace
 from node.keyspace.reclaim import Reclaimer
+from node.keyspace.trimming import Trimmer
 from node.latencymonitor import LatencyMonitor
 from node.platform import Platform
 from node.timers import Timer, Timers
 
 RECLAIM_PAUSE_MS = 1
-"""Between two slices of freeing: half of the time stays for the clients."""
+"""Between two slices of freeing or dropping: half of the time stays for the clients."""
 
 
 class Background:
-    """The drivers of a node's `expiry` and `reclaimer`."""
+    """The drivers of a node's `expiry`, `reclaimer` and `trimmer`."""
 
     def __init__(
         self, keyspace: Keyspace, timers: Timers, platform: Platform, config: Config, latency: LatencyMonitor
     ) -> None:
         self.expiry = Expiry(keyspace, platform.clock_ns)
         self.reclaimer = Reclaimer(platform.clock_ns)
+        self.trimmer = Trimmer(keyspace, self.reclaimer, platform.clock_ns)
         self._keyspace = keyspace
         self._timers = timers
         self._now_ms = platform.now_ms
@@ -31,6 +34,7 @@ class Background:
         self._expiry_timer: Timer | None = None
         self.expiry.wake = self._expire_at
         self.reclaimer.wake = self._reclaim_soon
+        self.trimmer.wake = self._trim_soon
         keyspace.discard = self.reclaimer.take_value
         for name in ("hz", "active-expire-effort", "lazyfree-lazy-expire"):
             config.on_change(name, lambda _value: self._configure())
@@ -61,3 +65,12 @@ class Background:
     def _reclaim(self) -> None:
         if self.reclaimer.slice():
             self._reclaim_soon()
+
+    def _trim_soon(self) -> None:
+        self._timers.after(RECLAIM_PAUSE_MS, self._trim)
+
+    def _trim(self) -> None:
+        if not self._keyspace.paused:  # a manual failover has told its offset, which must not move
+            self.trimmer.slice()
+        if not self.trimmer.idle:
+            self._trim_soon()

@@ -375,6 +375,7 @@ def flags(client: Client) -> str:
         "r": client.readonly,
         "e": client.no_evict,
         "T": client.no_touch,
+        getattr(client.role, "letter", ""): client.role is not None,  # g, o: slots go, or come, over this link
     }
     return "".join(letter for letter, true in told.items() if true) or "N"
 

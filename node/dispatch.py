@@ -692,6 +692,21 @@ class KeysOnTheirWay:
         return client.host.migration.postpone(client)
 
 
+class SlotsOnTheirWay:
+    """Slots are being handed over: for a moment nobody writes to them; reads go on."""
+
+    personal = False
+
+    def mask(self, server: Server) -> int:
+        return WRITE | MAY_REPLICATE if server.slot_pause is not None and server.slot_pause.held else 0
+
+    def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
+        if not command.flags & (WRITE | MAY_REPLICATE) or not client.host.slot_pause.holds(command, argv):
+            return None
+        client.last_command = command
+        return client.host.slot_pause.postpone(client)
+
+
 PERMISSION = Permission()
 
 GUARDS: tuple[Guard, ...] = (
@@ -710,6 +725,7 @@ GUARDS: tuple[Guard, ...] = (
     Busy(),
     Monitored(),
     KeysOnTheirWay(),
+    SlotsOnTheirWay(),
     Timed(),
     Paused(),
 )

@@ -168,6 +168,7 @@ class Server:
         self.time_stands_still = False  # a long script runs, for which the clock of keys does not move
         self.let_in: Callable[[], None] = lambda: None  # serve the connections that wait to be accepted
         self.migration: Any = None  # node.migration.Migration: keys on their way to another node
+        self.slot_pause: Any = None  # node.slotpause.SlotPause: slots that are being handed over
         self.replication: Replication
         self.shutdown: Any = None  # node.shutdown.Shutdown: how this node ends
         self.spawn: Callable[..., None] = _not_running

@@ -57,6 +57,8 @@ class Preserver(Protocol):
 
     def inherits(self, value: Value) -> bool: ...
 
+    def moves(self, preservers: "list[Preserver]") -> None: ...
+
 
 class Slot:
     """The keys of one hash slot."""
@@ -536,6 +538,50 @@ class Database:
             for key in keys:
                 self.hash_deadlines.pop(key, None)
         return keys
+
+    def detach_slot(self, number: int) -> Slot | None:
+        """Take a slot out as a whole: its keys are here no more, and nobody has been told. It must not change again.
+
+        A snapshot that runs goes on reading it.
+        """
+        slot = self.slots[number]
+        if slot is None:
+            return None
+        self.slots[number] = None
+        self.occupied[number] = self.expiring[number] = 0
+        if self.weights is not None:
+            self.weights.stale[number] = 1
+        self.size -= len(slot.values)
+        self.deadline_count -= len(slot.deadlines)
+        for key in self.hash_deadlines.keys() & slot.values.keys():
+            del self.hash_deadlines[key]
+        return slot
+
+    def take_slots_of(self, other: "Database") -> None:
+        """All slots of `other`, which are empty here, are this database's from now on; `other` is of no more use.
+
+        A snapshot that reads them is told of their changes as before.
+        """
+        hashes = {key: other.slots[slot_of(key)] for key in other.hash_deadlines}
+        number = other.occupied.find(1)
+        while number >= 0:
+            assert self.slots[number] is None, number
+            self.slots[number] = other.slots[number]
+            self.occupied[number], self.expiring[number] = 1, other.expiring[number]
+            number = other.occupied.find(1, number + 1)
+        self.deadline_count += other.deadline_count
+        self._grow(other.size)
+        for preserver in other.preservers:
+            preserver.moves(self.preservers)
+        self.preservers += other.preservers
+        other._empty()
+        for key, slot in hashes.items():
+            assert slot is not None
+            self.watch_fields(key, slot.values[key])
+        self.keyspace.deadline_came_near(self.keyspace.now_ms)  # the rounds of expiry have not seen their deadlines
+
+    def forget_use(self, key: bytes) -> None:
+        """Nothing is noted of this key any more."""
 
     def swap_contents(self, other: "Database") -> None:
         """SWAPDB: each takes the other's keys."""

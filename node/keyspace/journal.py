@@ -39,6 +39,7 @@ class Journal:
         self.stream: StreamReader | None = None
         self.stream_db = -1  # the database that the stream has selected; -1: none yet
         self.readers: list[EntryReader] = []
+        self.slot_readers: list[EntryReader] = []  # slots on their way to another node: as replicas
         self.relaying = False  # a replica: only its primary's bytes make the stream
         self.unheard = True  # nobody reads: an entry is a step of the offset and no more
         self._unit: list[tuple[int, Sequence[bytes], int]] | None = None  # a transaction's effects, while it runs
@@ -64,8 +65,19 @@ class Journal:
         self.relaying = relaying
         self._update_unheard()
 
+    def add_slot_reader(self, reader: EntryReader) -> None:
+        """Hand every entry from now on that is for replicas to `reader`, too."""
+        self.slot_readers.append(reader)
+        self._update_unheard()
+
+    def remove_slot_reader(self, reader: EntryReader) -> None:
+        """`reader` has had its last entry. May be called again."""
+        if reader in self.slot_readers:
+            self.slot_readers.remove(reader)
+            self._update_unheard()
+
     def _update_unheard(self) -> None:
-        self.unheard = self.stream is None and not (self.readers or self.relaying)
+        self.unheard = self.stream is None and not (self.readers or self.slot_readers or self.relaying)
 
     def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
         """One effect, in database `db`."""
@@ -131,6 +143,9 @@ class Journal:
                 self.append_to_stream(entry)
         if to & TO_FILE:
             for reader in self.readers:
+                reader.take_entry(db, entry)
+        if self.slot_readers and to & TO_REPLICAS:
+            for reader in list(self.slot_readers):  # an entry may be the last that one takes
                 reader.take_entry(db, entry)
 
     def append_to_stream(self, data: bytes) -> None:

@@ -4,7 +4,7 @@ Sans-IO: the time of a batch of commands is handed in (`now_ms`), and stands sti
 key expires half way through.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from node.keyspace.database import FIRST_CLOCK_S, Database
 from node.keyspace.journal import Journal
@@ -55,6 +55,7 @@ class Keyspace:
         self.awaited = self.waiters.keys  # (database, key) -> who waits for it
         self.effects: list[tuple[int, Sequence[bytes]]] | None = None
         self.databases = [Database(index, self) for index in range(databases)]
+        self.arriving: list[Database] = []  # slots of database 0 on their way here: nobody sees, expires or evicts them
         self.watching = Watching(self.databases, lambda wanted: self.set_listening("watched keys", wanted))
 
     def set_time(self, now_ms: int, started_ms: int) -> None:
@@ -128,6 +129,11 @@ class Keyspace:
         if self.now_ms < self.next_deadline_ms:
             self.deadline_came_near(self.now_ms)  # a round that is under way has seen half of each
         self.waiters.databases_swapped(self, first, second)
+
+    def every(self) -> Iterator[Database]:
+        """All databases, and the slots that are on their way here."""
+        yield from self.databases
+        yield from self.arriving
 
     @property
     def size(self) -> int:

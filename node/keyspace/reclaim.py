@@ -49,6 +49,12 @@ class Reclaimer:
         self._values.append(value)
         self._wake_if_alone()
 
+    def take_slot(self, slot: Slot) -> None:
+        """Free a slot that no database and no snapshot has any more."""
+        self.pending += len(slot.values)
+        self._slots.append(slot)
+        self._wake_if_alone()
+
     def flush(self, db: Database) -> None:
         """Empty `db` and free what was in it, unless snapshots still read it: then they will."""
         slots, size, shared = db.slots, db.size, bool(db.preservers)

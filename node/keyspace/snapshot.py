@@ -28,7 +28,7 @@ from collections.abc import Collection
 
 from node.datatypes.packed import Packed
 from node.datatypes.reading import LONG_BYTES, LONG_ELEMENTS, Reading, TextReading
-from node.keyspace.database import Database, Slot, Value
+from node.keyspace.database import Database, Preserver, Slot, Value
 from node.keyspace.keyspace import Keyspace
 from node.slots import SLOTS
 
@@ -162,6 +162,10 @@ class DatabaseSnapshot:
             return False
         reading.orphaned = True
         return True
+
+    def moves(self, preservers: list[Preserver]) -> None:
+        """The slots have moved to another database: `preservers` are now those who are told, this one among them."""
+        self._preservers = preservers
 
     def _set_apart(self, item: Item) -> bool:
         """If its value is long, it is to come as a reading."""
@@ -307,11 +311,13 @@ class DatabaseSnapshot:
 class Snapshot:
     """All databases (or some slots of them) as they are now, to be read in batches.
 
-    `total` is the number of its keys, `processed` how many of them have been read.
+    `arriving`: also the slots that are on their way here; for readers that go on with the journal, which tells what
+    becomes of them. `total` is the number of its keys, `processed` how many of them have been read.
     """
 
-    def __init__(self, keyspace: Keyspace, slots: Collection[int] | None = None) -> None:
-        parts = (DatabaseSnapshot(db, slots) for db in keyspace.databases if db.size)
+    def __init__(self, keyspace: Keyspace, slots: Collection[int] | None = None, *, arriving: bool = False) -> None:
+        databases = keyspace.every() if arriving else keyspace.databases
+        parts = (DatabaseSnapshot(db, slots) for db in databases if db.size)
         self.databases = [part for part in parts if part.size]
         self.total = sum(part.size for part in self.databases)
         self.processed = 0

@@ -147,6 +147,9 @@ class TimingDatabase(Database):
             self.uses[hash(key) & TABLES_MASK].pop(key, None)
         return keys
 
+    def forget_use(self, key: bytes) -> None:
+        self.uses[hash(key) & TABLES_MASK].pop(key, None)
+
     # --- what is known --------------------------------------------------------------------------------------------
 
     def idle_seconds(self, key: bytes) -> int:

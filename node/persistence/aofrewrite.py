@@ -125,7 +125,7 @@ class Rewriter:
     def _source(self) -> RdbSource | CommandSource:
         functions = self.aof.functions()
         if self.host.config.aof_use_rdb_preamble:
-            return RdbSource(self.host, functions=functions, aof_base=True)
+            return RdbSource(self.host, functions=functions, aof_base=True, arriving=True)
         return CommandSource(self.host, functions)
 
     def cancel(self) -> None:

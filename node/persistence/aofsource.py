@@ -35,7 +35,7 @@ class CommandSource:
 
     def __init__(self, host: PersistenceHost, functions: Iterable[bytes] = ()) -> None:
         self._clock_ns = host.clock_ns
-        self._snapshot = Snapshot(host.keyspace)
+        self._snapshot = Snapshot(host.keyspace, arriving=True)
         self._db = -1
         self._rest: Iterator[Words] = iter(())  # of the long value that is under way
         self._finished = False

@@ -25,7 +25,8 @@ class RdbSource:
 
     `replication` is (database selected in the stream, replication id, offset) where the reader goes on with the
     stream from there; `functions` are the sources of the libraries; `slots` restricts it to some slots; `aof_base`
-    tells the loader that the increments of an append-only file follow.
+    tells the loader that the increments of an append-only file follow; `arriving` adds the slots that are on their way
+    here, for a reader that goes on with the journal.
     `keys_done` of `keys_total` have been encoded.
     """
 
@@ -37,10 +38,11 @@ class RdbSource:
         functions: Iterable[bytes] = (),
         slots: Collection[int] | None = None,
         aof_base: bool = False,
+        arriving: bool = False,
     ) -> None:
         config = host.config
         self._clock_ns = host.clock_ns
-        self._snapshot = Snapshot(host.keyspace, slots)
+        self._snapshot = Snapshot(host.keyspace, slots, arriving=arriving)
         self._notes = host.keyspace.databases if goes_by_use(config.maxmemory_policy) else None
         self._part: DatabaseSnapshot | None = None
         self._pieces: Iterator[bytes] = iter(())  # of the long value that is under way
@@ -48,7 +50,7 @@ class RdbSource:
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
         self._writer = RdbWriter(
-            version=RDB_VERSION_MAX if any(db.hash_deadlines for db in host.keyspace.databases) else RDB_VERSION,
+            version=RDB_VERSION_MAX if any(db.hash_deadlines for db in host.keyspace.every()) else RDB_VERSION,
             compress=config.rdbcompression,
             checksum=config.rdbchecksum,
         )  # the higher one only where fields of hashes expire, which no version before it can hold

@@ -351,6 +351,7 @@ class Primary:
             replication=(max(0, journal.stream_db), self.history.replid, offset),
             functions=self.functions() if parts is None or b"functions" in parts else (),
             slots=None if parts is None else (),
+            arriving=True,
         )
         self._transfers += 1
         host.spawn(Transfer(host, group, source, self._transferred).run, streamed)

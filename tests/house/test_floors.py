@@ -54,6 +54,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.shutdown": (2, 6),
     "node.replay": (2, 7),
     "node.migration": (2, 6),
+    "node.slotpause": (2, 6),
     "node.commands": (2, 8),
     "node.crash": (2, 9),
     "gossip": (3, 0),

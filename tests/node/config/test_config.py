@@ -38,6 +38,8 @@ def test_defaults_are_those_of_the_real_server(peer: Peer) -> None:
         "cluster-announce-human-nodename",
         "cluster-hand-over-when-behind",
         "cluster-seeds",
+        "cluster-slot-migration-handoff-max-lag-bytes",
+        "cluster-slot-migration-write-pause-timeout",
         "locale-collate",
         "set-max-listpack-entries",
         "set-max-listpack-value",
