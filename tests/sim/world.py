@@ -122,7 +122,11 @@ class Host:
         self.written = self.durable
         self.heard_primary_ms = self.world.now_ms
         self.handle(Wakeup())
-        self.handle(DataLoaded(()))
+        self.handle(DataLoaded(self.slots_with_keys()))
+
+    def slots_with_keys(self) -> tuple[int, ...]:
+        """What its file has when it starts."""
+        return ()
 
     def crash(self) -> None:
         """Stop at once: wires break, and what was written but not fsynced is there or not."""
@@ -200,6 +204,8 @@ class Host:
 class World:
     """Hosts, time, the network between them, and the judge."""
 
+    host_type = Host
+
     def __init__(self, seed: int, timeout_ms: int = 2000, primaries: int = 3, replicas: int = 1) -> None:
         self.rng = Random(seed)
         self.timeout_ms = timeout_ms
@@ -240,7 +246,7 @@ class World:
                     f"0 0 {place + 1} connected{slots if number <= primaries else ''}"
                 )
             lines.append(f"vars currentEpoch {primaries} lastVoteEpoch 0")
-            self.hosts[me] = Host(self, me, names.index(me) + 1, "\n".join(lines) + "\n")
+            self.hosts[me] = self.host_type(self, me, names.index(me) + 1, "\n".join(lines) + "\n")
         for host in self.hosts.values():
             self.after(self.rng.randrange(50), host.start)
 
