@@ -177,6 +177,18 @@ SHARDS
     Shows the shards with their slots and nodes.
 LINKS
     Shows the bus connections to and from the other nodes, a map each.
+MIGRATION IMPORT <start slot> <end slot> [<start slot> <end slot> ...]
+    Gets these slots from the node that owns them, with all keys at one moment.
+MIGRATION (STATUS [ID <task-id>|ALL]|CANCEL (ID <task-id>|ALL))
+    Shows, or ends, the migrations that this node takes part in.
+MIGRATESLOTS SLOTSRANGE <start slot> <end slot> [...] NODE <node-id> [...]
+    Has <node-id> get these slots of ours, with all keys at one moment.
+GETSLOTMIGRATIONS
+    Shows the migrations that this node takes part in, a map each.
+CANCELSLOTMIGRATIONS
+    Ends the migrations of slots that leave this node.
+SYNCSLOTS <word> [<word> ...]
+    What two nodes say to each other while slots move between them.
 """,
         "command": """
 (no subcommand)

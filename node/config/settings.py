@@ -64,6 +64,8 @@ class Settings:
     cluster_replica_validity_factor: int
     cluster_require_full_coverage: bool
     cluster_seeds: tuple[str, ...]
+    cluster_slot_migration_handoff_max_lag_bytes: int
+    cluster_slot_migration_write_pause_timeout: int
     crash_log_enabled: bool
     crash_memcheck_enabled: bool
     daemonize: bool
