@@ -86,6 +86,7 @@ class Export:
         session.set_reply_mode(REPLY_OFF)  # from here on what it gets is the stream, and no answers in between
         session.out += OK
         self._became()
+        mover.passes("source asked")
         server.spawn(self._send_copy)
         self._arm()
 
@@ -104,9 +105,11 @@ class Export:
         match effect:
             case TellReady():
                 self._put(control("READY"))
+                self._mover.passes("source ready")
             case HoldWrites():
                 self._server.slot_pause.hold(self.task.slots)
                 self._put(control("FINAL"))
+                self._mover.passes("source held")
                 self._mover.log(f"Writes to slots {self._mover.shown(self.task)} are held back: they are handed over")
             case ReleaseWrites():
                 self.task.write_pause_ms = self._mover.now_ms() - self.machine.paused_ms
@@ -147,6 +150,7 @@ class Export:
         state = self._mover.core.state
         if state.myself.is_primary and not self.task.slots & ~state.myself.slots:
             return
+        self._mover.passes("source lost")
         target = state.nodes.get(self.task.target_id)
         self.handle(OwnerChanged(target is not None and not self.task.slots & ~target.slots))
 
@@ -166,6 +170,7 @@ class Export:
             self._sent_bytes += len(chunk)
             self.session.out += chunk
             self.session.touch()
+            self._mover.passes("source copying")
             self.handle(Moved(self._sent_bytes - self._acked_bytes))
             await self._server.platform.checkpoint()
             while len(self.session.out) > OUTPUT_BYTES_MAX and not self._ended:
@@ -178,6 +183,7 @@ class Export:
         self.session.out += copied
         self._is_copying = False
         self._pump()
+        self._mover.passes("source copied")
         self.handle(CopySent())
 
     def take_entry(self, db: int, entry: bytes) -> None:
@@ -259,3 +265,4 @@ class Export:
         self.task.became(state, self._mover.now_ms())
         self.session.close(CLOSE_WHEN_SENT)
         self._mover.export_over(self)
+        self._mover.passes("source over")

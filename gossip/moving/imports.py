@@ -161,6 +161,7 @@ class Import:
         self.handle(Connected())
         server.register(session)
         server.reactor.add(sock, session)
+        self._mover.passes("target connected")
         self._alive_timer = server.timers.after(KEEP_ALIVE_MS, self._keep_alive)
         if rest:
             server.read_clock()
@@ -183,6 +184,7 @@ class Import:
         match effect:
             case AskPause(epoch):
                 self._tell(control("PAUSE", epoch))
+                self._mover.passes("target asked")
             case GiveUp(reason):
                 self._tell(control("GIVEUP", reason))
             case Settle():
@@ -213,13 +215,16 @@ class Import:
         match words:
             case []:
                 self._acknowledge()
+                self._mover.passes("target copying")
                 self.handle(Received())
             case [b"COPIED", _]:
+                self._mover.passes("target copied")
                 self.handle(Copied())
             case [b"READY"]:
                 self._acknowledge()
                 self.handle(SourceReady())
             case [b"FINAL"]:
+                self._mover.passes("target final")
                 self.handle(Final())
             case [b"FAIL", again, reason]:
                 self.handle(Failed(f"the source says: {reason.decode('utf-8', 'replace')}", again == b"again"))
@@ -271,6 +276,7 @@ class Import:
         server.keyspace.arriving.append(self.db)
         server.journal.add_slot_reader(self)
         self._mover.leftover_changed()
+        self._mover.passes("target began")
 
     def _drop_data(self) -> None:
         """What came is not ours: nobody has seen it, and replicas and file are told that it is gone."""
@@ -327,6 +333,7 @@ class Import:
         if mover.now_ms() >= before_ms:
             self.handle(Failed("the hand-over took too long"))
             return
+        mover.passes("target settled")
         self._is_taking = True
         refusal = self._take_in_time(epoch, before_ms)
         self._is_taking = False
@@ -336,7 +343,9 @@ class Import:
         keyspace.arriving.remove(self.db)
         main.take_slots_of(self.db)
         task.became(COMPLETED, mover.now_ms())
+        mover.passes("target adopted")
         mover.bus.handle(AnnounceSlots())
+        mover.passes("target announced")
         self._server.conditions_changed()
         self.handle(Taken())
 
@@ -347,6 +356,7 @@ class Import:
             mover.bus.handle(TakeSlots(task.slots, task.source_id, epoch))
         except ClusterError as error:
             return error.reply.decode().removeprefix("ERR ")
+        mover.passes("target saved")
         if mover.now_ms() < before_ms:
             return ""
         # Saving took long, or we were stopped meanwhile: the source may write again by now.
@@ -375,6 +385,7 @@ class Import:
             task.last_error = ""
             self._mover.log(f"Import of slots {self._mover.shown(task)} is complete")
         self._drop_data()
+        self._mover.passes("target over")
         self._dialling.cancel()
         self._attempt_over.set()
 

@@ -30,6 +30,14 @@ PULL_MS = 5000
 LOOK_MS = 5
 """How often it is looked whether old keys of wanted slots are gone."""
 
+POINTS = (
+    "target began", "target connected", "target copying", "target copied", "target asked", "target final",
+    "target settled", "target saved", "target adopted", "target announced", "target over",
+    "source asked", "source copying", "source copied", "source ready", "source held", "source lost", "source over",
+    "dropping",
+)  # fmt: skip
+"""The steps of a migration at which either node may die: tests walk them all."""
+
 NOT_HEXAD = (
     "ERR Node {} cannot take part in an atomic migration: it is no Hexad node, or has not been heard yet. "
     "Move the slots key by key: redis-cli --cluster reshard"
@@ -45,6 +53,8 @@ class Mover:
         self._service = service
         self._imports: dict[str, Import] = {}
         self._exports: dict[str, Export] = {}
+        self.passes: Callable[[str], None] = lambda _point: None
+        """Called at each of `POINTS`, in the middle of things: a test may end the node there."""
         self.server.background.trimmer.done = self.leftover_changed
 
     # --- shorthands -----------------------------------------------------------------------------------------------
@@ -275,6 +285,8 @@ class Mover:
     def leftover_changed(self) -> None:
         """Note of which slots keys are here that are not ours."""
         slots = sum(1 << number for number in self.server.background.trimmer.numbers)
+        if slots:
+            self.passes("dropping")
         for moving in self._imports.values():
             if moving.db in self.server.keyspace.arriving:
                 slots |= moving.task.slots
