@@ -94,6 +94,14 @@ class Member:
             self.deadly, self.died_at = "", point
             raise Died(point)
 
+    def kill(self) -> None:
+        """Let it die as soon as its clock is looked at."""
+
+        def die() -> None:
+            raise Died("killed")
+
+        self.up.timers.after(0, die)
+
     def ask(self, *words: Any) -> Any:
         """The reply to a command that does not wait."""
         client = self.up.new_session()

@@ -45,7 +45,9 @@ async def check(cluster: Shards) -> None:
     for member in cluster.members.values():
         node = member.cluster.state.myself
         if node.source.id != owner.id:
-            await cluster.until(lambda member=member: not wanted & member.all_keys(), f"{member.name} has dropped its keys")
+            await cluster.until(
+                lambda member=member: not wanted & member.all_keys(), f"{member.name} has dropped its keys"
+            )
         assert not member.up.slot_pause.held and not member.up.keyspace.arriving
         await cluster.until(lambda member=member: not member.cluster.state.leftover, f"{member.name}: nothing is left")
         member.cluster.state.check()
@@ -95,6 +97,59 @@ async def test_a_migration_in_peace(tmp_path: Path) -> None:
         fill(source)
         target.ask("CLUSTER", "MIGRATION", "IMPORT", FIRST, LAST)
         await cluster.until(lambda: not target.mover.book.active(), "the task is over")
+        await cluster.until(cluster.agreed, "all agree")
+        assert cluster.owner(FIRST) is target
+        await check(cluster)
+
+
+async def fails_over(cluster: Shards, dying: Member, heir: Member) -> None:
+    """The one that dies stays away until its replica has taken its place; then it comes back as a replica."""
+    await cluster.until(lambda: dying.server is None, f"{dying.name} dies")
+    await cluster.until(lambda: heir.cluster.state.myself.is_primary, f"{heir.name} takes its place")
+    await cluster.start(dying)
+    await cluster.until(cluster.agreed, "all agree again")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", ["target copying", "target copied", "target settled"])
+async def test_a_replica_of_the_target_drops_what_was_half_there(tmp_path: Path, point: str) -> None:
+    async with shards(tmp_path, replicas=1) as cluster:
+        source, target, heir = cluster["p1"], cluster["p3"], cluster["r3"]
+        fill(source)
+        target.deadly = point
+        target.ask("CLUSTER", "MIGRATION", "IMPORT", FIRST, LAST)
+        await fails_over(cluster, target, heir)
+        await cluster.until(lambda: not source.mover.book.active(), "the source knows that it is over")
+        assert cluster.owner(FIRST) is source
+        await check(cluster)
+
+
+@pytest.mark.long
+async def test_a_replica_of_the_target_has_what_was_taken(tmp_path: Path) -> None:
+    async with shards(tmp_path, replicas=1) as cluster:
+        source, target, heir = cluster["p1"], cluster["p3"], cluster["r3"]
+        fill(source)
+        target.ask("CLUSTER", "MIGRATION", "IMPORT", FIRST, LAST)
+        heard = source.cluster.state.owners
+        await cluster.until(lambda: heard[FIRST] is not None and heard[FIRST].id == target.id, "the source has heard")
+        target.kill()
+        await fails_over(cluster, target, heir)
+        assert cluster.owner(FIRST) is heir
+        await check(cluster)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", ["source copied", "source ready", "source held"])
+async def test_an_import_goes_on_with_the_heir_of_the_source(tmp_path: Path, point: str) -> None:
+    async with shards(tmp_path, replicas=1) as cluster:
+        source, target, heir = cluster["p1"], cluster["p3"], cluster["r1"]
+        fill(source)
+        await cluster.until(lambda: {*KEYS, BIG} <= heir.all_keys(), "the replica has everything")
+        source.deadly = point
+        task = target.ask("CLUSTER", "MIGRATION", "IMPORT", FIRST, LAST)
+        await fails_over(cluster, source, heir)
+        await cluster.until(lambda: not target.mover.book.active(), "the task is over")
+        assert target.mover.book.tasks[task.decode()].state == "completed"
         await cluster.until(cluster.agreed, "all agree")
         assert cluster.owner(FIRST) is target
         await check(cluster)
