@@ -71,7 +71,7 @@ class Member:
             "cluster-slot-migration-write-pause-timeout": PAUSE_MS, "enable-debug-command": "yes", **self.options,
         }  # fmt: skip
         for name, value in values.items():
-            config.put(name, value)
+            config.put(name.replace("_", "-"), value)
         platform = Platform()
         server = app.build(platform, config, Log(platform, self.lines.append))
         self._gone = trio.Event()
