@@ -240,7 +240,7 @@ ARGUMENTS_MAX = 2**31 - 1
 UNAUTHENTICATED_ARGUMENTS_MAX = 10
 UNAUTHENTICATED_BULK_BYTES_MAX = 16384
 
-_HEADS = {b"*%d" % count: count for count in range(1, 129)}
+_HEADS = {b"*%d" % count: count for count in range(1, 131)}  # 64 pairs behind a name and a key: what rewrites write
 _LENGTHS = [b"$%d" % length for length in range(4097)]
 _FAST_BYTES_MAX = 256 * 1024
 """Reads above this hold big values, for which cutting the whole at its line ends is the slow way."""
