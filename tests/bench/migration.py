@@ -1,4 +1,4 @@
-"""1 000 slots with 100 000 keys of 100 bytes go to another primary: atomically, and by `redis-cli --cluster reshard`."""
+"""1 000 slots with 100 000 keys of 100 bytes go to another primary: atomically, and as `redis-cli` reshards."""
 
 import subprocess
 import time

@@ -110,8 +110,13 @@ async def fails_over(cluster: Shards, dying: Member, heir: Member) -> None:
     await cluster.until(cluster.agreed, "all agree again")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("point", ["target copying", "target copied", "target settled"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("target copied", marks=pytest.mark.long),
+        *(pytest.param(point, marks=pytest.mark.proof) for point in ("target copying", "target settled")),
+    ],
+)
 async def test_a_replica_of_the_target_drops_what_was_half_there(tmp_path: Path, point: str) -> None:
     async with shards(tmp_path, replicas=1) as cluster:
         source, target, heir = cluster["p1"], cluster["p3"], cluster["r3"]
@@ -138,8 +143,13 @@ async def test_a_replica_of_the_target_has_what_was_taken(tmp_path: Path) -> Non
         await check(cluster)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("point", ["source copied", "source ready", "source held"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param("source held", marks=pytest.mark.long),
+        *(pytest.param(point, marks=pytest.mark.proof) for point in ("source copied", "source ready")),
+    ],
+)
 async def test_an_import_goes_on_with_the_heir_of_the_source(tmp_path: Path, point: str) -> None:
     async with shards(tmp_path, replicas=1) as cluster:
         source, target, heir = cluster["p1"], cluster["p3"], cluster["r1"]
