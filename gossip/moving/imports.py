@@ -228,8 +228,8 @@ class Import:
                 self.handle(Final())
             case [b"FAIL", again, reason]:
                 self.handle(Failed(f"the source says: {reason.decode('utf-8', 'replace')}", again == b"again"))
-            case [b"ERROR", reason]:
-                self.handle(Failed(reason.decode("utf-8", "replace"), again=False))
+            case [b"ERROR", again, reason]:
+                self.handle(Failed(reason.decode("utf-8", "replace"), again == b"again"))
             case _:
                 self.handle(Failed(f"the source says what is not known here: {words[0][:40]!r}", again=False))
 

@@ -73,12 +73,15 @@ class SourceSession(Session[Any]):
         self.more = self.host.time_stands_still
         if self.more:
             return  # a long script runs: nothing may change under it
+        if self.host.keyspace.paused:  # a manual failover has told its offset, which must not move
+            self._heard([b"ERROR", b"again", b"writes are paused here"])
+            return
         try:
             while not self._ended and (commands := self.parser.parse()):
                 self._run(commands)
         except (ProtocolError, Unfit) as error:
             self.close(CLOSE_NOW)
-            self._heard([b"ERROR", str(error).encode("utf-8", "replace")])
+            self._heard([b"ERROR", b"never", str(error).encode("utf-8", "replace")])
             return
         if not self._ended:
             self._heard([])

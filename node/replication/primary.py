@@ -100,7 +100,7 @@ class Primary:
         """Would it have to take what it cannot hold?"""
         if replica.takes_field_deadlines or replica.rdb_only or replica.parts is not None:
             return False
-        return any(db.hash_deadlines for db in self.host.keyspace.databases)
+        return any(db.hash_deadlines for db in self.host.keyspace.every())
 
     def gives_field_deadline(self) -> None:
         """A field gets a deadline now: what follows in the stream is nothing for an elder."""

@@ -135,6 +135,8 @@ def test_leftover_is_kept_in_the_file_and_dropped_by_who_loads_it(world: World) 
     assert " leftover 100-103 " in text and parse(text).leftover == SLOTS
     with pytest.raises(NodesConfError):
         parse(text.replace("leftover 100-103", "leftover 103-100"))
+    target.durable = text
+    target.written = text
     target.slots_with_keys = lambda: (101, 12_000)  # type: ignore[method-assign]
     target.crash()
     target.start()

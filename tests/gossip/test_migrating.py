@@ -269,6 +269,32 @@ async def test_files_and_late_replicas_have_what_came_meanwhile(tmp_path: Path) 
         assert target.ask("DEBUG", "DIGEST-VALUE", *keys) == before
 
 
+async def test_who_gives_all_its_slots_away_becomes_a_replica_of_the_taker(tmp_path: Path) -> None:
+    async with moving(tmp_path, appendfsync="always") as (cluster, source, target):
+        keys = fill_types(source)
+        import_slots(target, 0, 5460)
+        await until_over(cluster, target)
+        await cluster.until(lambda: source.up.replication.link_is_up, "it follows")
+        await cluster.until(lambda: source.ask("DEBUG", "DIGEST") == target.ask("DEBUG", "DIGEST"), "with all data")
+        assert target.ask("DBSIZE") == len(keys) and source.cluster.state.myself.is_replica
+
+
+async def test_a_pause_here_ends_the_attempt_and_the_next_one_comes_through(tmp_path: Path) -> None:
+    async with moving(tmp_path) as (cluster, source, target):
+        fill_types(source)
+
+        def pause(point: str) -> None:
+            if point == "target connected":
+                target.mover.passes = lambda _point: None
+                target.ask("CLIENT", "PAUSE", 300, "WRITE")
+
+        target.mover.passes = pause
+        import_slots(target)
+        task = await until_over(cluster, target)
+        assert task["state"] == "completed" and task["retries"] > 0
+        assert target.ask("DBSIZE") == 14
+
+
 @pytest.mark.long
 async def test_a_big_hash_stalls_nobody(tmp_path: Path) -> None:
     """Both nodes run in this thread: what it takes at a time, of CPU, bounds what either takes."""
