@@ -26,6 +26,9 @@ it confirmed meanwhile is lost as it is with Redis.  A D that is stopped (SIGSTO
 goes on after an hour claims with E at most; S has an epoch above E by then, so D's claim loses everywhere, and D
 learns that from the first message that reaches it.
 
+An S that dies after its promise and comes back has forgotten it.  Its end has cut the link, so D gives up unless it is
+just taking the slots; and S serves nobody in its first two seconds (`suspicion.START_MS`), in which it hears the claim.
+
 Why not neither.  A slot has an owner in everybody's eyes at every moment, since `ClusterState.give` moves it from one
 to the other.  S refuses writes only while it pauses, and a pause ends by 4, by 5, by D's word, or by S losing
 its role.  If S cannot reach a majority it goes on pausing, but then its cluster is down in any case.

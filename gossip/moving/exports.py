@@ -155,12 +155,18 @@ class Export:
         self.handle(OwnerChanged(target is not None and not self.task.slots & ~target.slots))
 
     def cancel(self) -> bool:
-        """End it, if it can be ended still; the target is not to try again."""
+        """End it, if it can be ended still.  A target that was told to begin tries again, as Redis's does."""
         if self.machine.holds_writes or self._ended:
             return False
         self._canceled = True
-        self.handle(Failed("canceled at the source", again=False))
+        self.handle(Failed("canceled at the source", again=not self.task.pulled))
         return True
+
+    def make_way(self) -> bool:
+        """End it for another attempt of the same target, if it can be ended still."""
+        if not self.machine.holds_writes:
+            self.handle(Failed("another attempt has begun"))
+        return self._ended
 
     # --- the stream -----------------------------------------------------------------------------------------------
 

@@ -130,6 +130,9 @@ class Import:
             self.handle(Failed(str(error).removeprefix("ERR ")))
             return
         task.source_id = source.id
+        if not source.speaks_hexad:
+            self.handle(Failed(mover.not_hexad(source), again=False))
+            return
         with trio.fail_after(DIAL_MS / 1000):
             sock = await server.tls.dial(source.ip, source.port, is_tls=server.config["tls-cluster"])
         try:

@@ -39,7 +39,7 @@ POINTS = (
 """The steps of a migration at which either node may die: tests walk them all."""
 
 NOT_HEXAD = (
-    "ERR Node {} cannot take part in an atomic migration: it is no Hexad node, or has not been heard yet. "
+    "Node {} cannot take part in an atomic migration: it is no Hexad node, or has not been heard yet. "
     "Move the slots key by key: redis-cli --cluster reshard"
 )
 
@@ -95,6 +95,11 @@ class Mover:
         return f"{range_text(task.slots)[:200]} ({task.id[:8]})"
 
     @staticmethod
+    def not_hexad(node: Node) -> str:
+        """Why a node cannot take part, and what can be done instead."""
+        return NOT_HEXAD.format(node.id)
+
+    @staticmethod
     def numbers(slots: int) -> list[int]:
         return slots_in(slots)
 
@@ -134,11 +139,10 @@ class Mover:
 
     def why_not_from(self, task: Task) -> str:
         """Why the slots cannot be had from the source of a task any more; empty if they can."""
-        try:
-            source = self.source_of(task.slots)
-        except CommandError as error:
-            return str(error).removeprefix("ERR ")
-        return "" if source.id == task.source_id else "the slots have another owner now"
+        source = self.core.state.nodes.get(task.source_id)
+        if source is None or source.is_replica or task.slots & ~source.slots:
+            return "the slots have another owner now"
+        return ""
 
     def begin_import(self, slots: int, task_id: str = "", *, pulled: bool = False) -> Task:
         """Get slots (a bitmap) from whoever owns them.  Raises CommandError."""
@@ -146,7 +150,7 @@ class Mover:
         source = self.source_of(slots)
         self._check_free(slots)
         if not source.speaks_hexad:
-            raise CommandError(NOT_HEXAD.format(source.id))
+            raise CommandError("ERR " + self.not_hexad(source))
         task_id = task_id or self.core.fresh_id()
         task = Task(task_id, slots, source.id, self.my_id, IMPORT, self.now_ms(), pulled=pulled)
         self.book.add(task)
@@ -166,7 +170,7 @@ class Mover:
             if target is myself or slots & ~myself.slots:
                 raise CommandError("ERR the slots must be this node's, and the target another")
             if not target.speaks_hexad:
-                raise CommandError(NOT_HEXAD.format(target.id))
+                raise CommandError("ERR " + self.not_hexad(target))
             if seen & slots:
                 raise CommandError("ERR a slot is named twice")
             self._check_free(slots)
@@ -174,7 +178,7 @@ class Mover:
         if len(self.book.active()) + len(wanted) > ACTIVE_MAX:
             raise CommandError(f"ERR more than {ACTIVE_MAX} slot migrations at a time")
         for slots, node_id in wanted:
-            task = Task(self.core.fresh_id(), slots, self.my_id, node_id, MIGRATE, self.now_ms())
+            task = Task(self.core.fresh_id(), slots, self.my_id, node_id, MIGRATE, self.now_ms(), pulled=True)
             self.book.add(task)
             self.server.spawn(self._ask_target, task)
 
@@ -216,8 +220,10 @@ class Mover:
             raise CommandError("ERR this connection or this node cannot begin a migration now")
         task = self.book.tasks.get(task_id)
         old = self._exports.get(task_id)
-        if old is not None and not old.cancel():
+        if old is not None and not old.make_way():
             raise CommandError("ERR the outcome of an earlier attempt is not known yet")
+        if task is not None and task.pulled and task.state == CANCELED:
+            raise CommandError("ERR the migration was canceled")
         if task is None or task.is_over or task.slots != slots:
             self._check_free(slots)
             task = Task(task_id, slots, self.my_id, target_id, MIGRATE, self.now_ms())

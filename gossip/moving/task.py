@@ -39,7 +39,7 @@ class Task:
     keys_copied: int = 0
     lag_bytes: int = 0
     pulled: bool = False
-    """The source was told to begin: one attempt."""
+    """The source was told to begin (CLUSTER MIGRATESLOTS): there is one attempt, and the source can call it off."""
 
     @property
     def is_over(self) -> bool:

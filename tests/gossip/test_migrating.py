@@ -219,6 +219,32 @@ async def test_valkeys_words_lead_to_the_same(tmp_path: Path) -> None:
         assert target.ask("DBSIZE") == len(keys)
 
 
+async def test_a_source_calls_off_what_it_has_begun_and_no_more(tmp_path: Path) -> None:
+    """What the target was told to get, it tries again to get."""
+    async with moving(tmp_path) as (cluster, source, target):
+        fill_types(source)
+        cancels: list[Any] = []
+
+        def cancel(point: str) -> None:
+            if point == "source asked" and not cancels:
+                cancels.append(source.up.timers.after(0, lambda: source.ask("CLUSTER", "CANCELSLOTMIGRATIONS")))
+
+        source.mover.passes = cancel
+        source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", FIRST, LAST, "NODE", target.id)
+        await cluster.until(lambda: bool(cancels), "the target has come")
+        await until_over(cluster, source)
+        await until_over(cluster, target)
+        assert [member.mover.book.active() for member in (source, target)] == [[], []]
+        (job,) = (as_dict(pairs) for pairs in source.ask("CLUSTER", "GETSLOTMIGRATIONS"))
+        (theirs,) = (as_dict(pairs) for pairs in target.ask("CLUSTER", "GETSLOTMIGRATIONS"))
+        assert (job["state"], theirs["state"]) == ("cancelled", "failed") and cluster.owner(FIRST) is source
+        cancels.clear()
+        import_slots(target)
+        await cluster.until(lambda: bool(cancels), "the target has come")
+        task = await until_over(cluster, target)
+        assert task["state"] == "completed" and task["retries"] > 0
+
+
 async def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     async with moving(tmp_path) as (cluster, source, target):
         del cluster
