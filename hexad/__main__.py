@@ -8,7 +8,7 @@ Usage: hexad up [options]                                  a cluster on this mac
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
        hexad proxy --cluster HOST:PORT,... [options]       one Redis in front of a cluster
-       hexad cluster backup|restore [options]              all shards saved at one moment, and put back
+       hexad cluster backup|restore PATH [options]         all shards of one moment, and back
        hexad check FILE... [options]                       what files of data hold
        hexad --version
        hexad --help
