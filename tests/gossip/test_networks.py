@@ -18,6 +18,7 @@ from gossip.route import Request, redirect
 from node.config.networks import AnnouncedNetwork, NetworkAddress
 from node.slots import slot_of
 from tests.gossip.machines import IDS, Alone, logged, sent
+from tests.proxy.support import ProxyServer
 from tests.sim.world import World
 from tests.support import HexadServer, RedisServer, Wire, wait_until
 from tests.support.cluster import LocalCluster
@@ -278,6 +279,14 @@ def test_migrate_takes_the_address_that_its_client_was_told(two_legs: LocalClust
         assert there("CLUSTER", "SETSLOT", slot, "NODE", ids[1]) == "OK"
         assert there("GET", key) == b"v"
         assert there("CONFIG", "SET", "cluster-announce-network", before) == "OK"
+
+
+def test_a_proxy_stays_in_its_network(two_legs: LocalCluster) -> None:
+    proxy = ProxyServer()
+    proxy.options["cluster"] = f"{OTHER}:{two_legs.nodes[0].port}"
+    with proxy, proxy.wire() as wire:
+        assert [wire("SET", f"key:{number}", number) for number in range(50)] == ["OK"] * 50
+        assert connections(two_legs, "hexad-proxy") == [{OTHER}] * 3
 
 
 @pytest.mark.long
