@@ -11,7 +11,7 @@ import trio
 from hexad.backup.manifest import BackupError
 from hexad.sight import SLOT_COUNT, Range, parse_info, parse_nodes, slots_in
 from node.net.client import RespClient
-from node.net.dialogue import Dialogue
+from node.net.dialogue import Dialogue, DialogueError
 from node.net.resp import Failure, Reply, encode_command
 from node.platform import Platform, Socket
 
@@ -108,13 +108,24 @@ class Nodes:
                 found = Dialogue(self.platform, await dial(*address))
             except OSError as error:
                 raise ConnectionError(f"{show(address)}: {error.strerror or error}") from error
-            if self._auth:
-                await found.send(encode_command([b"AUTH", *(word.encode() for word in self._auth)]))
-                reply = await found.line()
-                if reply[:1] == b"-":
-                    raise BackupError(f"{show(address)}: {_text(reply[1:])}")
+            try:
+                await self._enter(address, found)
+            except BaseException:
+                found.socket.close()
+                raise
             return found
         raise TimeoutError(f"{show(address)}: no connection within {self.timeout_ms:g} ms")
+
+    async def _enter(self, address: Address, found: Dialogue) -> None:
+        if not self._auth:
+            return
+        try:
+            await found.send(encode_command([b"AUTH", *(word.encode() for word in self._auth)]))
+            reply = await found.line()
+        except (OSError, DialogueError) as error:
+            raise ConnectionError(f"{show(address)}: {error}") from error
+        if reply[:1] == b"-":
+            raise BackupError(f"{show(address)}: {_text(reply[1:])}")
 
     async def look(self, seed: Address) -> Layout:
         """Who the primaries are, as the node at `seed` and they themselves see it.

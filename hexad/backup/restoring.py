@@ -191,10 +191,11 @@ class Restore:
 
     async def _send(self, batch: Sequence[Entry]) -> None:
         """Until all are taken. Raises BackupError, OSError."""
-        left = list(batch)
+        left, why = list(batch), ""
         give_up_s = trio.current_time() + RETRY_S_MAX
         while left:
-            refused, why = await self._send_once(left)
+            refused, reason = await self._send_once(left)
+            why = reason or why
             if len(refused) < len(left):
                 give_up_s = trio.current_time() + RETRY_S_MAX
             left = refused
@@ -206,7 +207,9 @@ class Restore:
             try:
                 await self._look()
             except (BackupError, OSError) as error:
-                self.teller.say(f"waiting: {error}")
+                if str(error) != why:
+                    self.teller.say(f"waiting: {error}")
+                why = str(error)
 
     async def _send_once(self, batch: Sequence[Entry]) -> tuple[list[Entry], str]:
         """Each entry to its primary; which were not taken, and why one of them was not."""

@@ -22,7 +22,7 @@ from hexad.backup.telling import Teller
 from hexad.sight import parse_info
 from node.net.client import RespClient
 from node.net.dialogue import Dialogue, DialogueError
-from node.net.resp import Failure, encode_command
+from node.net.resp import Argv, Failure, encode_command
 
 ATTEMPTS_MAX = 5
 ATTEMPT_WAIT_S = 1.0
@@ -178,8 +178,7 @@ class Backup:
     async def _introduce(self, source: Source) -> None:
         """Say beforehand what kind of replica we are."""
         for words in CONVERSATION[: 2 if source.is_hexad else 1]:
-            await source.sync.send(encode_command(words))
-            reply = await _line(source)
+            reply = await _asked(source, words)
             if reply[:1] == b"-":
                 raise BackupError(f"{source.primary.name}: {_shown(reply[1:])}")
 
@@ -192,8 +191,7 @@ class Backup:
         source.keys = keys if isinstance(keys, int) else 0
 
     async def _begin_snapshot(self, source: Source) -> None:
-        await source.sync.send(encode_command([b"PSYNC", b"?", b"-1"]))
-        words = _shown(await _line(source)).split()
+        words = _shown(await _asked(source, [b"PSYNC", b"?", b"-1"])).split()
         if len(words) != 3 or words[0] != "+FULLRESYNC":
             raise BackupError(f"{source.primary.name} gives no snapshot: {' '.join(words)}")
         source.replication_id, source.snapshot_offset = words[1], int(words[2])
@@ -304,6 +302,15 @@ async def _order(source: Source, *words: str | int) -> None:
     reply = await source.client.call(*words)
     if isinstance(reply, Failure):
         raise BackupError(f"{source.primary.name} refuses {words[0]} {words[1]}: {_shown(reply)}")
+
+
+async def _asked(source: Source, words: Argv) -> bytes:
+    """The line that answers. Raises ConnectionError."""
+    try:
+        await source.sync.send(encode_command(words))
+    except OSError as error:
+        raise _lost(source, error) from error
+    return await _line(source)
 
 
 async def _line(source: Source) -> bytes:

@@ -18,15 +18,16 @@ from typing import Any
 import pytest
 import trio
 
-from hexad.backup import restoring
-from hexad.backup.folder import LOCK
+from hexad.backup import restoring, taking
+from hexad.backup.folder import LOCK, Folder
 from hexad.backup.program import STATE_NAME
 from hexad.backup.reading import entries, sources_of
 from hexad.backup.restoring import Restore
 from hexad.backup.taking import Backup, Source
 from node.platform import Platform
 from tests.hexad.backup.support import DEBUG, LIBRARY, Heard, Shards, fill, run
-from tests.support import HexadServer, RedisServer, Server, wait_until
+from tests.support import HexadServer, RedisServer, Server, free_port, wait_until
+from tests.support.certificates import Authority
 from tests.support.cluster import LocalCluster
 from tests.support.servers import ROOT
 
@@ -309,26 +310,94 @@ def test_a_backup_that_is_killed_is_made_by_the_next_call(
     assert sorted(os.listdir(directory)) == ["manifest.json", "shard-1.rdb"]
 
 
+CRASH_POINTS = ("_open", "_until_idle", "_introduce", "_pause", "_begin_snapshot", "_take_file", "_check_unchanged")
+"""Before each of these steps of a backup somebody dies."""
+PAUSE_MS = 2000
+
+
+@pytest.fixture(scope="module")
+def doomed() -> Iterator[LocalCluster]:
+    with LocalCluster(HexadServer, nodes=3, replicas=0, cluster_require_full_coverage="no") as made:
+        yield made
+
+
+def before(point: str, patch: pytest.MonkeyPatch, then: Any) -> None:
+    """Have `then` called before the step begins for the second primary."""
+    step = getattr(Backup, point)
+
+    async def stepped(self: Backup, what: Any, *more: Any) -> Any:
+        if point == "_check_unchanged" or "shard-2.rdb" in (*more, getattr(what, "file", "")):
+            then()
+        return await step(self, what, *more)
+
+    patch.setattr(Backup, point, stepped)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=pytest.mark.long if point in ("_pause", "_take_file") else pytest.mark.proof)
+        for point in CRASH_POINTS
+    ],
+)
+def test_a_primary_dies_at_any_step(
+    doomed: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """There is no backup, and no other primary's writers wait longer than a pause."""
+    shards = Shards(doomed.nodes)
+    victim = doomed.nodes[sorted(range(3), key=lambda n: shards.owner.index(shards.wires[n]))[1]]
+    survivors = [wire for node, wire in zip(doomed.nodes, shards.wires, strict=True) if node is not victim]
+    before(point, monkeypatch, victim.kill)
+    try:
+        made = run("backup", tmp_path / "b", "--pause-ms", str(PAUSE_MS), at=doomed.nodes[0])
+        assert made.code == 1 and f":{victim.port}" in made.err, made
+        assert os.listdir(tmp_path / "b") == []
+        for wire in survivors:
+            key = next(f"x:{n}" for n in range(1000) if shards.of(f"x:{n}") is wire)
+            assert wire("SET", key, 1) == "OK"
+    finally:
+        shards.close()
+        victim.start()
+        doomed.wait_until_whole()
+
+
 @pytest.mark.long
-def test_a_backup_of_a_primary_that_dies_is_none_and_writers_go_on(tmp_path: Path) -> None:
-    with LocalCluster(HexadServer, nodes=3, replicas=0, cluster_node_timeout=60_000, **DEBUG) as theirs:
-        with contextlib.closing(Shards(theirs.nodes)) as shards:
-            rewrite_keys(shards, KEYS)
-            victim, survivor = shards.wires[1:]
-            assert victim("CONFIG", "SET", "rdb-key-save-delay", "2000") == "OK"
-            said: list[Any] = []
-            thread = threading.Thread(target=lambda: said.append(run("backup", tmp_path / "b", at=theirs.nodes[0])))
-            # Signals belong to the main thread alone.
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(Platform, "on_signals", lambda *_: contextlib.nullcontext())
-                thread.start()
-                wait_until(lambda: (tmp_path / "b/shard-2.rdb.tmp").exists(), 20, "its file has begun")
-                theirs.nodes[1].kill()
-                thread.join(30)
-            assert said[0].code == 1 and f":{theirs.nodes[1].port}" in said[0].err
-            assert not (tmp_path / "b/manifest.json").exists()
-            key = next(f"x:{n}" for n in range(1000) if shards.of(f"x:{n}") is survivor)
-            assert survivor("SET", key, 1) == "OK"
+@pytest.mark.parametrize("point", CRASH_POINTS)
+def test_the_backup_dies_at_any_step(
+    doomed: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """As by kill -9: it tells no node that the pause is over. The next one is made nevertheless."""
+
+    async def nothing(_source: Source) -> None:
+        pass
+
+    def die() -> None:
+        raise ConnectionError("dead")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(taking, "_unpause", nothing)
+        patch.setattr(Folder, "clear", lambda _folder: None)
+        before(point, patch, die)
+        assert "dead" in run("backup", tmp_path / "b", "--pause-ms", str(PAUSE_MS), at=doomed.nodes[0]).err
+    assert not (tmp_path / "b/manifest.json").exists()
+    with contextlib.closing(Shards(doomed.nodes)) as shards:
+        for number in range(10):
+            assert shards("SET", f"x:{number}", 1) == "OK"
+        assert run("backup", tmp_path / "b", at=doomed.nodes[0]).code == 0
+
+
+@pytest.mark.long
+def test_by_tls(tmp_path: Path) -> None:
+    ca = Authority(tmp_path)
+    ours = ca.issue("ours")
+    port = free_port()
+    with HexadServer(tls_port=port, **ours.options(ca)) as server, server.wire() as wire:
+        assert wire("SET", "key", "value") == "OK"
+        tls = ours.words(ca)
+        assert run("backup", tmp_path / "b", *tls, at=port).code == 0
+        assert "certificate" in run("backup", tmp_path / "c", "--tls", at=port).err
+        assert run("restore", tmp_path / "b", "--flush", *tls, at=port).code == 0
+        assert wire("GET", "key") == b"value"
 
 
 # ---- restore -------------------------------------------------------------------------------------------------------
