@@ -35,13 +35,20 @@ class Folder:
             self._lock = self.platform.lock_file(self.at(LOCK))
         except BlockingIOError:
             raise BackupError(f"{self.path}: another backup is just being written to it") from None
+        try:
+            self._refuse_strangers()
+        except BackupError:
+            self.release()
+            raise
+        self.clear()
+
+    def _refuse_strangers(self) -> None:
         names = self.platform.list_directory(self.path)
         if NAME in names:
             raise BackupError(f"{self.path} holds a backup already: name another directory")
         strange = [name for name in names if not REMNANT.fullmatch(name)]
         if strange:
             raise BackupError(f"{self.path} holds {strange[0]!r}, which is of no backup: name another directory")
-        self.clear()
 
     def clear(self) -> None:
         """Remove what an attempt has left."""

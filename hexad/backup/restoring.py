@@ -18,6 +18,7 @@ from hexad.backup.manifest import BackupError
 from hexad.backup.nodes import Address, Layout, Nodes, Primary
 from hexad.backup.reading import Source, entries, inspect
 from hexad.backup.telling import Teller
+from hexad.view import size_text
 from node.net.client import RespClient
 from node.net.resp import Argv, Failure, Reply
 
@@ -86,6 +87,8 @@ class Restore:
     async def run(self, sources: Sequence[Source]) -> Outcome:
         """Do it. Raises BackupError, OSError; then the same call goes on where this one ended."""
         try:
+            size = size_text(sum(source.size_bytes for source in sources))
+            self.teller.say(f"{len(sources)} files, {size}: they are read and checked first")
             for source in sources:
                 await self._platform.in_thread(inspect, self._platform, source)
             await self._look()

@@ -11,6 +11,7 @@ A Redis is not told that we take a payload of unknown length (`capa eof`): it wo
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -61,6 +62,8 @@ class Source:
     info: dict[str, str]
     paused_ms: float = 0.0
     """When we asked for the pause."""
+    resumed_ms: float = 0.0
+    """When its writers went on; 0 while they may not."""
     offset: int = 0
     """Where its stream was once it was paused."""
     keys: int = 0
@@ -118,7 +121,7 @@ class Backup:
             await self._all(sources, self._until_idle)
             created_ms = self._platform.now_ms()
             await self._begin_snapshots(sources)
-            paused_ms = int(self._platform.monotonic_ms() - min(source.paused_ms for source in sources))
+            paused_ms = int(max(map(self._paused_ms, sources)))
             self.teller.say(f"{len(sources)} snapshots have begun; writes were paused for {paused_ms} ms")
             shards = await self._take_files(sources)
             await self._check_unchanged(layout)
@@ -159,21 +162,24 @@ class Backup:
             with trio.move_on_after(self._left_s(sources)):
                 await self._all(sources, self._begin_snapshot)
             late = [each.primary.name for each in sources if each.snapshot_offset < 0]
-            if late or self._left_s(sources) <= 0:
-                names = ", ".join(late) or "not all nodes"
-                raise Again(f"no snapshot of {names} within {self.pause_ms} ms of pause")
+            if late:
+                raise Again(f"no snapshot of {', '.join(late)} within {self.pause_ms} ms of pause")
             early = [each.primary.name for each in sources if each.snapshot_offset < each.offset]
             if early:
                 raise Again(f"the snapshot of {', '.join(early)} had begun before the pause")
         finally:
             with trio.CancelScope(deadline=trio.current_time() + UNPAUSE_S_MAX, shield=True):
-                await self._all(sources, _unpause)
+                await self._all(sources, self._unpause)
 
     def _left_s(self, sources: Sequence[Source]) -> float:
         """How long all are still paused for sure."""
         first_ms = min(source.paused_ms for source in sources)
         left_ms = first_ms + self.pause_ms - PAUSE_MARGIN_MS - self._platform.monotonic_ms()
         return max(0.0, left_ms / 1000)
+
+    def _paused_ms(self, source: Source) -> float:
+        """How long its writers were held back."""
+        return source.resumed_ms - source.paused_ms if source.resumed_ms else self.pause_ms
 
     async def _introduce(self, source: Source) -> None:
         """Say beforehand what kind of replica we are."""
@@ -195,7 +201,17 @@ class Backup:
         if len(words) != 3 or words[0] != "+FULLRESYNC":
             raise BackupError(f"{source.primary.name} gives no snapshot: {' '.join(words)}")
         source.replication_id, source.snapshot_offset = words[1], int(words[2])
-        await _unpause(source)
+        await self._unpause(source)
+
+    async def _unpause(self, source: Source) -> None:
+        """Let its writers go on; where that cannot be told any more, the pause ends by itself."""
+        if not source.paused_ms or source.resumed_ms:
+            return
+        with suppress(OSError, BackupError):
+            if not source.client.is_open:  # as after a call that was cancelled
+                source.client = await self.nodes.client(source.primary.address)
+            await source.client.call("CLIENT", "UNPAUSE")
+            source.resumed_ms = self._platform.monotonic_ms()
 
     # --- the files ------------------------------------------------------------------------------------------------
 
@@ -287,15 +303,6 @@ class Backup:
                 nursery.start_soon(one, source)
         if failures:
             raise failures[0]
-
-
-async def _unpause(source: Source) -> None:
-    """Let its writers go on; where that cannot be told any more, the pause ends by itself."""
-    if source.paused_ms and source.client.is_open:
-        try:
-            await source.client.call("CLIENT", "UNPAUSE")
-        except OSError:
-            source.client.close()
 
 
 async def _order(source: Source, *words: str | int) -> None:

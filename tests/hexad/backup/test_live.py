@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import trio
 
-from hexad.backup import restoring, taking
+from hexad.backup import restoring
 from hexad.backup.folder import LOCK, Folder
 from hexad.backup.program import STATE_NAME
 from hexad.backup.reading import entries, sources_of
@@ -280,6 +280,7 @@ def test_a_backup_that_fails_anywhere_looks_whole_nowhere(one: tuple[HexadServer
     assert fails_at > 5
     assert not (directory / LOCK).exists()
     assert "holds a backup already" in run("backup", directory, at=server).err
+    assert sorted(os.listdir(directory)) == ["manifest.json", "shard-1.rdb"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -368,14 +369,14 @@ def test_the_backup_dies_at_any_step(
 ) -> None:
     """As by kill -9: it tells no node that the pause is over. The next one is made nevertheless."""
 
-    async def nothing(_source: Source) -> None:
+    async def nothing(_self: Backup, _source: Source) -> None:
         pass
 
     def die() -> None:
         raise ConnectionError("dead")
 
     with monkeypatch.context() as patch:
-        patch.setattr(taking, "_unpause", nothing)
+        patch.setattr(Backup, "_unpause", nothing)
         patch.setattr(Folder, "clear", lambda _folder: None)
         before(point, patch, die)
         assert "dead" in run("backup", tmp_path / "b", "--pause-ms", str(PAUSE_MS), at=doomed.nodes[0]).err
