@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import trio
 
-from hexad.backup import restoring
+from hexad.backup import restoring, taking
 from hexad.backup.folder import LOCK, Folder
 from hexad.backup.program import STATE_NAME
 from hexad.backup.reading import entries, sources_of
@@ -226,6 +226,87 @@ def test_no_write_is_there_without_the_one_that_it_followed(
 @pytest.mark.long
 def test_the_same_of_genuine_nodes(genuine: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chained_backups(list(genuine.nodes), tmp_path, monkeypatch)
+
+
+# ---- another attempt -----------------------------------------------------------------------------------------------
+
+
+def once(patch: pytest.MonkeyPatch, step: str, instead: Any) -> None:
+    """The first call of a step does something else."""
+    usual = getattr(Backup, step)
+    calls = itertools.count()
+
+    async def stepped(self: Backup, source: Any) -> None:
+        await (usual if next(calls) else instead)(self, source)
+
+    patch.setattr(Backup, step, stepped)
+
+
+def test_a_pause_that_may_be_over_is_made_anew(
+    one: tuple[HexadServer, Shards], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_self: Backup, _source: Source) -> None:
+        await trio.sleep(1)
+
+    server, alone = one
+    alone("SET", "key", 1)
+    monkeypatch.setattr(taking, "ATTEMPT_WAIT_S", 0)
+    once(monkeypatch, "_begin_snapshot", slow)
+    made = run("backup", tmp_path / "b", "--pause-ms", "500", at=server)
+    assert made.code == 0 and "no snapshot of" in made.out, made
+    monkeypatch.setattr(Backup, "_begin_snapshot", slow)
+    monkeypatch.setattr(taking, "ATTEMPTS_MAX", 2)
+    assert "given up after 2 attempts" in run("backup", tmp_path / "c", "--pause-ms", "500", at=server).err
+    assert alone("SET", "key", 2) == "OK" and os.listdir(tmp_path / "c") == []
+
+
+def test_slots_that_move_meanwhile_are_no_backup(
+    cluster: LocalCluster, shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite_keys(shards, 50)
+    source, target = shards.owner[0], shards.owner[16383]
+    taken = next(
+        n for n, wire in enumerate(shards.owner) if wire is source and not source("CLUSTER", "COUNTKEYSINSLOT", n)
+    )
+    moves = iter([taken])
+
+    def move() -> None:
+        for slot in moves:
+            for wire in (target, source):
+                assert wire("CLUSTER", "SETSLOT", slot, "NODE", target("CLUSTER", "MYID")) == "OK"
+
+    before("_check_unchanged", monkeypatch, move)
+    made = run("backup", tmp_path / "b", at=cluster.nodes[0])
+    try:
+        assert made.code == 0 and "has other slots" in made.out, made
+        told = json.loads((tmp_path / "b/manifest.json").read_text())
+        assert [taken, taken] in [span for shard in told["shards"] for span in shard["slots"]]
+    finally:
+        for wire in (source, target):
+            wire("CLUSTER", "SETSLOT", taken, "NODE", source("CLUSTER", "MYID"))
+        cluster.wait_until_whole()
+
+
+@pytest.mark.long
+def test_a_snapshot_that_had_begun_for_another_replica_is_too_old(
+    redis_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis lets us share its child's file, which knows nothing of what was written since."""
+
+    async def at_once(_self: Backup, _source: Source) -> None:
+        pass
+
+    server = redis_server(rdb_key_save_delay=20_000)
+    with contextlib.closing(Shards([server])) as alone, server.wire() as replica:
+        rewrite_keys(alone, 100)
+        replica.send("SYNC")
+        wire = alone.wires[0]
+        wait_until(lambda: wire.info("persistence")["rdb_bgsave_in_progress"] == "1", 20, "the child has begun")
+        assert wire("SET", "since", 1) == "OK"
+        once(monkeypatch, "_until_idle", at_once)
+        made = run("backup", tmp_path / "b", at=server)
+        assert made.code == 0 and "had begun before the pause" in made.out, made
+        assert b"since" in (tmp_path / "b/shard-1.rdb").read_bytes()
 
 
 # ---- what is cut short ---------------------------------------------------------------------------------------------
