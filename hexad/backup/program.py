@@ -10,7 +10,8 @@ from hexad.backup.folder import Folder
 from hexad.backup.manifest import BackupError, Manifest
 from hexad.backup.nodes import Address, Credentials, Nodes, address_of
 from hexad.backup.reading import sources_of
-from hexad.backup.restoring import GOES_ON, Outcome, Restore
+from hexad.backup.restoring import Outcome, Restore
+from hexad.backup.sending import GOES_ON
 from hexad.backup.taking import PAUSE_MS, Backup
 from hexad.backup.telling import Teller
 from hexad.view import size_text
@@ -170,7 +171,7 @@ def _done(outcome: Outcome) -> str:
     more = [
         f"{count} {what}"
         for count, what in (
-            (outcome.there, "were there from an earlier run"),
+            (outcome.there, "were there already"),
             (outcome.expired, "had expired"),
             (outcome.strays, "were another shard's"),
             (outcome.functions, "libraries of functions"),

@@ -50,7 +50,7 @@ def sources_of(platform: Platform, paths: Sequence[str]) -> list[Source]:
 
 
 def _source(platform: Platform, path: str) -> Source:
-    return Source(path, path, platform.file_size(path))
+    return Source(path, platform.absolute_path(path), platform.file_size(path))
 
 
 def inspect(platform: Platform, source: Source) -> None:

@@ -38,12 +38,8 @@ IDLE_S_MAX = 60.0
 """A node that sends nothing for so long is given up. While it writes its file first, it sends empty lines."""
 UNPAUSE_S_MAX = 2.0
 WRITE_BYTES = 1 << 20
-CONVERSATION = (
-    [b"REPLCONF", b"rdb-only", b"1"],
-    [b"REPLCONF", b"capa", b"eof", b"capa", b"field-deadlines"],
-)
-
-
+FILE_ONLY = [b"REPLCONF", b"rdb-only", b"1"]
+STREAMED = [b"REPLCONF", b"capa", b"eof"]
 _CHILDREN = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "module_fork_in_progress")
 
 
@@ -183,7 +179,7 @@ class Backup:
 
     async def _introduce(self, source: Source) -> None:
         """Say beforehand what kind of replica we are."""
-        for words in CONVERSATION[: 2 if source.is_hexad else 1]:
+        for words in (FILE_ONLY, STREAMED) if source.is_hexad else (FILE_ONLY,):
             reply = await _asked(source, words)
             if reply[:1] == b"-":
                 raise BackupError(f"{source.primary.name}: {_shown(reply[1:])}")

@@ -60,7 +60,7 @@ SHELLS = {
     "hexad/backup/program.py": "runs a backup or a restore until it ends or a signal comes",
     "hexad/backup/nodes.py": "dials nodes, each wait with a bound",
     "hexad/backup/taking.py": "pauses all primaries and takes their snapshots at once",
-    "hexad/backup/restoring.py": "sends keys to all primaries at once, and again where slots have moved",
+    "hexad/backup/sending.py": "sends keys to all primaries at once, and again where slots have moved",
 }
 
 

@@ -22,7 +22,7 @@ from hexad.backup import restoring, taking
 from hexad.backup.folder import LOCK, Folder
 from hexad.backup.program import STATE_NAME
 from hexad.backup.reading import entries, sources_of
-from hexad.backup.restoring import Restore
+from hexad.backup.sending import Sender, Target
 from hexad.backup.taking import Backup, Source
 from node.platform import Platform
 from tests.hexad.backup.support import DEBUG, LIBRARY, Heard, Shards, fill, run
@@ -517,10 +517,10 @@ def test_a_restore_that_was_cut_short_goes_on(
     server, alone = one
     alone.clear()
     monkeypatch.setattr(restoring, "STATE_MS", 0)
-    sent = Restore._send
+    sent = Sender.send
     done = 0
 
-    async def send(self: Restore, batch: Any) -> None:
+    async def send(self: Sender, batch: Any) -> None:
         nonlocal done
         if done == batches:
             await sent(self, batch[: len(batch) // 2])
@@ -529,7 +529,7 @@ def test_a_restore_that_was_cut_short_goes_on(
         await sent(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Restore, "_send", send)
+        patch.setattr(Sender, "send", send)
         assert "cut" in run("restore", backup, at=server).err
     assert 0 < alone.size() < KEYS
     if lost:
@@ -539,6 +539,28 @@ def test_a_restore_that_was_cut_short_goes_on(
     assert alone.size() == KEYS and alone("GET", f"k:{KEYS - 1}") == f"k:{KEYS - 1}".encode()
     assert json.loads(done_now.out)["there"] == (0 if lost else batches * 1000)
     assert os.listdir(backup).count(STATE_NAME) == 0
+
+
+def test_a_target_that_loses_its_data_meanwhile_gets_all_of_it(
+    backup: Path, hexad_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = hexad_server(**DEBUG)
+    sent = Sender.send
+    batches = itertools.count()
+
+    async def send(self: Sender, batch: Any) -> None:
+        if next(batches) == 2:
+            server.kill()
+            server.start()
+        await sent(self, batch)
+
+    monkeypatch.setattr(Sender, "send", send)
+    done = run("restore", backup, "--json", at=server)
+    assert done.code == 0, done
+    with server.wire() as wire:
+        assert wire("DBSIZE") == KEYS
+    told = json.loads(done.out)
+    assert told["restored"] + told["there"] == KEYS and told["there"] > 0 < told["restored"]
 
 
 def test_a_state_of_another_target_is_not_gone_on_with(one: tuple[HexadServer, Shards], backup: Path) -> None:
@@ -555,19 +577,19 @@ def test_keys_follow_slots_that_have_moved(
     cluster: LocalCluster, shards: Shards, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first batch goes by a layout that holds no more: every answer is MOVED."""
-    looked = Restore._look
+    looked = Target.look
     looks = 0
 
-    async def look(self: Restore) -> None:
+    async def look(self: Target) -> None:
         nonlocal looks
         await looked(self)
         looks += 1
         if looks == 1:
-            first, second, third = self._layout.primaries
+            first, second, third = self.layout.primaries
             turned = {first: second, second: third, third: first}
             self._owners = {slot: turned[owner] for slot, owner in self._owners.items()}
 
-    monkeypatch.setattr(Restore, "_look", look)
+    monkeypatch.setattr(Target, "look", look)
     done = run("restore", backup, at=cluster.nodes[0])
     assert done.code == 0 and looks > 1, done
     assert shards.size() == KEYS and shards("GET", "k:7") == b"k:7"
