@@ -70,7 +70,7 @@ def _is_host(text: str) -> bool:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text[:6]) < 65536
+    return len(text) <= 5 and text.isascii() and text.isdigit() and int(text) < 65536
 
 
 def hear(core: Core, sender: Node, extensions: Extensions) -> None:

@@ -68,7 +68,7 @@ def read_clients(text: str) -> Clients:
     ports, at, sources = [], [], []
     for word in text.split(","):
         kind, _, rest = word.partition(":")
-        if kind == "port" and rest.isascii() and rest.isdigit() and 0 < int(rest[:6]) < 65536:
+        if kind == "port" and re.fullmatch("[0-9]{1,5}", rest) and 0 < int(rest) < 65536:
             ports.append(int(rest))
         elif kind == "at":
             at.append(_block(rest, word))

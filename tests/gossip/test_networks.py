@@ -95,7 +95,8 @@ ALONE = Alone("p1")
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "a h 1", "a h 1 2 3", " h 1 2", "a  1 2", "a h 70000 0", "a h -1 0", "a h\r 1 2", "a h 1 2\n", "a/ h 1 2",
+    ["x", "a h 1", "a h 1 2 3", " h 1 2", "a  1 2", "a h 70000 0", "a h 0000099999 0",
+     "a h -1 0", "a h\r 1 2", "a h 1 2\n", "a/ h 1 2",
      "a h 1 2\nb", "a h ٣ 1", "\n".join(f"n{n} h 1 2" for n in range(17)), "a " + "h" * 256 + " 1 2"],
 )  # fmt: skip
 def test_what_is_no_address_is_not_taken(text: str) -> None:

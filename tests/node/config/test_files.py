@@ -335,6 +335,7 @@ def test_several_lines_of_networks_are_kept_in_order_rewritten_and_set() -> None
         ("a/b 10.0.0.0/8 h", "'a/b' is no name of a network"),
         ("a 10.0.0.1/8 h", "'10.0.0.1/8' names no clients"),
         ("a port:0 h", "'port:0' names no clients"),
+        ("a port:000001 h", "'port:000001' names no clients"),
         ("a at:nowhere h", "'at:nowhere' names no clients"),
         ("a ::/0 h:", "'h:' is no address"),
         ("a ::/0 h:65536", "'h:65536' is no address"),
