@@ -136,15 +136,17 @@ class Restore:
 
     async def _put_all(self, sources: Sequence[Source]) -> None:
         """All files; and again, as long as a node was away meanwhile: what it had taken may be lost."""
+        outcome = self.outcome
         for _ in range(PASSES_MAX):
             self.sender.lost_data = False
             for source in sources:
                 await self._put(source)
             if not self.sender.lost_data:
+                self.outcome = outcome  # what comes a second time is not counted twice
                 return
             self.teller.say("a node was away meanwhile: looking whether all keys are there")
             self.progress = Progress(True, self.progress.done)
-            self.outcome = Outcome(functions=self.outcome.functions)
+            self.outcome = Outcome()
         raise BackupError(f"nodes were away in each of {PASSES_MAX} passes. {GOES_ON}")
 
     # --- one file -------------------------------------------------------------------------------------------------
