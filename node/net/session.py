@@ -49,6 +49,9 @@ class Host(Protocol):
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """Of a command that only the cluster's gate is closed for: does its key live here, as most do?"""
 
+    def lets_pass(self, session: Any, command: Command, argv: Argv, blocked: int) -> bool:
+        """As `is_mine`, of a command that these gates are closed for: does nothing stand against it after all?"""
+
     def execute(self, session: Any, argv: Argv) -> Reply: ...
     def command_failed(self, command: Command, failure: Failure) -> None: ...
     def was_slow(self, session: Any, command: Command, run: list[Argv], time_ns: int) -> None:
@@ -348,7 +351,7 @@ class Session(Peer, Generic[HostT]):
                 or (
                     (blocked := (flags := command.flags) & self.gates)
                     and (blocked != KEYED or not is_mine(command, argv))
-                    and (blocked != RIGHTS or self.account.denial(command, argv) is not None)
+                    and (blocked == KEYED or not host.lets_pass(self, command, argv, blocked))
                 )
             ):
                 if running is not None:  # the same command, but now there is something in its way
