@@ -89,11 +89,12 @@ class Waiting:
 class Transaction:
     """What a client has queued since MULTI."""
 
-    __slots__ = ("bytes", "commands", "ending", "spoiled")
+    __slots__ = ("bytes", "commands", "common_flags", "ending", "spoiled")
 
     def __init__(self) -> None:
         self.commands: list[tuple[Command, Argv]] = []
         self.bytes = 0  # of their arguments
+        self.common_flags = -1  # those that all of them have; every bit there is while nothing is queued
         self.spoiled = False  # something was refused: EXEC will refuse all
         self.ending = False  # EXEC asks the guards
 
