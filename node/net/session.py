@@ -301,7 +301,11 @@ class Session(Peer, Generic[HostT]):
         if command is None or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity)):
             return False
         blocked = command.flags & self.gates
-        if blocked and (blocked != KEYED or not host.is_mine(command, argv)):
+        if (
+            blocked
+            and (blocked != KEYED or not host.is_mine(command, argv))
+            and (blocked == KEYED or not host.lets_pass(self, command, argv, blocked))
+        ):
             return False
         keyspace = host.keyspace
         dirty = keyspace.dirty
