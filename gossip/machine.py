@@ -37,6 +37,7 @@ from gossip import (
     identity,
     manual,
     membership,
+    networks,
     orders,
     seeking,
     suspicion,
@@ -192,6 +193,7 @@ def _read_settings(core: Core) -> None:
     myself.port, myself.cport, myself.pport = settings.port, settings.cport, settings.pport
     myself.ip = settings.announce_ip or myself.ip
     myself.hostname, myself.nodename = settings.announce_hostname, settings.announce_human_nodename
+    myself.networks = settings.networks
     myself.flags = myself.flags & ~NOFAILOVER | (NOFAILOVER if settings.replica_no_failover else 0)
 
 
@@ -309,6 +311,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
     comeback.hear_standing(core, sender, body.extensions.standing)
+    networks.hear(core, sender, body.extensions)
     sender.leftover = bitmap_of(body.extensions.leftover)
 
 

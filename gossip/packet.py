@@ -54,8 +54,9 @@ PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
 SPEAKS_HEXAD = 1 << 8
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
-EXT_STANDING, EXT_CLUSTER_ID, EXT_LEFTOVER = 0x4801, 0x4802, 0x4803
-"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes; a bitmap of slots."""
+EXT_STANDING, EXT_CLUSTER_ID, EXT_LEFTOVER, EXT_NETWORKS = 0x4801, 0x4802, 0x4803, 0x4810
+"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes; a bitmap of slots; the text
+of `gossip.networks`, ended by a zero."""
 
 # How a node stands to the data of its shard.
 LOADED, WAITS, AHEAD = 1, 2, 4
@@ -162,6 +163,8 @@ class Extensions:
     """Of LOADED, WAITS and AHEAD what holds; None from who does not tell."""
     cluster_id: str = ""
     """Id of the sender's cluster; empty from who does not tell."""
+    networks: str = ""
+    """The sender's addresses for clients, as `gossip.networks` words them."""
     leftover: bytes = b""
     """Bitmap of the slots of which the sender holds keys that are not its shard's; empty where there are none."""
     unknown: tuple[int, ...] = ()
@@ -313,6 +316,8 @@ def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
         yield _extension(EXT_STANDING, bytes((extensions.standing,)))
     if extensions.cluster_id:
         yield _extension(EXT_CLUSTER_ID, extensions.cluster_id.encode("latin-1"))
+    if extensions.networks:
+        yield _extension(EXT_NETWORKS, extensions.networks.encode("latin-1") + b"\0")
     if extensions.leftover:
         yield _extension(EXT_LEFTOVER, extensions.leftover)
 
@@ -422,7 +427,7 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
     hostname = nodename = ""
     shard_id: str | None = None
     standing: int | None = None
-    cluster_id = ""
+    cluster_id = networks = ""
     leftover = b""
     forgotten: list[tuple[str, int]] = []
     unknown: list[int] = []
@@ -441,12 +446,16 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
             standing = body[0]
         elif extension == EXT_CLUSTER_ID and len(body) == ID_BYTES:
             cluster_id = _text(body)
+        elif extension == EXT_NETWORKS:
+            networks = _terminated(body, kind, extension)
         elif extension == EXT_LEFTOVER and len(body) == len(NO_SLOTS):
             leftover = bytes(body)
         else:
             unknown.append(extension)
         at = end
-    found = Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, leftover, tuple(unknown))
+    found = Extensions(
+        hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, networks, leftover, tuple(unknown)
+    )
     return found, at
 
 
