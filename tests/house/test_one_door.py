@@ -57,6 +57,14 @@ SHELLS = {
     "hexad/up.py": "the nursery of a local topology",
     "hexad/local.py": "starts, asks and stops the nodes of a local topology, each wait with a bound",
     "hexad/processes.py": "waits for processes",
+    "hexad/cluster/program.py": "runs one command of `hexad cluster` until it ends or a signal comes",
+    "hexad/cluster/look.py": "asks all nodes of a cluster at once",
+    "hexad/cluster/measure.py": "counts commands for some seconds",
+    "hexad/cluster/mover.py": "slots on their way: tells how far they are, and rests between them",
+    "hexad/cluster/perform.py": "does the steps of a plan, each wait with a bound",
+    "hexad/cluster/desk.py": "pursues a plan to its end, however the cluster changes",
+    "hexad/cluster/creating.py": "joins new nodes, decision by decision",
+    "hexad/cluster/watching.py": "looks at a cluster once a second",
 }
 
 
