@@ -38,7 +38,7 @@ def add(picture: Picture, new: Node, replica_of: str | None) -> list[Step]:
     if new.is_primary and new.slots:
         raise ClusterError(f"{new.name} owns slots: hexad cluster remove it first")
     if new.me.primary != primary.id:
-        steps.append(Replicate(new.id, primary.id))
+        steps.append(Replicate(new.id, primary.id, new.address))
     return steps
 
 
@@ -84,7 +84,7 @@ def remove(picture: Picture, node: Node) -> list[Step]:
     if node.is_primary:
         followers = [one for one in picture.replicas_of(node.id) if one.answers]
         for replica in followers:
-            steps.append(Replicate(replica.id, _fewest(picture, node).id))
+            steps.append(Replicate(replica.id, _fewest(picture, node).id, replica.address))
     for other in picture.answering:
         if other.id != node.id and any(known.id == node.id for known in other.known):
             steps.append(Forget(other.id, node.id))

@@ -18,6 +18,8 @@ from hexad.cluster.picture import ClusterError, Node
 from hexad.sight import ranges_of
 from node.net.resp import Failure, Reply
 
+OPEN_MAX = 16
+"""So many slots are open at a time: their SETSLOTs share one round trip, and one fsync of each node's nodes.conf."""
 MIGRATE_TIMEOUT_MS = 60_000
 """For one MIGRATE: a big value takes its time, and a Redis stands still meanwhile."""
 MIGRATE_TRIES_MAX = 3
@@ -44,15 +46,15 @@ class Pace:
     """Keys in one MIGRATE."""
     keys_per_s: float = 0
     pause_ms: float = 0
-    """A rest after each slot; after each group of slots where they move atomically."""
+    """A rest for each slot that has moved."""
 
     async def rest(self, keys: int) -> None:
         if self.keys_per_s and keys:
             await trio.sleep(keys / self.keys_per_s)
 
-    async def rest_after_slot(self) -> None:
+    async def rest_after(self, slots: int) -> None:
         if self.pause_ms:
-            await trio.sleep(self.pause_ms / 1000)
+            await trio.sleep(self.pause_ms * slots / 1000)
 
 
 class Mover(Protocol):
@@ -88,35 +90,41 @@ class MigrateMover:
         self._pace = pace
 
     async def move(self, source: Node, target: Node, slots: Sequence[int], progress: Progress) -> None:
-        for slot in slots:
-            if await self._open(source, target, slot):
-                keys = await self._list(source, slot)
+        for start in range(0, len(slots), OPEN_MAX):
+            part = slots[start : start + OPEN_MAX]
+            for slot, keys in (await self._open(source, target, part)).items():
                 while keys:
                     await self._send(source, target, keys)
                     progress(0, len(keys))
                     await self._pace.rest(len(keys))
                     keys = await self._list(source, slot)
-            await self._hand_over(source, target, slot)
-            progress(1, 0)
-            await self._pace.rest_after_slot()
+            await self._hand_over(source, target, part)
+            progress(len(part), 0)
+            await self._pace.rest_after(len(part))
 
-    async def _open(self, source: Node, target: Node, slot: int) -> bool:
-        """Open the slot on both sides, the target first: it must let clients in before they are sent.
+    async def _open(self, source: Node, target: Node, slots: Sequence[int]) -> dict[int, list[bytes]]:
+        """Open slots on both sides, the target first: it must let clients in before they are sent.
 
-        False if the target has it already: only the source is still to be told.
+        Returns their first keys. Of a slot that the target has already only the source is still to be told.
         """
-        reply = await self._setslot(target, slot, "IMPORTING", source.id)
-        if isinstance(reply, Failure):
-            if says(reply, b"already the owner"):
-                return False
-            raise WorldChanged(str(refused(target.address, ["SETSLOT", slot, "IMPORTING"], reply)))
-        reply = await self._setslot(source, slot, "MIGRATING", target.id)
-        if isinstance(reply, Failure):
-            raise WorldChanged(str(refused(source.address, ["SETSLOT", slot, "MIGRATING"], reply)))
-        return True
+        replies = await self._setslot(target, slots, "IMPORTING", source.id)
+        arriving = []
+        for slot, reply in zip(slots, replies, strict=True):
+            if not isinstance(reply, Failure):
+                arriving.append(slot)
+            elif not says(reply, b"already the owner"):
+                raise WorldChanged(str(refused(target.address, ["SETSLOT", slot, "IMPORTING"], reply)))
+        for slot, reply in zip(arriving, await self._setslot(source, arriving, "MIGRATING", target.id), strict=True):
+            if isinstance(reply, Failure):
+                raise WorldChanged(str(refused(source.address, ["SETSLOT", slot, "MIGRATING"], reply)))
+        commands: list[list[Word]] = [["CLUSTER", "GETKEYSINSLOT", slot, self._pace.batch_keys] for slot in arriving]
+        lists = await self._access.ask_all(source.address, commands)
+        if refusal := next((reply for reply in lists if isinstance(reply, Failure)), None):
+            raise refused(source.address, ["CLUSTER", "GETKEYSINSLOT"], refusal)
+        return dict(zip(arriving, lists, strict=True))
 
-    async def _setslot(self, node: Node, slot: int, *words: Word) -> Reply:
-        return await self._access.ask(node.address, "CLUSTER", "SETSLOT", slot, *words)
+    async def _setslot(self, node: Node, slots: Sequence[int], *words: Word) -> list[Reply]:
+        return await self._access.ask_all(node.address, [["CLUSTER", "SETSLOT", slot, *words] for slot in slots])
 
     async def _list(self, node: Node, slot: int) -> list[bytes]:
         reply = await self._access.order(node.address, "CLUSTER", "GETKEYSINSLOT", slot, self._pace.batch_keys)
@@ -130,11 +138,12 @@ class MigrateMover:
             if not reply.startswith(b"IOERR") or tries == MIGRATE_TRIES_MAX - 1:
                 raise refused(source.address, ["MIGRATE", *target.address], reply)
 
-    async def _hand_over(self, source: Node, target: Node, slot: int) -> None:
-        """The target first: from then on the slot has an owner whatever happens to the source."""
+    async def _hand_over(self, source: Node, target: Node, slots: Sequence[int]) -> None:
+        """The target first: from then on the slots have an owner whatever happens to the source."""
         for node in (target, source):
-            reply = await self._setslot(node, slot, "NODE", target.id)
-            if isinstance(reply, Failure):
+            for slot, reply in zip(slots, await self._setslot(node, slots, "NODE", target.id), strict=True):
+                if not isinstance(reply, Failure):
+                    continue
                 if node is source and says(reply, b"only with masters"):
                     continue  # it gave its last slot away, and is a replica of the target now
                 raise WorldChanged(str(refused(node.address, ["SETSLOT", slot, "NODE"], reply)))
@@ -174,7 +183,7 @@ class AtomicMover:
                 if not over:
                     await self._cancel(target, task)
             progress(len(slots), 0)
-            await self._pace.rest_after_slot()
+            await self._pace.rest_after(len(slots))
             return
         raise ClusterError(f"{target.name}: the migration of slots is not over after {TASK_TIMEOUT_S:.0f} s")
 

@@ -121,7 +121,7 @@ class _adder:
         if name in ("fix", "rebalance", "reshard", "remove"):
             pace = made.add_argument_group("pace")
             pace.add_argument("--keys-per-s", type=_positive, default=0, metavar="N", help="move keys no faster")
-            pace.add_argument("--pause-ms", type=float, default=0.0, metavar="MS", help="rest after each slot")
+            pace.add_argument("--pause-ms", type=float, default=0.0, metavar="MS", help="rest for each slot")
             pace.add_argument("--batch-keys", type=_positive, default=100, metavar="N", help="keys a MIGRATE (100)")
         reach = made.add_argument_group("how nodes are reached")
         reach.add_argument("--user", default="", metavar="NAME", help="who we are")

@@ -88,7 +88,7 @@ class Performer:
                 await self._meet(self._node(node), address, bus_port)
             case CopyFunctions(source, address):
                 await self._copy_functions(self._node(source), address)
-            case Replicate(node, primary):
+            case Replicate(node, primary, _):
                 await self._replicate(node, primary)
             case Forget(node, lost):
                 await self._forget(self._node(node), lost)

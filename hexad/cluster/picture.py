@@ -127,11 +127,11 @@ class Picture:
                     found.setdefault(slot, []).append(node)
         return found
 
-    @property
+    @cached_property
     def uncovered(self) -> set[int]:
         return set(range(SLOT_COUNT)) - self.claims.keys()
 
-    @property
+    @cached_property
     def contested(self) -> dict[int, list[Node]]:
         return {slot: nodes for slot, nodes in self.claims.items() if len(nodes) > 1}
 

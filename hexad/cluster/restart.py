@@ -73,7 +73,11 @@ def rolling(
     for node in picture.answering:  # where a run was cut short behind a restart
         if node.id in homes and node.id not in wanted and not node.is_primary:
             steps.append(HandOver(node.id, node.me.primary))
-    steps += [Restart(one.id) for one in picture.answering if one.id in wanted and not one.is_primary]
+    for node in picture.answering:
+        if node.id in wanted and not node.is_primary:
+            steps.append(Restart(node.id))
+            if node.id in homes:  # where it was cut short in front of the restart
+                steps.append(HandOver(node.id, node.me.primary))
     for primary in picture.primaries:
         if primary.id not in wanted:
             continue

@@ -72,6 +72,7 @@ class Replicate:
 
     node: str
     primary: str
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,8 @@ def text_of(step: Step, picture: Picture) -> str:
             return f"introduce {show(address)} to the cluster"
         case CopyFunctions(source, address):
             return f"copy the function libraries of {name(source)} to {show(address)}"
-        case Replicate(node, primary):
-            return f"make {name(node)} a replica of {name(primary)}"
+        case Replicate(_, primary, address):
+            return f"make {show(address)} a replica of {name(primary)}"
         case Forget(node, lost):
             return f"let {name(node)} forget {name(lost)}"
         case Reset(address):
