@@ -33,11 +33,6 @@ class Credentials:
             return []
         return [self.user, self.password] if self.user else [self.password]
 
-    @property
-    def migrate_auth(self) -> list[str]:
-        """The words that let MIGRATE enter the other node."""
-        return [] if not self.password else ["AUTH2", *self.auth] if self.user else ["AUTH", self.password]
-
 
 class Access:
     """Connections to nodes, made when they are needed. Every failure of one is an OSError that names its address."""
@@ -47,6 +42,7 @@ class Access:
         self.credentials = credentials
         self.timeout_ms = timeout_ms
         self._links: dict[Address, RespClient] = {}
+        self._unguarded: set[Address] = set()  # nodes that ask for no password, though we have one
         self._dial = self._tls_dial() if credentials.tls else None
 
     def close(self) -> None:
@@ -59,6 +55,13 @@ class Access:
         link = self._links.pop(address, None)
         if link is not None:
             link.close()
+
+    def migrate_auth(self, address: Address) -> list[str]:
+        """The words that let MIGRATE enter a node that we are connected to."""
+        mine = self.credentials
+        if not mine.password or address in self._unguarded:
+            return []
+        return ["AUTH2", *mine.auth] if mine.user else ["AUTH", mine.password]
 
     async def ask(self, address: Address, *words: Word, timeout_ms: float | None = None) -> Reply:
         """One reply; an error that the node answers is a `Failure`. Raises OSError."""
@@ -86,7 +89,9 @@ class Access:
         link = await RespClient.connect(self.platform, *address, timeout_ms=self.timeout_ms, dial=self._dial)
         if self.credentials.auth:
             reply = await link.call("AUTH", *self.credentials.auth, timeout_ms=self.timeout_ms)
-            if isinstance(reply, Failure):
+            if says(reply, b"without any password configured"):
+                self._unguarded.add(address)
+            elif isinstance(reply, Failure):
                 link.close()
                 raise ConnectionError(f"{show(address)}: {reply.decode('utf-8', 'replace')}")
         self._links[address] = link

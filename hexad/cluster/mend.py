@@ -61,20 +61,28 @@ class _Plan:
             raise ClusterError("no primary answers: start the nodes, then run hexad cluster check")
         if not give_up_unreachable:
             self._refuse_unreachable()
-        loads = {node.id: len(node.slots) for node in picture.primaries}
         for slot, claimants in sorted(picture.contested.items()):
             self._take(slot, _best(slot, claimants), claimants)
         lost = set(picture.uncovered)
         if give_up_unreachable:
             lost |= {slot for node in picture.nodes if node.is_primary and not node.answers for slot in node.slots}
-        for slot in sorted(lost):
-            holders = [node for node in picture.primaries if slot in node.keys_in]
-            if holders:
-                owner = _best(slot, holders)
-            else:
-                owner = min(picture.primaries, key=lambda node: (not node.slots, loads[node.id], node.id))
-            loads[owner.id] += 1
-            self._take(slot, owner, [])
+        held = {slot: [node for node in picture.primaries if slot in node.keys_in] for slot in lost}
+        for slot in sorted(slot for slot in lost if held[slot]):
+            self._take(slot, _best(slot, held[slot]), [])
+        self._spread(sorted(slot for slot in lost if not held[slot]))
+
+    def _spread(self, slots: list[int]) -> None:
+        """Slots without keys go to the primaries that own slots, in as few ranges as an even share allows."""
+        takers = [node for node in self.picture.primaries if node.slots] or self.picture.primaries
+        counts = {node.id: len(node.slots) for node in takers}
+        gains = dict.fromkeys(counts, 0)
+        for _ in slots:
+            gains[min(gains, key=lambda id: (counts[id] + gains[id], id))] += 1
+        at = 0
+        for id, gain in sorted(gains.items()):
+            for slot in slots[at : at + gain]:
+                self._take(slot, self.picture.by_id[id], [])
+            at += gain
 
     def _refuse_unreachable(self) -> None:
         lost = [node for node in self.picture.nodes if node.is_primary and node.slots and not node.answers]

@@ -153,7 +153,7 @@ async def migrate(access: Access, source: Node, target: Node, keys: Sequence[byt
     """Let keys go from a node to another one; the source's reply."""
     host, port = target.me.host or target.address[0], target.me.port
     words: list[Word] = ["MIGRATE", host, port, "", 0, MIGRATE_TIMEOUT_MS, *(["REPLACE"] if replace else [])]
-    words += [*access.credentials.migrate_auth, "KEYS", *keys]
+    words += [*access.migrate_auth(target.address), "KEYS", *keys]
     return await access.ask(source.address, *words, timeout_ms=MIGRATE_TIMEOUT_MS + access.timeout_ms)
 
 

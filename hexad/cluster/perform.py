@@ -147,9 +147,11 @@ class Performer:
             free = [slot for slot in part if slot not in winner.owners]
             if free:
                 await self._order(winner, "ADDSLOTS", *free)
-            for slot in part:
-                if winner.owners.get(slot, winner.id) != winner.id:
-                    await self._order(winner, "SETSLOT", slot, "NODE", winner.id)
+            taken = [slot for slot in part if winner.owners.get(slot, winner.id) != winner.id]
+            commands: list[list[Word]] = [["CLUSTER", "SETSLOT", slot, "NODE", winner.id] for slot in taken]
+            for reply in await self._access.ask_all(winner.address, commands):
+                if isinstance(reply, Failure):
+                    raise WorldChanged(f"{winner.name}: {reply.decode('utf-8', 'replace')}")
         await self._order(winner, "BUMPEPOCH")
         await self._until(lambda: self._all_see(winner.id, slots), AGREE_TIMEOUT_S)
 
@@ -172,8 +174,6 @@ class Performer:
             wrong = [slot for slot in slots if node.owners.get(slot) != owner and slot not in dict(node.me.importing)]
             if wrong:
                 return f"{node.name} does not know the owner of slots {ranges_text(ranges_of(wrong))} yet"
-            if node.is_primary and node.state != "ok" and not picture.uncovered:
-                return f"cluster_state is {node.state} on {node.name}"
         return ""
 
     # --- keys astray ----------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 from hexad.cluster.program import main
 from node.platform import Platform
@@ -16,11 +18,21 @@ from tests.support.cluster import parse_nodes
 from tests.support.servers import ROOT, HexadServer, RedisServer, Server
 
 LIMIT_S = 60
+PASSWORD = "a secret"
+"""Of every node here, and known to every command from its environment: so MIGRATE must say it, too."""
 CHILD = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from hexad.__main__ import main; sys.exit(main())"
 
 
-def command_line(*words: object) -> list[str]:
-    return [sys.executable, "-c", CHILD, "cluster", *map(str, words)]
+def begin(*words: object) -> subprocess.Popen[str]:
+    """Start `hexad cluster` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, "cluster", *map(str, words)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "REDISCLI_AUTH": PASSWORD},
+    )
 
 
 class Told(Platform):
@@ -44,6 +56,9 @@ class Told(Platform):
     def is_terminal(self) -> bool:
         return self.terminal
 
+    def environment(self, name: str) -> str:
+        return PASSWORD if name == "HEXAD_PASSWORD" else ""
+
 
 def run(*words: object, code: int = 0) -> str:
     """Run `hexad cluster` in this process, without a terminal; what it printed."""
@@ -63,9 +78,8 @@ def events(*words: object, code: int = 0) -> list[dict[str, Any]]:
 
 def agrees(node: Server) -> None:
     """redis-cli finds nothing to complain of, either."""
-    done = subprocess.run(
-        ["redis-cli", "--cluster", "check", at(node)], capture_output=True, text=True, timeout=LIMIT_S
-    )
+    command = ["redis-cli", "-a", PASSWORD, "--no-auth-warning", "--cluster", "check", at(node)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0 and "[ERR]" not in done.stdout and "[WARNING]" not in done.stdout, done.stdout
 
 
@@ -114,12 +128,52 @@ def each_once(nodes: Sequence[Server], keys: Sequence[str]) -> None:
     assert not wrong, f"keys that are not on exactly one primary: {dict(list(wrong.items())[:10])}"
 
 
+def put_astray(owner: Server, stray: Server, slot: int, name: str) -> None:
+    """Give a node another value of a key whose slot it does not own."""
+    with stray.wire() as there:
+        assert there("CLUSTER", "SETSLOT", slot, "IMPORTING", id_of(owner)) == "OK"
+        there("ASKING")
+        assert there("SET", name, "another value") == "OK"
+        assert there("CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+
+
 @contextlib.contextmanager
 def bare(kind: type[Server], count: int, **options: Any) -> Iterator[list[Server]]:
     """Nodes in cluster mode that know nobody."""
-    defaults = {"cluster_enabled": "yes", "cluster_node_timeout": 3000, "repl_diskless_sync_delay": 0}
+    defaults = {
+        "cluster_enabled": "yes",
+        "cluster_node_timeout": 3000,
+        "repl_diskless_sync_delay": 0,
+        "requirepass": PASSWORD,
+        "masterauth": PASSWORD,
+    }
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(kind(**{**defaults, **options})) for _ in range(count)]
 
 
 KINDS = {"hexad": HexadServer, "redis": RedisServer}
+
+
+class Supervised:
+    """Starts each of these processes again as soon as it has ended, as systemd or a restart policy would."""
+
+    def __init__(self, nodes: Sequence[Server]) -> None:
+        self.nodes = nodes
+        self.restarts = dict.fromkeys((node.port for node in nodes), 0)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(LIMIT_S)
+
+    def _run(self) -> None:
+        while not self._over.wait(0.05):
+            for node in self.nodes:
+                if node.process is not None and node.process.poll() is not None:
+                    node.start(wait=False)
+                    self.restarts[node.port] += 1
