@@ -177,7 +177,7 @@ class AtomicMover:
             task = reply.decode()
             over = False
             try:
-                await self._follow(target, task)
+                await self._follow(target, task, progress)
                 over = True
             finally:
                 if not over:
@@ -192,15 +192,19 @@ class AtomicMover:
         while any(task.get("state") not in STATES_ENDED for task in await self._tasks(target, "ALL")):
             await trio.sleep(TASK_LOOK_S)
 
-    async def _follow(self, target: Node, task: str) -> None:
+    async def _follow(self, target: Node, task: str, progress: Progress) -> None:
+        copied = 0
         while True:
             told = next(iter(await self._tasks(target, "ID", task)), None)
             if told is None:
                 raise WorldChanged(f"{target.name} knows nothing of its task {task[:8]} any more")
+            keys = int(told.get("keys_copied", "0"))
+            progress(0, max(0, keys - copied))
+            copied = max(keys, copied)
             if told.get("state") in STATES_WELL:
                 return
             if told.get("state") in STATES_ENDED:
-                raise ClusterError(f"{target.name}: the migration {told['state']}: {told.get('last_error', '')}")
+                raise WorldChanged(f"{target.name}: the migration {told['state']}: {told.get('last_error', '')}")
             await trio.sleep(TASK_LOOK_S)
 
     async def _tasks(self, node: Node, *which: Word) -> list[dict[str, str]]:

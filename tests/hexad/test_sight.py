@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hexad.sight import key_count, parse_info, parse_nodes, parse_ranges, ranges_of, ranges_text, slots_in
 from tests.support import RedisServer
+
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_a_real_server() -> None:
@@ -43,6 +45,7 @@ def test_no_line_at_all(text: bytes) -> None:
         parse_nodes(text)
 
 
+@RELAXED
 @given(st.sets(st.integers(0, 200)))
 def test_ranges_hold_the_slots(slots: set[int]) -> None:
     ranges = ranges_of(slots)
@@ -50,6 +53,7 @@ def test_ranges_hold_the_slots(slots: set[int]) -> None:
     assert all(ranges[n][1] + 1 < ranges[n + 1][0] for n in range(len(ranges) - 1))
 
 
+@RELAXED
 @given(st.sets(st.integers(0, 16383)))
 def test_ranges_are_read_as_they_are_written(slots: set[int]) -> None:
     assert parse_ranges(ranges_text(ranges_of(slots)).replace(" ", ",")) == slots

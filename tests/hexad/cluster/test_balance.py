@@ -7,14 +7,14 @@ from fractions import Fraction
 from math import ceil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hexad.cluster import balance
 from hexad.cluster.steps import MoveSlots
 
 IDS = [f"node-{letter}" for letter in "abcdefg"]
-RELAXED = settings(deadline=None, max_examples=60)
+RELAXED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 WEIGHTS = st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(1), Fraction(1), Fraction(5, 2)])
 
 

@@ -99,17 +99,19 @@ def test_nodes_come_and_go(nodes: list[Server]) -> None:
     assert "is a member already" in run("add", at(seed), at(primary), "--yes")
     with primary.wire() as wire:
         assert wire("FCALL", "f", 0) == 1
-    run("add", at(seed), at(replica), "--replica-of", at(primary), "--yes")
+    run("add", at(seed), at(replica), "--replica-of", "auto", "--yes")
     agrees(replica)
+    with replica.wire() as wire:
+        followed = next(node for node in nodes if node.port == int(wire.info("replication")["master_port"]))
     few = [word for node in nodes[:3] for word in ("--weight", f"{at(node)}=50")]
     assert "Balanced. " in run("rebalance", at(seed), *few, "--yes")
     assert 100 <= slots_of(primary) <= 120
     agrees(seed)
     assert "balanced within" in run("rebalance", at(seed), *few, "--yes")
-    run("failover", at(seed), at(primary), "--yes")
+    run("failover", at(seed), at(followed), "--yes")
     with replica.wire() as wire:
         assert wire.info("replication")["role"] == "master"
-    run("failover", at(primary), at(primary), "--yes")  # the one who is named takes over
+    run("failover", at(replica), at(followed), "--yes")  # the one who is named takes over
     agrees(seed)
     assert "Removed." in run("remove", at(primary), at(primary), "--yes")
     agrees(seed)

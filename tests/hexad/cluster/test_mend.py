@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hexad.cluster.findings import PROBLEM, findings
@@ -76,7 +76,7 @@ def damages(draw: st.DrawFn) -> list[Model]:
 
 
 @given(damages(), st.lists(st.integers(0, 3), max_size=4))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_damage_is_mended(models: list[Model], cuts: list[int]) -> None:
     keys = sum(sum(model.keys.values()) for model in models)
     other = deepcopy(models)

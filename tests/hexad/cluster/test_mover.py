@@ -145,6 +145,7 @@ class Tasks:
     def __init__(self, *states: bytes, earlier: int = 0) -> None:
         self.states = list(states)
         self.earlier = earlier
+        self.copied = 0
 
     def __call__(self, _node: Node, words: list[Word]) -> Any:
         match words[2:4]:
@@ -155,13 +156,15 @@ class Tasks:
                 return [[b"id", b"x", b"state", b"snapshot"]] if self.earlier >= 0 else []
             case ["STATUS", "ID"]:
                 state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-                return [[b"id", b"7" * 40, b"state", state, b"last_error", b"the source died"]]
+                self.copied += 2
+                told = [b"id", b"7" * 40, b"state", state, b"keys_copied", self.copied]
+                return [[*told, b"last_error", b"the source died"]]
         return 1
 
 
 async def test_an_atomic_migration(autojump_clock: trio.testing.MockClock) -> None:
     access = Script(Tasks(b"connecting", b"snapshot", b"completed", earlier=2))
-    assert await moved(access, AtomicMover, [1, 2, 7]) == (3, 0)
+    assert await moved(access, AtomicMover, [1, 2, 7]) == (3, 6)
     assert (
         access.asked
         == ["t MIGRATION STATUS ALL"] * 3 + ["t MIGRATION IMPORT 1 2 7 7"] + ["t MIGRATION STATUS ID 7*"] * 3
@@ -170,7 +173,7 @@ async def test_an_atomic_migration(autojump_clock: trio.testing.MockClock) -> No
 
 async def test_a_failed_one_tells_why(autojump_clock: trio.testing.MockClock) -> None:
     access = Script(Tasks(b"snapshot", b"failed"))
-    with pytest.raises(ClusterError, match="the migration failed: the source died"):
+    with pytest.raises(WorldChanged, match="the migration failed: the source died"):
         await moved(access, AtomicMover, [1])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hexad.cluster import membership, restart
@@ -16,7 +16,7 @@ from hexad.cluster.steps import CopyFunctions, Forget, HandOver, Meet, MoveSlots
 from hexad.sight import SLOT_COUNT
 from tests.hexad.cluster.pictures import Model, node_id, picture
 
-RELAXED = settings(deadline=None, max_examples=60)
+RELAXED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 A, B, C, D, E, F = map(node_id, "abcdef")
 
 
