@@ -77,12 +77,12 @@ def _strangers(picture: Picture) -> Iterator[Finding]:
 
 def _disagreement(picture: Picture) -> Iterator[Finding]:
     """Nodes that see other owners than the owners themselves; slots in dispute are told of elsewhere."""
-    settled = {slot: nodes[0].id for slot, nodes in picture.claims.items() if len(nodes) == 1}
-    told = {node.id: node.me.ranges for node in picture.nodes if node.is_primary}
+    told = {node.id: node.me.ranges for node in picture.nodes if node.is_primary and node.me.ranges}
     for node in picture.answering:
-        if {known.id: known.ranges for known in node.known if known.ranges} == {id: r for id, r in told.items() if r}:
+        if {known.id: known.ranges for known in node.known if known.ranges} == told:
             continue  # the usual case: no need to look at every slot
-        wrong = [slot for slot, owner in settled.items() if node.owners.get(slot) != owner]
+        settled = ((slot, nodes[0].id) for slot, nodes in picture.claims.items() if len(nodes) == 1)
+        wrong = [slot for slot, owner in settled if node.owners.get(slot) != owner]
         if wrong:
             text = f"{node.name} sees other owners of {slots_text(sorted(wrong))}"
             yield Finding("disagreement", PROBLEM, text, WAIT)

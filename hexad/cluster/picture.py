@@ -123,8 +123,10 @@ class Picture:
         found: dict[int, list[Node]] = {}
         for node in self.nodes:
             if node.is_primary:
-                for slot in node.slots:
-                    found.setdefault(slot, []).append(node)
+                alone = [node]  # one list for all slots that nobody else claims: mostly for all there are
+                for slot in found.keys() & node.slots:
+                    found[slot] = [*found[slot], node]
+                found |= dict.fromkeys(node.slots - found.keys(), alone)
         return found
 
     @cached_property
@@ -133,6 +135,8 @@ class Picture:
 
     @cached_property
     def contested(self) -> dict[int, list[Node]]:
+        if sum(len(node.slots) for node in self.nodes if node.is_primary) == len(self.claims):
+            return {}
         return {slot: nodes for slot, nodes in self.claims.items() if len(nodes) > 1}
 
     def open_slots(self) -> Iterator[tuple[int, Node]]:

@@ -200,7 +200,7 @@ def do(models: list[Model], step: HandOver | Restart) -> None:
         replica.primary, primary.primary = "", replica.id
 
 
-@RELAXED
+@settings(RELAXED, max_examples=25)
 @given(st.booleans(), st.integers(0, 20))
 def test_a_rolling_restart_cut_short_anywhere(back: bool, cut: int) -> None:
     models = six()
