@@ -17,11 +17,16 @@ AT_ONCE_MAX = 64
 
 
 async def ask_node(access: Access, address: Address) -> Node:
-    """One node as it is. Raises OSError; ClusterError if it is in no cluster."""
+    """One node as it is. Raises OSError, also for what is no answer of a node; ClusterError if it is in no cluster."""
     nodes, state, info = await access.ask_all(address, [["CLUSTER", "NODES"], ["CLUSTER", "INFO"], ["INFO"]])
     if says(nodes, b"cluster support disabled"):
         raise ClusterError(f"{show(address)} is not in cluster mode: start it with cluster-enabled yes")
-    told = parse_nodes(_text(address, nodes))
+    try:
+        told = parse_nodes(_text(address, nodes))
+    except ValueError as error:
+        raise ConnectionError(f"{show(address)}: {error}") from error
+    if not any("myself" in known.flags for known in told):
+        raise ConnectionError(f"{show(address)}: its CLUSTER NODES does not tell which one it is")
     return Node(address, told, parse_info(_text(address, info)), _state(_text(address, state)))
 
 

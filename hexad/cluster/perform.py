@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import trio
 
-from hexad.cluster.access import Access, Word, says
+from hexad.cluster.access import Access, Word, refused, says
 from hexad.cluster.look import ask_node, look
 from hexad.cluster.mover import MigrateMover, Pace, Progress, WorldChanged, migrate, mover_for
 from hexad.cluster.picture import Address, ClusterError, Node, Picture, show
@@ -106,7 +106,11 @@ class Performer:
         return node
 
     async def _order(self, node: Node, *words: Word) -> Reply:
-        return await self._access.order(node.address, "CLUSTER", *words)
+        """Let a node do what its state should allow. Raises WorldChanged if it refuses."""
+        reply = await self._access.ask(node.address, "CLUSTER", *words)
+        if isinstance(reply, Failure):
+            raise WorldChanged(str(refused(node.address, words, reply)))
+        return reply
 
     # --- slots ----------------------------------------------------------------------------------------------------
 
@@ -171,7 +175,8 @@ class Performer:
         """What is missing until everybody knows whose the slots are."""
         picture = await self.look()
         for node in picture.answering:
-            wrong = [slot for slot in slots if node.owners.get(slot) != owner and slot not in dict(node.me.importing)]
+            deaf = dict(node.me.importing)  # to claims of what it imports
+            wrong = [slot for slot in slots if node.owners.get(slot) != owner and slot not in deaf]
             if wrong:
                 return f"{node.name} does not know the owner of slots {ranges_text(ranges_of(wrong))} yet"
         return ""
@@ -274,7 +279,7 @@ class Performer:
                     await self._until(lambda: self._caught_up(replica), SYNC_TIMEOUT_S)
                 await self._order(node, "FAILOVER", *([mode] if mode else []))
             with trio.move_on_after(HAND_OVER_TIMEOUT_S):
-                while seen := await self._is_handed_over(replica, primary):
+                while seen := await self._is_handed_over(replica, primary, forced=bool(mode)):
                     await trio.sleep(LOOK_S)
                 return
         raise ClusterError(f"{self.picture.name_of(replica)} did not take over: {seen}; look at its log")
@@ -284,7 +289,8 @@ class Performer:
         node = self._node(id)
         return "" if node.is_synced else f"{node.name} is without its primary's data"
 
-    async def _is_handed_over(self, replica: str, primary: str) -> str:
+    async def _is_handed_over(self, replica: str, primary: str, *, forced: bool) -> str:
+        """What is missing. Where it was forced, more may be wrong with the cluster than this can mend."""
         picture = await self.look()
         node, old = picture.by_id.get(replica), picture.by_id.get(primary)
         if node is None or not node.is_primary:
@@ -294,7 +300,7 @@ class Performer:
         for one in picture.answering:
             if any(one.owners.get(slot) != replica for slot in node.slots):
                 return f"{one.name} has not heard of it yet"
-            if one.state != "ok":
+            if one.state != "ok" and not forced:
                 return f"cluster_state is {one.state} on {one.name}"
         return ""
 

@@ -34,6 +34,9 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
     except (ClusterError, OSError) as error:
         Stage(platform, as_json=wanted.json).failed(f"hexad cluster {wanted.subcommand}: {error}")
         return FAILED
+    except KeyboardInterrupt:  # while it asked
+        Stage(platform, as_json=wanted.json).failed(f"\nhexad cluster {wanted.subcommand}: nothing was changed")
+        return FAILED
 
 
 async def _run(wanted: argparse.Namespace, platform: Platform) -> int:
@@ -44,8 +47,14 @@ async def _run(wanted: argparse.Namespace, platform: Platform) -> int:
     failure: Exception | None = None
     over = trio.CancelScope()
     soon = platform.soon()
+
+    def stop(_number: int) -> None:
+        if stage.is_asking:
+            raise KeyboardInterrupt
+        soon(over.cancel)
+
     try:
-        with platform.on_signals(lambda _number: soon(over.cancel), SIGINT, SIGTERM), over:
+        with platform.on_signals(stop, SIGINT, SIGTERM), over:
             try:
                 code = await STORIES[wanted.subcommand](_desk(wanted, access, stage), wanted)
             except (ClusterError, OSError) as error:

@@ -34,6 +34,8 @@ class Stage:
         self._yes = yes
         self._terminal = Terminal(highlight=False) if platform.is_terminal() and not as_json else None
         self._bar: Progress | None = None
+        self.is_asking = False
+        """Somebody is being asked: a signal must end that, since nothing else can."""
 
     @property
     def is_json(self) -> bool:
@@ -93,7 +95,12 @@ class Stage:
         if self._terminal is None:
             raise ClusterError("nobody can be asked here: add --yes to run the plan, or --dry-run to see it only")
         self._platform.write_out("Run it? [y/N] ")
-        if self._platform.read_line().strip().lower() in ("y", "yes"):
+        self.is_asking = True
+        try:
+            answer = self._platform.read_line()
+        finally:
+            self.is_asking = False
+        if answer.strip().lower() in ("y", "yes"):
             return True
         self.say("Nothing was changed.")
         return False

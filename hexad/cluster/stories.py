@@ -152,7 +152,9 @@ async def rebalance(desk: Desk, wanted: Namespace) -> int:
         except ValueError as error:
             raise ClusterError(str(error)) from error
 
-    nothing = f"The {wanted.by} are balanced within {wanted.threshold:g} %."
+    nothing = f"The slots are balanced within {wanted.threshold:g} %."
+    if wanted.by != "slots":
+        nothing = f"No move of a whole slot would even out the {wanted.by} any more, within {wanted.threshold:g} %."
     if not await desk.pursue(picture, planner, dry_run=wanted.dry_run, nothing=nothing):
         return FAILED
     return WELL if wanted.dry_run else await desk.end("Balanced.")

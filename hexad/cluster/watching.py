@@ -10,7 +10,7 @@ import trio
 from hexad.cluster.desk import WELL, Desk
 from hexad.cluster.look import look
 from hexad.cluster.picture import ClusterError, Node, Picture, show
-from hexad.view import NodeStatus, Terminal, View, describe, news, status_of, summary_state, with_lags
+from hexad.view import NodeStatus, Terminal, View, describe, status_of, summary_state, with_lags
 
 LOOK_S = 1.0
 MOVING = ("offset", "lag_bytes", "ops", "memory_bytes", "clients", "keys", "log")
@@ -80,7 +80,5 @@ def _tell_changes(desk: Desk, before: list[NodeStatus], now: list[NodeStatus]) -
             fields = {name: value for name, value in asdict(node).items() if name not in MOVING}
             address = show((node.host, node.port)) if node.host else str(node.port)
             desk.stage.tell("", "node", **fields | {"address": address, "text": describe(node)})
-    if before and summary_state(before) != summary_state(now):
+    if summary_state(before) != summary_state(now):
         desk.stage.tell("", "cluster", state=summary_state(now))
-    elif not before:
-        desk.stage.tell("", "cluster", state=summary_state(now), changes=len(news([], now)))

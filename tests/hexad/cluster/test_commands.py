@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -55,7 +56,18 @@ def test_looking(nodes: list[Server]) -> None:
     assert found[-1] == {"event": "end", "ok": True, "problems": 0, "warnings": 3}
     assert {one["severity"] for one in found if one["event"] == "finding"} == {"warning"}
     seen = events("watch", at(nodes[0]), "--looks", 1)
-    assert [one["event"] for one in seen] == ["node"] * 3 + ["cluster"] and seen[-1]["state"] == "ok"
+    assert [one["event"] for one in seen] == ["node"] * 3 + ["cluster"] and seen[-1] == {
+        "event": "cluster",
+        "state": "ok",
+    }
+
+
+class Interrupted(Told):
+    """Somebody presses Ctrl-C instead of answering."""
+
+    def read_line(self) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "y"
 
 
 def test_plans_are_shown_and_asked_for(nodes: list[Server]) -> None:
@@ -66,6 +78,9 @@ def test_plans_are_shown_and_asked_for(nodes: list[Server]) -> None:
     assert plan["slots"] == 2 and plan["steps"][0]["slots"] == "16000-16001"
     told = Told("n\n", terminal=True)
     assert main(words, told) == 1 and "Run it? [y/N]" in told.out and "Nothing was changed." in told.out
+    assert slots_of(nodes[0]) == before
+    told = Interrupted(terminal=True)
+    assert main(words, told) == 1 and told.err.endswith("nothing was changed\n")
     assert slots_of(nodes[0]) == before
     told = Told("y\n", terminal=True)
     assert main(words, told) == 0, told.out + told.err

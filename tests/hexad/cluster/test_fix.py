@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from node.slots import slot_of
-from tests.hexad.cluster.support import KINDS, agrees, at, bare, each_once, fill, id_of, put_astray, run
+from tests.hexad.cluster.support import KINDS, PASSWORD, agrees, at, bare, each_once, fill, id_of, put_astray, run
 from tests.support import wait_until
 from tests.support.servers import Server
 
@@ -44,7 +44,10 @@ def open_slot(
         if migrating:
             assert here("CLUSTER", "SETSLOT", SLOT, "MIGRATING", id_of(target)) == "OK"
         if moved:
-            assert here("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *TAGGED[:moved]) == "OK"
+            assert (
+                here("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "AUTH", PASSWORD, "KEYS", *TAGGED[:moved])
+                == "OK"
+            )
 
 
 def mended(nodes: list[Server], *told: str) -> None:
@@ -68,7 +71,7 @@ def test_the_key_was_copied_and_not_deleted(nodes: list[Server]) -> None:
     source, target, _ = sides(nodes)
     open_slot(source, target)
     with source.wire() as here:
-        words = ["MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "COPY", "KEYS"]
+        words = ["MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "COPY", "AUTH", PASSWORD, "KEYS"]
         assert here(*words, TAGGED[0]) == "OK"
         assert here("SET", TAGGED[0], "written since") == "OK"
     mended(nodes)
