@@ -148,14 +148,14 @@ class Performer:
             part = slots[start : start + SLOTS_AT_ONCE]
             for loser in losers:
                 await self._let_go(loser, winner, part)
-            free = [slot for slot in part if slot not in winner.owners]
-            if free:
-                await self._order(winner, "ADDSLOTS", *free)
             taken = [slot for slot in part if winner.owners.get(slot, winner.id) != winner.id]
-            commands: list[list[Word]] = [["CLUSTER", "SETSLOT", slot, "NODE", winner.id] for slot in taken]
-            for reply in await self._access.ask_all(winner.address, commands):
+            missing = [slot for slot in part if winner.owners.get(slot) != winner.id]
+            orders = [
+                ["CLUSTER", name, *which] for name, which in (("DELSLOTS", taken), ("ADDSLOTS", missing)) if which
+            ]
+            for words, reply in zip(orders, await self._access.ask_all(winner.address, orders), strict=True):
                 if isinstance(reply, Failure):
-                    raise WorldChanged(f"{winner.name}: {reply.decode('utf-8', 'replace')}")
+                    raise WorldChanged(str(refused(winner.address, words, reply)))
         await self._order(winner, "BUMPEPOCH")
         await self._until(lambda: self._all_see(winner.id, slots), AGREE_TIMEOUT_S)
 

@@ -55,21 +55,21 @@ def cut(signal_number: int, watched: Server, *words: object) -> str:
 def test_reshard_rebalance_and_remove(nodes: list[Server]) -> None:
     first, second, third, fourth = nodes
     with Counting([node.port for node in nodes[:3]], COUNTERS) as load:
-        slots = ["reshard", at(third), "--to", at(second), "--slots", "0-199", "--yes", "--pause-ms", "2"]
+        slots = ["reshard", at(third), "--to", at(second), "--slots", "0-119", "--yes", "--pause-ms", "2"]
         told = cut(signal.SIGINT, second, *slots)
         assert "cut short. The same words again go on from what is there" in told
         cut(signal.SIGKILL, second, *slots)
         run(*slots)
-        assert slots_of(second) == 5462 + 200
+        assert slots_of(second) == 5462 + 120
         agrees(first)
 
         run("add", at(first), at(fourth), "--yes")
-        weights = [word for node in nodes[:3] for word in ("--weight", f"{at(node)}=30")]
+        weights = [word for node in nodes[:3] for word in ("--weight", f"{at(node)}=50")]
         balance = ["rebalance", at(first), *weights, "--yes", "--pause-ms", "2"]
         cut(signal.SIGKILL, fourth, *balance)
         cut(signal.SIGINT, fourth, *balance)
         run(*balance)
-        assert sum(map(slots_of, nodes)) == 16384 and slots_of(fourth) == 180
+        assert sum(map(slots_of, nodes)) == 16384 and slots_of(fourth) in (108, 109)
         agrees(first)
         each_once(nodes, KEYS)
 
@@ -89,7 +89,7 @@ def test_reshard_rebalance_and_remove(nodes: list[Server]) -> None:
 def test_the_target_dies_in_the_middle(nodes: list[Server]) -> None:
     """The slots that were open on it are settled when it is back."""
     source, target = nodes[0], nodes[1]
-    words = ["reshard", at(nodes[2]), "--to", at(target), "--slots", "1000-1399", "--yes", "--pause-ms", "2"]
+    words = ["reshard", at(nodes[2]), "--to", at(target), "--slots", "1000-1149", "--yes", "--pause-ms", "2"]
     before = slots_of(target)
     with begin(*words) as process:
         wait_until(lambda: slots_of(target) > before + 20, LIMIT_S, "it has begun")
@@ -102,5 +102,5 @@ def test_the_target_dies_in_the_middle(nodes: list[Server]) -> None:
     if process.returncode:
         run(*words)
     assert "looking again" in told or process.returncode
-    assert keys and slots_of(target) == before + 400
+    assert keys and slots_of(target) == before + 150
     agrees(source)
