@@ -110,7 +110,7 @@ class Desk:
             def moved(slots: int, keys: int) -> None:
                 self.moved_slots += slots
                 self.moved_keys += keys
-                bar.moved(slots, keys)
+                bar.moved(slots)
 
             for number, step in enumerate(steps, 1):
                 bar.begin(number, text_of(step, self.performer.picture))
@@ -126,11 +126,9 @@ class Desk:
         """Look whether all is well after the work; the exit code."""
         wrong = [found for found in findings(await self.look()) if found.severity == "problem"]
         self.tell_findings(wrong)
-        moved = f" {self.moved_slots} slots and {self.moved_keys} keys have moved." if self.moved_slots else ""
+        counts = {"slots": self.moved_slots, "keys": self.moved_keys}
+        moved = f" {self.moved_slots} slots and {self.moved_keys} keys have moved." if any(counts.values()) else ""
         if wrong:
-            self.stage.tell(
-                f"{text}{moved} All is not well.", "end", ok=False, slots=self.moved_slots, keys=self.moved_keys
-            )
-            return FAILED
-        self.stage.tell(f"{text}{moved}", "end", ok=True, slots=self.moved_slots, keys=self.moved_keys)
-        return WELL
+            moved += " All is not well."
+        self.stage.tell(f"{text}{moved}", "end", ok=not wrong, **counts)
+        return FAILED if wrong else WELL

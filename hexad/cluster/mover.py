@@ -120,7 +120,7 @@ class MigrateMover:
         commands: list[list[Word]] = [["CLUSTER", "GETKEYSINSLOT", slot, self._pace.batch_keys] for slot in arriving]
         lists = await self._access.ask_all(source.address, commands)
         if refusal := next((reply for reply in lists if isinstance(reply, Failure)), None):
-            raise refused(source.address, ["CLUSTER", "GETKEYSINSLOT"], refusal)
+            raise WorldChanged(str(refused(source.address, ["CLUSTER", "GETKEYSINSLOT"], refusal)))
         return dict(zip(arriving, lists, strict=True))
 
     async def _setslot(self, node: Node, slots: Sequence[int], *words: Word) -> list[Reply]:
@@ -136,7 +136,7 @@ class MigrateMover:
             if not isinstance(reply, Failure):
                 return
             if not reply.startswith(b"IOERR") or tries == MIGRATE_TRIES_MAX - 1:
-                raise refused(source.address, ["MIGRATE", *target.address], reply)
+                raise WorldChanged(str(refused(source.address, ["MIGRATE", *target.address], reply)))
 
     async def _hand_over(self, source: Node, target: Node, slots: Sequence[int]) -> None:
         """The target first: from then on the slots have an owner whatever happens to the source."""

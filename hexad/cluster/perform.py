@@ -150,9 +150,8 @@ class Performer:
                 await self._let_go(loser, winner, part)
             taken = [slot for slot in part if winner.owners.get(slot, winner.id) != winner.id]
             missing = [slot for slot in part if winner.owners.get(slot) != winner.id]
-            orders = [
-                ["CLUSTER", name, *which] for name, which in (("DELSLOTS", taken), ("ADDSLOTS", missing)) if which
-            ]
+            orders: list[list[Word]] = [["CLUSTER", "DELSLOTS", *taken], ["CLUSTER", "ADDSLOTS", *missing]]
+            orders = [words for words in orders if len(words) > 2]
             for words, reply in zip(orders, await self._access.ask_all(winner.address, orders), strict=True):
                 if isinstance(reply, Failure):
                     raise WorldChanged(str(refused(winner.address, words, reply)))

@@ -131,7 +131,7 @@ class Bar:
         self._stage = stage
         self._steps = steps
         self.total = sum(weight(step) for step in steps)
-        self.done = self.slots = self.keys = 0
+        self.done = 0
         self.shown: Progress | None = None
         self.task: Any = None
 
@@ -143,10 +143,8 @@ class Bar:
         else:
             self.shown.update(self.task, description=text if len(text) < 60 else text[:57] + "...")
 
-    def moved(self, slots: int, keys: int) -> None:
-        """So many more slots, and keys, have moved."""
-        self.slots += slots
-        self.keys += keys
+    def moved(self, slots: int) -> None:
+        """So many more slots have moved."""
         self._advance(slots)
 
     def finish(self, step: Step) -> None:

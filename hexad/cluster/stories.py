@@ -86,7 +86,7 @@ async def fix(desk: Desk, wanted: Namespace) -> int:
         return mend(await count_keys(desk.access, picture), give_up_unreachable=wanted.give_up_unreachable)
 
     for number in range(FIX_ROUNDS_MAX):
-        picture = await count_keys(desk.access, await desk.look())
+        picture = await desk.look()
         if number and not _beyond_conflicts(desk.performer, await planner(picture)):
             break
         if not await desk.pursue(picture, planner, dry_run=wanted.dry_run, nothing="There is nothing to mend."):

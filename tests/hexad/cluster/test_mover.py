@@ -10,7 +10,7 @@ import trio
 
 from hexad.cluster.access import Access, Credentials, Word
 from hexad.cluster.mover import OPEN_MAX, AtomicMover, MigrateMover, Pace, WorldChanged, mover_for
-from hexad.cluster.picture import Address, ClusterError, Node
+from hexad.cluster.picture import Address, Node
 from node.net.resp import Failure, Status
 from tests.hexad.cluster.pictures import Model, picture
 
@@ -112,7 +112,7 @@ async def test_a_broken_link_between_the_nodes_is_tried_again() -> None:
     assert await moved(Script(keys), MigrateMover, [1]) == (1, 1)
     keys = Keys({1: [b"a"]})
     keys.refusals = [Failure(b"IOERR error or timeout reading to target instance")] * 3
-    with pytest.raises(ClusterError, match="refuses MIGRATE"):
+    with pytest.raises(WorldChanged, match="refuses MIGRATE"):
         await moved(Script(keys), MigrateMover, [1])
 
 
