@@ -26,6 +26,8 @@ MIGRATE_TRIES_MAX = 3
 """So often MIGRATE is sent again after the link between the two nodes broke."""
 TASK_TIMEOUT_S = 3600.0
 """For one atomic migration, and for those of others that are under way at its target."""
+PACED_SLOTS = 16
+"""In one atomic migration, where there is to be a rest in between."""
 TASK_LOOK_S = 0.1
 CANCEL_TIMEOUT_S = 2.0
 STATES_WELL, STATES_ENDED = ("completed",), ("completed", "failed", "canceled", "cancelled")
@@ -47,6 +49,10 @@ class Pace:
     keys_per_s: float = 0
     pause_ms: float = 0
     """A rest for each slot that has moved."""
+
+    @property
+    def is_slow(self) -> bool:
+        return bool(self.keys_per_s or self.pause_ms)
 
     async def rest(self, keys: int) -> None:
         if self.keys_per_s and keys:
@@ -168,31 +174,39 @@ class AtomicMover:
         self._pace = pace
 
     async def move(self, source: Node, target: Node, slots: Sequence[int], progress: Progress) -> None:
-        with trio.move_on_after(TASK_TIMEOUT_S):
-            await self._others_over(target)
-            bounds: list[Word] = [bound for pair in ranges_of(slots) for bound in pair]
-            reply = await self._access.ask(target.address, "CLUSTER", "MIGRATION", "IMPORT", *bounds)
-            if isinstance(reply, Failure):
-                raise WorldChanged(str(refused(target.address, ["CLUSTER", "MIGRATION", "IMPORT"], reply)))
-            task = reply.decode()
-            over = False
-            try:
-                await self._follow(target, task, progress)
-                over = True
-            finally:
-                if not over:
-                    await self._cancel(target, task)
-            progress(len(slots), 0)
-            await self._pace.rest_after(len(slots))
-            return
-        raise ClusterError(f"{target.name}: the migration of slots is not over after {TASK_TIMEOUT_S:.0f} s")
+        size = PACED_SLOTS if self._pace.is_slow else max(1, len(slots))
+        for start in range(0, len(slots), size):
+            part = slots[start : start + size]
+            with trio.move_on_after(TASK_TIMEOUT_S):
+                await self._others_over(target)
+                keys = await self._import(target, part, progress)
+                progress(len(part), 0)
+                await self._pace.rest(keys)
+                await self._pace.rest_after(len(part))
+                continue
+            raise ClusterError(f"{target.name}: the migration of slots is not over after {TASK_TIMEOUT_S:.0f} s")
+
+    async def _import(self, target: Node, slots: Sequence[int], progress: Progress) -> int:
+        """Let the target fetch these slots; how many keys that were."""
+        bounds: list[Word] = [bound for pair in ranges_of(slots) for bound in pair]
+        reply = await self._access.ask(target.address, "CLUSTER", "MIGRATION", "IMPORT", *bounds)
+        if isinstance(reply, Failure):
+            raise WorldChanged(str(refused(target.address, ["CLUSTER", "MIGRATION", "IMPORT"], reply)))
+        task, over = reply.decode(), False
+        try:
+            keys = await self._follow(target, task, progress)
+            over = True
+        finally:
+            if not over:
+                await self._cancel(target, task)
+        return keys
 
     async def _others_over(self, target: Node) -> None:
         """Wait for tasks that a run which was cut short may have left at the target: they end by themselves."""
         while any(task.get("state") not in STATES_ENDED for task in await self._tasks(target, "ALL")):
             await trio.sleep(TASK_LOOK_S)
 
-    async def _follow(self, target: Node, task: str, progress: Progress) -> None:
+    async def _follow(self, target: Node, task: str, progress: Progress) -> int:
         copied = 0
         while True:
             told = next(iter(await self._tasks(target, "ID", task)), None)
@@ -202,7 +216,7 @@ class AtomicMover:
             progress(0, max(0, keys - copied))
             copied = max(keys, copied)
             if told.get("state") in STATES_WELL:
-                return
+                return copied
             if told.get("state") in STATES_ENDED:
                 raise WorldChanged(f"{target.name}: the migration {told['state']}: {told.get('last_error', '')}")
             await trio.sleep(TASK_LOOK_S)

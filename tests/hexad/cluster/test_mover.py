@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from hexad.cluster.access import Access, Credentials, Word
-from hexad.cluster.mover import OPEN_MAX, AtomicMover, MigrateMover, Pace, WorldChanged, mover_for
+from hexad.cluster.mover import OPEN_MAX, PACED_SLOTS, AtomicMover, MigrateMover, Pace, WorldChanged, mover_for
 from hexad.cluster.picture import Address, Node
 from node.net.resp import Failure, Status
 from tests.hexad.cluster.pictures import Model, picture
@@ -199,3 +199,16 @@ async def test_the_pace(autojump_clock: trio.testing.MockClock) -> None:
     keys = Keys({1: [b"%d" % number for number in range(20)]})
     await MigrateMover(Script(keys), Pace(5, keys_per_s=10, pause_ms=500)).move(SOURCE, TARGET, [1], lambda *_: None)
     assert trio.current_time() - started == pytest.approx(20 / 10 + 0.5)
+
+
+async def test_the_pace_of_atomic_migrations(autojump_clock: trio.testing.MockClock) -> None:
+    """They come in small portions then, with a rest after each."""
+    started = trio.current_time()
+    access = Script(Tasks(b"completed"))
+    slots = list(range(PACED_SLOTS + 4))
+    await AtomicMover(access, Pace(pause_ms=100)).move(SOURCE, TARGET, slots, lambda *_: None)
+    assert [asked for asked in access.asked if "IMPORT" in asked] == [
+        "t MIGRATION IMPORT 0 15",
+        "t MIGRATION IMPORT 16 19",
+    ]
+    assert trio.current_time() - started == pytest.approx(0.1 * len(slots))
