@@ -14,8 +14,8 @@ DESCRIPTION = """\
 Make, look at, mend, grow, shrink, balance and restart a cluster of Hexad or Redis nodes.
 
 CLUSTER is HOST:PORT of any node; other nodes are named by HOST:PORT, or the beginning of their id.
-Plans are shown, and asked for, before they run. Whatever is cut short is run again with the same
-words, and goes on from what is there.
+Plans are shown, and asked for, before they run. What is cut short is run again with the same
+words, and goes on from what is there; reshard --count and rolling-restart print other words for it.
 """
 
 EPILOG = """\

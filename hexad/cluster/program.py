@@ -19,7 +19,7 @@ from node.platform import SIGINT, SIGTERM, Platform
 
 FAILED = 1
 PASSWORD_VARIABLES = ("HEXAD_PASSWORD", "REDISCLI_AUTH")
-CUT_SHORT = "cut short. The same words again go on from what is there"
+AGAIN = "The same words again go on from what is there"
 
 
 def main(argv: Sequence[str], platform: Platform | None = None) -> int:
@@ -46,7 +46,7 @@ async def _run(wanted: argparse.Namespace, platform: Platform) -> int:
     code = FAILED
     failure: Exception | None = None
     over = trio.CancelScope()
-    soon = platform.soon()
+    soon, started = platform.soon(), trio.current_time()
 
     def stop(_number: int) -> None:
         if stage.is_asking:
@@ -66,8 +66,18 @@ async def _run(wanted: argparse.Namespace, platform: Platform) -> int:
     if over.cancelled_caught:
         if wanted.subcommand == "watch":
             return 0
-        raise ClusterError(CUT_SHORT)
+        raise ClusterError(f"cut short. {_how_to_go_on(wanted, trio.current_time() - started)}")
     return code
+
+
+def _how_to_go_on(wanted: argparse.Namespace, elapsed_s: float) -> str:
+    """What goes on with a command that was cut short after so long."""
+    if wanted.subcommand == "rolling-restart":
+        young_s = max(wanted.skip_younger_than_s, 0) + int(elapsed_s) + 1
+        return f"--skip-younger-than-s {young_s:.0f} leaves alone who has been restarted, if that is said at once"
+    if wanted.subcommand == "reshard" and wanted.count:
+        return "The command that was printed first goes on with it"
+    return AGAIN
 
 
 def _desk(wanted: argparse.Namespace, access: Access, stage: Stage) -> Desk:

@@ -178,3 +178,26 @@ def test_our_own_nodes() -> None:
         run("fix", at(nodes[0]), "--yes")
         agrees(nodes[0])
         each_once(nodes, KEYS)
+
+
+class Impatient(Told):
+    """Somebody presses Ctrl-C as soon as the first step is told of."""
+
+    def write_out(self, text: str) -> None:
+        super().write_out(text)
+        if text.startswith("[1/"):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["reshard", "--slots", "16200-16202", "--to"], "The same words again go on from what is there"),
+        (["reshard", "--count", "3", "--to"], "The command that was printed first goes on with it"),
+        (["rolling-restart", "--outage", "--only"], "leaves alone who has been restarted, if that is said at once"),
+    ],
+)
+def test_how_to_go_on(nodes: list[Server], words: list[str], told: str) -> None:
+    impatient = Impatient()
+    assert main([words[0], at(nodes[0]), *words[1:], at(nodes[1]), "--yes"], impatient) == 1
+    assert told in impatient.err, impatient.out + impatient.err
