@@ -8,7 +8,7 @@ Usage: hexad up [options]                                  a cluster on this mac
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
        hexad proxy --cluster HOST:PORT,... [options]       one Redis in front of a cluster
-       hexad cluster SUBCOMMAND HOST:PORT [options]        make, mend, balance a cluster
+       hexad cluster SUBCOMMAND [options]                  make, mend, balance, save a cluster
        hexad check FILE... [options]                       what files of data hold
        hexad --version
        hexad --help

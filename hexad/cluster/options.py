@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from fractions import Fraction
 
+from hexad.backup.program import add_backup_parsers
 from hexad.cluster.measure import KEYS, LOAD, MEMORY
 from hexad.cluster.perform import KEEP, OWNER, STRAY
 from hexad.cluster.picture import Address, address_of
 from hexad.sight import parse_ranges
 
 DESCRIPTION = """\
-Make, look at, mend, grow, shrink, balance and restart a cluster of Hexad or Redis nodes.
+Make, look at, mend, grow, shrink, balance, restart and save a cluster of Hexad or Redis nodes.
 
 CLUSTER is HOST:PORT of any node; other nodes are named by HOST:PORT, or the beginning of their id.
 Plans are shown, and asked for, before they run. What is cut short is run again with the same
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("hexad cluster", None, DESCRIPTION, EPILOG, formatter_class=form, allow_abbrev=False)
     subparsers = made.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     add_parsers(subparsers)
+    add_backup_parsers(subparsers)
     return made
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from hexad.backup import program as backup
 from hexad.cluster.access import Access, Credentials
 from hexad.cluster.desk import Desk
 from hexad.cluster.mover import Pace
@@ -18,6 +19,7 @@ from hexad.cluster.stories import STORIES
 from node.platform import SIGINT, SIGTERM, Platform
 
 FAILED = 1
+BACKUP = ("backup", "restore")
 PASSWORD_VARIABLES = ("HEXAD_PASSWORD", "REDISCLI_AUTH")
 AGAIN = "The same words again go on from what is there"
 
@@ -29,6 +31,8 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
         wanted = parser().parse_args(argv)
     except SystemExit as end:  # argparse has said why
         return int(end.code or 0)
+    if wanted.subcommand in BACKUP:
+        return backup.run(wanted, platform)
     try:
         return trio.run(_run, wanted, platform)
     except (ClusterError, OSError) as error:

@@ -65,6 +65,10 @@ SHELLS = {
     "hexad/cluster/desk.py": "pursues a plan to its end, however the cluster changes",
     "hexad/cluster/creating.py": "joins new nodes, decision by decision",
     "hexad/cluster/watching.py": "looks at a cluster once a second",
+    "hexad/backup/program.py": "runs a backup or a restore until it ends or a signal comes",
+    "hexad/backup/nodes.py": "dials nodes, each wait with a bound",
+    "hexad/backup/taking.py": "pauses all primaries and takes their snapshots at once",
+    "hexad/backup/sending.py": "sends keys to all primaries at once, and again where slots have moved",
 }
 
 

@@ -90,6 +90,7 @@ def test_plans_are_shown_and_asked_for(nodes: list[Server]) -> None:
 
 
 def test_wrong_words(nodes: list[Server], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["restore", "/nowhere", "--node", "127.0.0.1:1"], Told()) == 1
     for words in (["check"], ["frobnicate"], ["check", "nowhere"], ["reshard", at(nodes[0]), "--to", "x"], []):
         assert main(words, Told()) == 2
     for words in (["rebalance", at(nodes[0]), "--weight", "x"], ["reshard", "h:1", "--to", "x", "--slots", "5-3"]):
@@ -97,7 +98,19 @@ def test_wrong_words(nodes: list[Server], capfd: pytest.CaptureFixture[str]) -> 
     capfd.readouterr()
     assert main(["--help"], Told()) == 0
     shown = capfd.readouterr().out
-    for name in ("create", "check", "fix", "info", "add", "remove", "rebalance", "reshard", "failover", "watch"):
+    for name in (
+        "create",
+        "check",
+        "fix",
+        "info",
+        "add",
+        "remove",
+        "rebalance",
+        "reshard",
+        "failover",
+        "watch",
+        "backup",
+    ):
         assert f"    {name} " in shown
     assert "WRONGPASS" in run("check", at(nodes[0]), "--password", "wrong", code=1)
     assert "All is well" in run("check", at(nodes[0]), "--user", "default", "--password", PASSWORD)
