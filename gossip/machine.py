@@ -28,7 +28,19 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, comeback, election, heartbeat, identity, manual, membership, orders, seeking, suspicion
+from gossip import (
+    claims,
+    comeback,
+    election,
+    heartbeat,
+    identity,
+    manual,
+    membership,
+    orders,
+    seeking,
+    suspicion,
+    voters,
+)
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
@@ -69,6 +81,7 @@ from gossip.packet import (
     HAS_EXTENSIONS,
     MEET,
     MFSTART,
+    MODULE,
     MYSELF,
     NOFAILOVER,
     PING,
@@ -140,6 +153,7 @@ def _wakeup(core: Core, _event: Wakeup) -> None:
     manual.watch(core)
     comeback.watch(core)
     election.advance(core)
+    voters.watch(core)
     manual.migrate_to_orphan(core)
     if not core.state.ok:
         core.judge = True
@@ -231,8 +245,8 @@ def _hear_sender(core: Core, sender: Node, link: int, packet: Packet) -> None:
     sender.data_received_ms = core.now_ms
     if packet.mflags & HAS_EXTENSIONS:
         sender.shows_extensions = True
-    if packet.mflags & SPEAKS_HEXAD:
-        sender.speaks_hexad = True
+    if packet.kind in (PING, PONG, MEET):
+        voters.hear(core, sender, packet)
     if link < 0:
         membership.hear_inbound(core, sender, link)
     if sender.link is None and sender.dial_at_ms > core.now_ms:
@@ -322,8 +336,13 @@ def _manual_start(core: Core, sender: Node, link: int, _packet: Packet) -> None:
     manual.hear_start(core, sender, link)
 
 
+def _module(core: Core, sender: Node, _link: int, packet: Packet) -> None:
+    """Messages of modules: we have none, but voters speak in them."""
+    voters.hear_step(core, sender, packet)
+
+
 def _ignore(_core: Core, _sender: Node, _link: int, _packet: Packet) -> None:
-    """Messages of modules: we have none."""
+    """Kinds that do not exist do not come this far; heartbeats have been dealt with."""
 
 
 PACKETS: dict[int, Callable[[Core, Node, int, Packet], None]] = {
@@ -334,6 +353,7 @@ PACKETS: dict[int, Callable[[Core, Node, int, Packet], None]] = {
     AUTH_ACK: _auth_ack,
     UPDATE: _update,
     MFSTART: _manual_start,
+    MODULE: _module,
 }
 
 

@@ -37,6 +37,7 @@ _SETTINGS = {
     "cluster-node-timeout": "node_timeout_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
+    "cluster-replica-votes": "replica_votes",
     "cluster-migration-barrier": "migration_barrier",
     "cluster-allow-replica-migration": "allow_replica_migration",
     "cluster-require-full-coverage": "require_full_coverage",

@@ -37,6 +37,7 @@ def test_defaults_are_those_of_the_real_server(peer: Peer) -> None:
     assert newer == {
         "cluster-announce-human-nodename",
         "cluster-hand-over-when-behind",
+        "cluster-replica-votes",
         "cluster-seeds",
         "locale-collate",
         "set-max-listpack-entries",
