@@ -175,7 +175,10 @@ def _start(core: Core) -> None:
 
 
 def _settings_changed(core: Core, _event: SettingsChanged) -> None:
+    allowed_voters = core.myself.allows_voters
     _read_settings(core)
+    if core.myself.allows_voters is not allowed_voters:
+        heartbeat.pong_to_all(core)  # the others should not find out by the next ping that they may not vote, or may
     core.save()
     core.judge = True
     core.due(core.now_ms)  # deadlines follow the node timeout
@@ -187,6 +190,7 @@ def _read_settings(core: Core) -> None:
     myself.port, myself.cport, myself.pport = settings.port, settings.cport, settings.pport
     myself.ip = settings.announce_ip or myself.ip
     myself.hostname, myself.nodename = settings.announce_hostname, settings.announce_human_nodename
+    myself.allows_voters = settings.replica_votes
     myself.flags = myself.flags & ~NOFAILOVER | (NOFAILOVER if settings.replica_no_failover else 0)
 
 

@@ -126,7 +126,7 @@ class Node:
         self.speaks_hexad = False
         """Whether it understands the extensions that only Hexad has."""
         self.allows_voters: bool | None = None
-        """Whether its setting allows agreed voters, as its last heartbeat told; None while none has come."""
+        """Whether its setting allows agreed voters, as it told last; None while it has not."""
         self.standing: int | None = None
         """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
         self.is_probe = False

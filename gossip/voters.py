@@ -66,6 +66,8 @@ TURN_MS = 1500
 """Each voter leaves the first move so much longer to those with smaller ids."""
 PATIENCE_MS = 1500
 """One that has accepted waits so long for the end before it sees to that itself."""
+OPENING_MS = 2000
+"""Nothing may have spoken against agreed voters for so long, and for T, before the first are proposed."""
 GONE_MS = 10_000
 """A voter whose node we have not known for so long is to leave."""
 ELECTION_T = 10
@@ -224,7 +226,11 @@ def watch(core: Core) -> None:
 def _patience_ms(core: Core, acceptors: tuple[str, ...]) -> int:
     nodes = core.state.nodes
     before = [one for one in acceptors if one < core.myself.id and one in nodes and not nodes[one].is_troubled]
-    return TURN_MS * len(before) + (PATIENCE_MS if core.state.electorate.is_sealed else 0)
+    if core.state.electorate.is_sealed:
+        return TURN_MS * len(before) + PATIENCE_MS
+    # Redis's rule is left only when every node's news have had the time to come: one of them may just forbid it.
+    first_ms = 0 if core.state.electorate.members else max(OPENING_MS, core.timeout_ms)
+    return TURN_MS * len(before) + first_ms
 
 
 def _propose(core: Core, acceptors: tuple[str, ...], wanted: tuple[str, ...] | None) -> None:
