@@ -39,6 +39,7 @@ def test_defaults_are_those_of_the_real_server(peer: Peer) -> None:
         "cluster-hand-over-when-behind",
         "cluster-replica-votes",
         "cluster-seeds",
+        "cluster-slot-stats-enabled",
         "locale-collate",
         "set-max-listpack-entries",
         "set-max-listpack-value",
