@@ -205,7 +205,7 @@ def _stats_of(client: Client, slot: int) -> list[Any]:
 
 
 def _ordered_stats(client: Client, argv: Argv) -> Reply:
-    """By a metric, the largest first; equal ones by slot."""
+    """By a metric, the largest first unless asked otherwise; equal ones by slot."""
     metric, given = argv[3].lower(), argv[4:]
     if metric != b"key-count" and (metric not in METRICS or not service(client).slot_stats.is_on):
         raise CommandError("ERR Unrecognized sort metric for ORDERBY.")
@@ -224,9 +224,13 @@ def _ordered_stats(client: Client, argv: Argv) -> Reply:
             ascending, given = word == b"ASC", given[1:]
         else:
             raise SYNTAX_ERROR
-    found = [_stats_of(client, slot) for slot in _our_slots(client)]
-    sign = 1 if ascending else -1
-    return sorted(found, key=lambda entry: sign * entry[1][metric])[:limit]  # sorted keeps equal ones by slot
+    cluster, sign = service(client), 1 if ascending else -1
+    place = METRICS.index(metric) if metric in METRICS else None
+
+    def rank(slot: int) -> int:
+        return sign * (cluster.keys_in_slot(slot) if place is None else cluster.slot_stats.of(slot)[place])
+
+    return [_stats_of(client, slot) for slot in sorted(_our_slots(client), key=rank)[:limit]]
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
