@@ -86,6 +86,8 @@ class Proposal:
     acceptances: set[str] = field(default_factory=set)
     end_ms: int = 0
     """When the round is given up."""
+    tries: int = 0
+    """Rounds of ours since the last version was agreed."""
     since_ms: int = 0
     """Since when there is something to propose; 0 while there is nothing."""
     why_not: str = ""

@@ -61,7 +61,9 @@ from gossip.steps import ACCEPT, ACCEPTED, PREPARE, PROMISE, TELL, Step, decode,
 from node.votes import Tally, majority
 
 ANSWER_MS = 1000
-"""A round whose answers take longer is given up."""
+"""A round whose answers take longer is given up, the next one after twice that, and so on..."""
+TRIES_MAX = 5
+"""...up to so many times: each round is written to the disk, and the voters may be out of reach for hours."""
 TURN_MS = 1500
 """Each voter leaves the first move so much longer to those with smaller ids."""
 PATIENCE_MS = 1500
@@ -235,12 +237,13 @@ def _patience_ms(core: Core, acceptors: tuple[str, ...]) -> int:
 
 def _propose(core: Core, acceptors: tuple[str, ...], wanted: tuple[str, ...] | None) -> None:
     state = core.state
-    number = state.electorate.promised.number + 1
+    number, tries = state.electorate.promised.number + 1, core.proposal.tries + 1
     core.proposal = Proposal(
         Round(number, core.myself.id),
         acceptors,
         wanted,
-        end_ms=core.now_ms + ANSWER_MS + core.rng.randrange(ANSWER_MS),
+        end_ms=core.now_ms + ANSWER_MS * min(tries, TRIES_MAX) + core.rng.randrange(ANSWER_MS),
+        tries=tries,
         since_ms=core.proposal.since_ms,
         why_not=core.proposal.why_not,
         gone_ms=core.proposal.gone_ms,
@@ -306,6 +309,8 @@ def _wanted(core: Core) -> tuple[str, ...] | None:
 
 def _explain(core: Core, why_not: str) -> None:
     """Log why the primaries vote although our setting would have it otherwise, when the reason is new."""
+    if core.now_ms < core.started_ms + OPENING_MS:
+        return  # the others are only being heard
     if why_not != core.proposal.why_not and why_not and core.settings.replica_votes:
         core.log("notice", f"cluster-replica-votes has no effect: {why_not}.")
     core.proposal.why_not = why_not
@@ -326,8 +331,10 @@ def _why_not_yet(core: Core) -> str:
     nodes = list(core.state.nodes.values())
     if len(nodes) < VOTERS_MIN:
         return f"fewer than {VOTERS_MIN} nodes are known"
-    if not owners(core):
+    if core.state.owned != ALL_SLOTS:
         return "not every slot has an owner"
+    if not owners(core):
+        return f"more than {VOTERS_MAX} masters have slots"
     for node in core.state.others():
         if node.in_handshake or node.allows_voters is None or node.is_troubled:
             return "not every node is heard"

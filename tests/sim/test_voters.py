@@ -13,7 +13,7 @@ import pytest
 import gossip.voters
 from gossip.core import Core
 from gossip.electorate import NO_ROUND, Electorate
-from gossip.events import ClusterError, Forget, Meet, Replicate, Reset, SettingsChanged
+from gossip.events import ClusterError, Failover, Forget, Meet, Replicate, Reset, SettingsChanged
 from gossip.membership import FORGET_MS
 from gossip.steps import Step
 from tests.sim.test_storms import HEALED_MS
@@ -93,6 +93,17 @@ def test_the_lone_primary_of_a_partition_stops_and_the_majority_goes_on() -> Non
     assert world.hosts["p1"].up.state.myself.is_replica
 
 
+def test_an_ordered_failover_of_one_shard_is_voted_for_by_its_replicas() -> None:
+    world = settled(1, 2)
+    world.hosts["s1"].handle(Failover())
+    took_ms = world.run_until(lambda: world.hosts["s1"].up.state.myself.is_primary, 3000)
+    assert took_ms < 1000
+    world.run_until(world.agreed, 5000)
+    world.run(5000)  # so long there is no second vote about one primary
+    world.hosts["r1"].handle(Failover("FORCE"))
+    world.run_until(lambda: world.hosts["r1"].up.state.myself.is_primary and world.agreed(), 5000)
+
+
 def test_two_nodes_keep_the_rule_of_redis() -> None:
     world = World(3, primaries=1, replicas=1, replica_votes=True)
     world.run(SETTLED_MS)
@@ -167,7 +178,7 @@ def test_a_genuine_node_keeps_or_brings_back_the_rule_of_redis() -> None:
 def test_a_step_that_was_begun_is_ended_by_another() -> None:
     """The proposer dies when half of the voters have accepted: those vote no more, so the others must see to it."""
     world = settled(1, 4)
-    for seed in range(8):
+    for seed in range(4):
         proposer = min(world.hosts.values(), key=lambda host: host.up.state.myself.id)
         version = proposer.up.state.electorate.version
         replica = world.hosts["u1"]
@@ -270,7 +281,7 @@ def calm(world: World) -> None:
         host.up.state.check()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_safe_in_the_storm_and_whole_after_it(seed: int) -> None:
     storm(seed)
 
@@ -278,8 +289,8 @@ def test_safe_in_the_storm_and_whole_after_it(seed: int) -> None:
 @pytest.mark.parametrize(
     "seed",
     [
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1000, 1012)),
-        *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(1012, 1200)),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1000, 1008)),
+        *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(1008, 1200)),
     ],
 )
 def test_safe_in_many_storms(seed: int) -> None:
@@ -325,9 +336,9 @@ def wish(core: Core) -> tuple[str, ...] | None:
 @pytest.mark.parametrize(
     "seed",
     [
-        *range(3),
-        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1000, 1010)),
-        *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(1010, 1110)),
+        *range(2),
+        *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1000, 1005)),
+        *(pytest.param(seed, marks=pytest.mark.proof) for seed in range(1005, 1105)),
     ],
 )
 def test_whoever_proposes_whatever_there_is_one_version_of_each(seed: int) -> None:
@@ -335,6 +346,8 @@ def test_whoever_proposes_whatever_there_is_one_version_of_each(seed: int) -> No
 
 
 SEEDS_MAX = 30
+FIRST_SEED = {"what was accepted before is not asked for": 7}
+"""Where the search begins: the seeds before notice nothing of it, and take their time."""
 BUGS: dict[str, Any] = {
     "one acceptor is enough": lambda: patch.object(gossip.voters, "majority", lambda count: 1),
     "what was accepted before is not asked for": lambda: patch.object(gossip.voters, "_count_promise", forgetful_count),
@@ -355,7 +368,7 @@ def forgetful_count(core: Core, sender_id: str, step: Step) -> None:
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_noticed(bug: str) -> None:
     with BUGS[bug]():
-        for seed in range(SEEDS_MAX):
+        for seed in range(FIRST_SEED.get(bug, 0), SEEDS_MAX):
             try:
                 contest(seed)
             except AssertionError:
