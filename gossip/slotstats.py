@@ -19,7 +19,7 @@ from node.slots import SLOTS, slot_of
 from node.table import CONTAINER, Command
 
 METRICS = (b"cpu-usec", b"network-bytes-in", b"network-bytes-out")
-NOT_COUNTED = [0, 0, 0]
+NOT_COUNTED = (0, 0, 0)
 
 
 class SlotStats:
@@ -79,13 +79,11 @@ class SlotStats:
         counts = self.counts.setdefault(slot, [0, 0, 0])
         counts[0] += busy_ns
         counts[1] += received
-        counts[2] += len(out) + (self.server.journal.offset - offset) * len(self._replicas())
+        replicas = len(self.server.replication.primary.stream.replicas)
+        counts[2] += len(out) + (self.server.journal.offset - offset) * replicas
         if argv[0].lower() == b"spublish" and type(reply) is int:
             counts[2] += reply * _wire_bytes([b"smessage", *argv[1:]])
         return reply if reply is PARKED else Encoded(bytes(out))
-
-    def _replicas(self) -> list[object]:
-        return list(self.server.replication.primary.stream.replicas)
 
     def _meant(self, argv: Argv) -> Command | None:
         command = self.server.commands.find(argv[0])
