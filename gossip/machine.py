@@ -36,6 +36,7 @@ from gossip import (
     identity,
     manual,
     membership,
+    networks,
     orders,
     seeking,
     suspicion,
@@ -191,6 +192,7 @@ def _read_settings(core: Core) -> None:
     myself.ip = settings.announce_ip or myself.ip
     myself.hostname, myself.nodename = settings.announce_hostname, settings.announce_human_nodename
     myself.allows_voters = settings.replica_votes
+    myself.networks = settings.networks
     myself.flags = myself.flags & ~NOFAILOVER | (NOFAILOVER if settings.replica_no_failover else 0)
 
 
@@ -308,6 +310,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
     comeback.hear_standing(core, sender, body.extensions.standing)
+    networks.hear(core, sender, body.extensions)
 
 
 # ---- the other kinds of message, all from known nodes ------------------------------------------------------------
