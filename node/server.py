@@ -71,6 +71,9 @@ class Cluster(Protocol):
     def broadcast(self, channel: bytes, message: bytes, *, sharded: bool) -> None:
         """Send a published message to the other nodes, or to those of our shard."""
 
+    def address_behind(self, client: Client, host: str, port: int) -> tuple[str, int]:
+        """Where this node reaches the node that the client's network knows by this address; else that address."""
+
     @property
     def my_id(self) -> str: ...
 
