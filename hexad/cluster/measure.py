@@ -18,27 +18,37 @@ from node.net.resp import Reply
 
 KEYS, MEMORY, LOAD = "keys", "memory", "load"
 SAMPLE_S = 3.0
-"""How long commands are counted where only their sum is known."""
+"""How long load is counted."""
 METRICS = {MEMORY: b"memory-bytes", LOAD: b"cpu-usec"}
 
 
 async def slot_costs(access: Access, picture: Picture, by: str) -> dict[int, float]:
-    """What each slot costs its owner. Raises OSError."""
+    """What each slot costs its owner. Raises OSError.
+
+    Counters of load go up for ever, and begin anew where a slot has moved to: so their growth is what counts.
+    """
     counted = await count_keys(access, picture)
+    if by == KEYS:
+        return {
+            slot: float(node.keys_in[slot]) for node in counted.primaries for slot in node.slots & set(node.keys_in)
+        }
+    costs = await _costs(access, counted, by)
+    if by == LOAD:
+        await trio.sleep(SAMPLE_S)
+        before, after = costs, await _costs(access, counted, by)
+        costs = {slot: max(0.0, cost - before.get(slot, 0.0)) for slot, cost in after.items()}
+    return costs
+
+
+async def _costs(access: Access, counted: Picture, by: str) -> dict[int, float]:
+    """What each slot has cost so far."""
     costs: dict[int, float] = {}
-    unknown = []
     for node in counted.primaries:
-        if by == KEYS:
-            costs |= {slot: float(node.keys_in[slot]) for slot in node.slots if slot in node.keys_in}
-            continue
         told = await _slot_stats(access, node, METRICS[by])
         if told is None:
-            unknown.append(node)
-        else:
-            costs |= {slot: cost for slot, cost in told.items() if slot in node.slots}
-    sums = await _sums(access, unknown, by)
-    for node in unknown:
-        costs |= _spread(node, sums[node.id])
+            total = await _total(access, node, by)
+            told = _spread(node, total)
+        costs |= {slot: cost for slot, cost in told.items() if slot in node.slots}
     return costs
 
 
@@ -56,17 +66,12 @@ def _stats(entry: Reply) -> Mapping[bytes, Reply]:
     return entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=False))
 
 
-async def _sums(access: Access, nodes: list[Node], by: str) -> dict[str, float]:
+async def _total(access: Access, node: Node, by: str) -> float:
+    """What all slots of a node have cost together."""
+    now = await ask_node(access, node.address)
     if by == MEMORY:
-        return {
-            node.id: float(max(0, node.number("used_memory") - node.number("used_memory_startup"))) for node in nodes
-        }
-    if not nodes:
-        return {}
-    before = {node.id: (await ask_node(access, node.address)).number("total_commands_processed") for node in nodes}
-    await trio.sleep(SAMPLE_S)
-    after = {node.id: (await ask_node(access, node.address)).number("total_commands_processed") for node in nodes}
-    return {id: float(max(0, after[id] - before[id])) for id in before}
+        return float(now.number("used_memory") - now.number("used_memory_startup"))
+    return float(now.number("total_commands_processed"))
 
 
 def _spread(node: Node, total: float) -> dict[int, float]:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from hexad.cluster.access import Access, Credentials, Word
+from hexad.cluster.measure import LOAD, slot_costs
 from hexad.cluster.mover import OPEN_MAX, PACED_SLOTS, AtomicMover, MigrateMover, Pace, WorldChanged, mover_for
 from hexad.cluster.picture import Address, Node
 from node.net.resp import Failure, Status
@@ -212,3 +213,30 @@ async def test_the_pace_of_atomic_migrations(autojump_clock: trio.testing.MockCl
         "t MIGRATION IMPORT 16 19",
     ]
     assert trio.current_time() - started == pytest.approx(0.1 * len(slots))
+
+
+# --- costs ------------------------------------------------------------------------------------------------------------
+
+
+async def test_load_is_what_counters_grow_by(autojump_clock: trio.testing.MockClock) -> None:
+    """Slot 1 was busy once and slot 2 is now; the other node tells only how many commands it has run in all."""
+    looks = {"s": 0, "t": 0}
+
+    def answer(node: Node, words: list[Word]) -> Any:
+        if words[1:2] == ["SLOT-STATS"] and node is SOURCE:
+            looks["s"] += 1
+            return [[1, [b"key-count", 1, b"cpu-usec", 9000]], [2, [b"key-count", 0, b"cpu-usec", 50 * looks["s"]]]]
+        if words[1:2] == ["SLOT-STATS"]:
+            return Failure(b"ERR unknown subcommand 'SLOT-STATS'. Try CLUSTER HELP.")
+        if words == ["CLUSTER", "NODES"]:
+            return b"%s 127.0.0.1:1@2 myself,master - 0 0 1 connected 4-5" % node.id.encode()
+        if words[0] == "INFO":
+            looks["t"] += 1
+            return b"total_commands_processed:%d\r\n" % (1000 * looks["t"])
+        if words[0] == "CLUSTER" and words[1] == "INFO":
+            return b"cluster_state:ok\r\n"
+        return {4: 3, 5: 1}.get(cast(int, words[2]), 0) if words[1:2] == ["COUNTKEYSINSLOT"] else 4
+
+    cluster = picture([Model("s", {1, 2}), Model("t", {4, 5})])
+    costs = await slot_costs(Script(answer), cluster, LOAD)
+    assert costs == {1: 0.0, 2: 50.0, 4: 750.0, 5: 250.0}
