@@ -126,7 +126,7 @@ def _ask_other(client: Any, address: bytes, argv: Argv) -> Story:
     proxy: Proxy = client.host
     try:
         node = proxy.topology.node(parse_address(address.decode("utf-8", "replace")))
-        link = proxy.pool.take(node, (client.resp3, client.db.index, False))
+        link = proxy.pool.take(node, client.private_key)
     except (ValueError, TooManyPrivate) as error:
         raise CommandError(f"ERR proxy: {error}") from None
     try:

@@ -13,15 +13,12 @@ from typing import Any, Protocol
 from node.net.resp import Argv
 from node.timers import Timers
 from proxy.link import UNSENT_COMMANDS_MAX, Link, Pending
-from proxy.topology import Address, Node, Topology
+from proxy.topology import Address, LinkKey, Node, Topology
 
 DETOURS_AT_ONCE_MAX = 8
 """So many redirects of one command are followed at once; then it waits a little: two nodes send it to one another."""
 AGAIN_MS = 50
 """How long a command waits before it is tried again; news of the topology come first."""
-
-LinkKey = tuple[bool, int, bool]
-"""RESP3, database, reads only (READONLY): the state of a shared connection."""
 
 _WAITS = frozenset({b"TRYAGAIN", b"CLUSTERDOWN", b"LOADING", b"MASTERDOWN", b"READONLY"})
 
@@ -270,13 +267,13 @@ class Router:
         if call.reads and self.choose_reader is not None and not call.detours:
             reader = self.choose_reader(owner)
             if reader is not owner:
-                owner, key = reader, (key[0], key[1], True)
+                owner, key = reader, key._replace(reads_only=True)
         self._link(owner, key).send(call)
 
     def refused(self, call: "Call | UnitCall", code: bytes, raw: bytes) -> None:
         """A node has sent a call elsewhere, or to a later time."""
         if code in _WAITS:
-            if code == b"READONLY" and call.key[2]:
+            if code == b"READONLY" and call.key.reads_only:
                 call.reply(raw)  # a command that writes nevertheless
                 return
             self.again(call, raw[1:-2].decode("utf-8", "replace"))
@@ -297,7 +294,7 @@ class Router:
         if call.detours > DETOURS_AT_ONCE_MAX:
             self.again(call, raw[1:-2].decode("utf-8", "replace"))
             return
-        link = self._link(node, (call.key[0], call.key[1], False))
+        link = self._link(node, call.key)
         if isinstance(call, UnitCall):
             call.send_over(link, asking=code == b"ASK")
         else:

@@ -100,7 +100,7 @@ def wait(client: Any, argv: Argv) -> Story:
         raise CommandError("ERR value is not an integer or out of range")
     if argv[2].startswith(b"-"):
         raise CommandError("ERR timeout is negative")
-    key = (client.resp3, 0, False)
+    key = client.private_key._replace(database=0)
     links = [proxy.pool.take(node, key) for node in proxy.topology.primaries]
     try:
         yield [AskLink(link, [b"PUBLISH", b"__hexad-proxy__:wait", b""]) for link in links]

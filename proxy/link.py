@@ -17,7 +17,7 @@ from node.net.peer import CLOSE_NOW, OPEN, RECEIVE_BYTES, RECEIVE_BYTES_MAX, Pee
 from node.net.replies import MalformedReply
 from node.net.resp import Argv
 from proxy.cutter import Cutter
-from proxy.topology import Node
+from proxy.topology import LinkKey, Node
 
 UNSENT_COMMANDS_MAX = 100_000
 """How many commands wait for a connection that is being made; more are refused."""
@@ -59,14 +59,14 @@ class LinkHost(Protocol):
 
 
 class Link(Peer):
-    """One connection. `key` is the (RESP3, database, reads only) of its state at the node."""
+    """One connection. `key` is its state at the node."""
 
     __slots__ = (
         "cutter", "ended", "host", "is_private", "key", "node", "on_push", "parked_sessions",
         "pending", "progress_ms", "queue", "ready",
     )  # fmt: skip
 
-    def __init__(self, host: LinkHost, node: Node, key: tuple[bool, int, bool], *, is_private: bool = False) -> None:
+    def __init__(self, host: LinkHost, node: Node, key: LinkKey, *, is_private: bool = False) -> None:
         super().__init__()
         self.host = host
         self.node = node
@@ -217,10 +217,16 @@ class Greeting:
 
     def refused(self, raw: bytes) -> None:
         name = self.argv[0].upper()
-        if name in (b"CLIENT", b"READONLY"):  # an old node, or one without a cluster: all the same to us
+        if name == b"READONLY" or self.argv[1] == b"SETNAME":  # one without a cluster, or an old node: all the same
             self.reply(raw)
             return
-        self._link.fail(f"{name.decode()}: {raw[1:-2].decode('utf-8', 'replace')}")
+        text = f"{name.decode()}: {raw[1:-2].decode('utf-8', 'replace')}"
+        queue: list[Pending] = []
+        if name == b"AUTH":  # that will not come right by itself: whoever waits is told at once
+            queue, self._link.queue = self._link.queue, []
+        self._link.fail(text)
+        for call in queue:
+            call.refused(f"-NOPERM proxy: {self._link.node.name} does not let us in: {text}\r\n".encode())
 
     def lost(self, _link: Link, _reason: str) -> None:
         pass

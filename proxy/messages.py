@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from node.net.replies import ReplyParser
-from node.net.resp import Argv, CommandError, Failure, Reply
+from node.net.resp import NO_REPLY, Argv, CommandError, Failure, Reply
 from node.net.session import Waiting
 from node.pubsub import CHANNELS, PATTERNS, SHARD_CHANNELS, Kind, PubSub
 from proxy.link import Link, append_command
-from proxy.stories import Ask, Story, must
+from proxy.stories import Ask, AskLink, Pause, Story, begin, must
 from proxy.topology import Node
 
 if TYPE_CHECKING:
@@ -338,9 +338,51 @@ def subscribing(kind: Kind, run: Any) -> Any:
     def subscribe(client: Any, argv: Argv) -> Reply:
         if client.transaction is not None:
             raise CommandError("ERR proxy: subscribing is not allowed in a transaction")
+        if client.login and not client.may_hear.issuperset(argv[1:]):
+            return begin(client, _ask_leave(client, kind, argv))
+        client.may_hear = set()
         return client.host.hub.subscribe(client, kind, run, argv)
 
     return subscribe
+
+
+def _ask_leave(client: Any, kind: Kind, argv: Argv) -> Story:
+    """Subscribe as the client's own user at a node, to see whether that may; then SUBSCRIBE is run anew.
+
+    The subscription that all clients share is the proxy's own user's, which may hear more than this one.
+    """
+    proxy: Proxy = client.host
+    names_given = dict.fromkeys(argv[1:])
+    by_slot: dict[int, list[bytes]] = {}
+    for name in names_given:
+        by_slot.setdefault(proxy.slot(name) if kind is SHARD_CHANNELS else 0, []).append(name)
+    for slot, names in by_slot.items():
+        replies = yield from _try_to_hear(client, kind, slot, names)
+        for reply in replies:
+            must(reply)
+    client.may_hear = set(names_given)
+    client.run_again()
+    return NO_REPLY
+
+
+def _try_to_hear(client: Any, kind: Kind, slot: int, names: list[bytes]) -> Story:
+    """What a node says to the client's user about these subscriptions. Redirects are followed until the deadline."""
+    proxy: Proxy = client.host
+    until_ms = proxy.monotonic_ms() + proxy.settings.retry_timeout_ms
+    while True:
+        owner = proxy.topology.owners[slot]
+        replies: list[Reply] = [Failure(b"UNREACHABLE no node serves the slot")]
+        if owner is not None:
+            link = proxy.pool.take(owner, client.private_key._replace(resp3=False, database=0))
+            try:
+                replies = yield [AskLink(link, [_VERBS[kind], name]) for name in names]
+            finally:
+                proxy.pool.drop(link)
+        failures = [reply for reply in replies if type(reply) is Failure and proxy.may_come_right(reply)]
+        if not failures or proxy.monotonic_ms() >= until_ms:
+            return replies
+        proxy.heed(failures[0])
+        yield [Pause(AGAIN_MS)]
 
 
 def publish(client: Any, argv: Argv) -> Story:

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 
 from proxy.link import Link
-from proxy.topology import Node
+from proxy.topology import LinkKey, Node
 
 IDLE_LINKS_MAX = 16
 """How many private connections to a node are kept for their next use."""
 PRIVATE_LINKS_MAX = 10_000
 """How many clients at a time may have a private connection to one node."""
-
-LinkKey = tuple[bool, int, bool]
 
 
 class TooManyPrivate(Exception):

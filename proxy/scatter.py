@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from node.net.resp import NO_REPLY, Argv, CommandError, Reply
 from node.slots import slot_of
 from node.table import READ, Command
-from proxy.calls import Call, LinkKey, Router
+from proxy.calls import Call, Router
 from proxy.cutter import elements
+from proxy.topology import LinkKey
 
 if TYPE_CHECKING:
     from proxy.server import Proxy
@@ -67,7 +68,7 @@ def gather(client: Any, argv: Argv) -> Reply:
         raise CommandError(f"ERR wrong number of arguments for '{command.full_name}' command")
     answer = Gather(client, plan, silent=client.reply_mode != b"on")
     client.answers.append(answer)
-    answer.send(client.host.router, (client.resp3, client.db.index, False), reads=command.flags & READ != 0)
+    answer.send(client.host.router, client.link_key, reads=command.flags & READ != 0)
     return NO_REPLY
 
 

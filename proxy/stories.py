@@ -219,7 +219,7 @@ class Telling(Waiting):
         self._missing = len(step)
         client, number = self._client, self._number
         router = client.host.router
-        key = (client.resp3, client.db.index, False)
+        key = client.link_key
         for place, ask in enumerate(step):
             if type(ask) is Ask:
                 router.send(Call(router, Listener(self, number, place), ask.argv, ask.slot, key, reads=ask.reads))

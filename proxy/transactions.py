@@ -203,9 +203,11 @@ def execute(client: Any, argv: Argv) -> Reply:
         proxy.release(watching)
         text = error.reply
         raise CommandError(text if text.startswith(b"EXECABORT") else b"EXECABORT " + text) from None
+    for command, words in transaction.commands:
+        client.may_keep(command, words)
     if plan.is_plain and not watching:
         (group,) = plan.groups.values()
-        key = (client.resp3, client.db.index, False)
+        key = client.link_key
         loads = proxy.known_scripts.loads_for(group.commands)
         call = UnitCall(proxy.router, client, group.commands, group.slot, key, before=loads, silent=silent)
         client.answers.append(call)

@@ -13,7 +13,7 @@ from proxy.calls import AGAIN_MS, Call, Router
 from proxy.link import Link
 from proxy.scatter import put_together
 from proxy.settings import ProxySettings, read
-from proxy.topology import MalformedView, Node, Shard, Topology, parse_own_slots, parse_slots, whole
+from proxy.topology import LinkKey, MalformedView, Node, Shard, Topology, parse_own_slots, parse_slots, whole
 
 A, B, C = ("a", 1), ("b", 2), ("c", 3)
 HALVES = [Shard(A, (C,), ((0, 8191),)), Shard(B, (), ((8192, 16383),))]
@@ -53,7 +53,7 @@ class World:
 
     # What the router asks for
 
-    def link(self, node: Node, key: tuple[bool, int, bool]) -> Link:
+    def link(self, node: Node, key: LinkKey) -> Link:
         if (node.name, key) not in self.links:
             self.links[node.name, key] = Link(self, node, key)
         return self.links[node.name, key]
@@ -71,15 +71,15 @@ class World:
         self.detours += 1
 
     def send(self, *argv: bytes, reads: bool = False) -> Call:
-        call = Call(self.router, self, list(argv), slot_of(argv[1]), (False, 0, False), reads=reads)
+        call = Call(self.router, self, list(argv), slot_of(argv[1]), LinkKey(), reads=reads)
         self.router.send(call)
         return call
 
     def at(self, name: str) -> Link:
-        return self.links[name, (False, 0, False)]
+        return self.links[name, LinkKey()]
 
     def sent(self, name: str) -> list[list[bytes]]:
-        return [pending.argv for pending in self.at(name).pending] if (name, (False, 0, False)) in self.links else []
+        return [pending.argv for pending in self.at(name).pending] if (name, LinkKey()) in self.links else []
 
     def pass_time(self, ms: float) -> None:
         self.now_ms += ms
@@ -133,7 +133,7 @@ def test_what_was_sent_is_told_as_unknown_unless_it_only_reads() -> None:
 
 def test_what_was_not_sent_is_sent_again() -> None:
     world = World()
-    link = world.link(world.topology.nodes[B], (False, 0, False))
+    link = world.link(world.topology.nodes[B], LinkKey())
     link.ready = False
     world.send(b"INCR", b"foo")
     link.failed("refused")
@@ -170,11 +170,11 @@ def test_a_node_that_talks_nonsense_loses_its_link_alone() -> None:
     world.send(b"SET", b"foo", b"1")
     world.send(b"SET", b"bar", b"1")  # slot 5061
     world.at("b:2").receive(b"hello\r\n")
-    assert world.answers[0].startswith(b"-ERR proxy: lost b:2") and ("b:2", (False, 0, False)) not in world.links
+    assert world.answers[0].startswith(b"-ERR proxy: lost b:2") and ("b:2", LinkKey()) not in world.links
     world.at("a:1").receive(b"+OK\r\n")
     assert world.answers[1] == b"+OK\r\n"
     world.at("a:1").receive(b"+more than was asked for\r\n")
-    assert ("a:1", (False, 0, False)) not in world.links
+    assert ("a:1", LinkKey()) not in world.links
 
 
 def test_nodes_come_and_go() -> None:
