@@ -29,6 +29,7 @@ from node.net.resp import (
     encode,
 )
 from node.table import Command, Run
+from proxy.caching import tracking
 from proxy.calls import AGAIN_MS, UnitCall
 from proxy.cutter import elements
 from proxy.link import Link
@@ -121,7 +122,7 @@ def plan_transaction(proxy: "Proxy", commands: Sequence[tuple[Command, Argv]]) -
 
 
 def _is_local(proxy: "Proxy", command: Command) -> bool:
-    return command.run is proxy.originals.get(command.full_name)
+    return command.run is proxy.originals.get(command.full_name) or command.run is tracking
 
 
 def _add(plan: TransactionPlan, slot: int, argv: Argv, place: int, part: int = 0) -> None:

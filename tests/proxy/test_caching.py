@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import redis
 from redis.cache import CacheConfig
+from redis.connection import CacheProxyConnection
 
 from node.slots import SLOTS, slot_of
+from tests.proxy.fake_node import Caller, FakeNode
 from tests.proxy.support import ProxyServer
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer, Server
 from tests.support.waiting import wait_until
 from tests.support.wire import Push, ReplyError, Wire
 
-ROUNDS = 25
+ROUNDS = 12
 THIRDS = 3
 
 
@@ -136,7 +138,7 @@ def work(server: Server, seed: int, options: tuple[Any, ...], *, redirected: boo
                     reader(*command)
                 else:
                     reader(*command)
-            if luck.random() < 0.3:
+            if luck.random() < 0.4:
                 reader.look("MULTI")
                 for command in (("GET", key(luck)), ("STRLEN", key(luck))):
                     reader(*command)
@@ -162,3 +164,88 @@ def test_told_as_by_a_single_redis(
     assert any(theirs)
     for number, (mine, their) in enumerate(zip(ours, theirs, strict=True)):
         assert mine == their, f"round {number}"
+
+
+def test_what_may_have_changed_unheard_is_told_as_changed(single: RedisServer) -> None:
+    with ProxyServer(nodes=[single.port]) as proxy, proxy.wire() as writer, single.wire() as node:
+        for options in ((), ("NOLOOP",)):
+            reader = Reader(proxy, *options)
+            reader("GET", "k")
+            for line in node("CLIENT", "LIST").decode().splitlines():
+                words = dict(word.partition("=")[::2] for word in line.split())
+                if words["resp"] == "3" and words["name"] == "hexad-proxy":
+                    node("CLIENT", "KILL", "ID", words["id"])
+            for _ in ("nobody listens", "somebody does again"):
+                assert reader.wire.read() == Push([b"invalidate", None])
+            reader("GET", "k")
+            assert reader.news(writer) == set()
+            reader("GET", "k")
+            writer("SET", "k", "x")
+            assert reader.news(writer) == {b"k"}
+            reader.close()
+        wait_until(lambda: "tracking" not in _flags(node), 5, "nobody tracks, so nobody listens")
+
+
+def _flags(node: Wire) -> str:
+    """Says whether a connection of a proxy is tracked at a node."""
+    lines = node("CLIENT", "LIST").decode().splitlines()
+    return "tracking" if any("t" in line.split(" flags=")[1].split()[0] for line in lines) else ""
+
+
+def test_news_do_not_overtake_the_older_answer() -> None:
+    """Else the client would be told that its copy is old, and then be given just that copy, to keep it."""
+
+    def answer(caller: Caller, command: list[bytes]) -> bytes | None:
+        if command[0] == b"GET":
+            node.news.send(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n")
+            asked.append(caller)
+            return b""
+        if command[:2] == [b"CLIENT", b"TRACKING"]:
+            node.news = caller
+        return None
+
+    asked: list[Caller] = []
+    with FakeNode(answer) as node, ProxyServer(nodes=[node.port]) as proxy:
+        with proxy.wire(protocol=3) as reader, proxy.wire() as other:
+            assert reader("CLIENT", "TRACKING", "ON") == "OK"
+            reader.send("GET", "k")
+            wait_until(lambda: bool(asked), 5, "the node is asked")
+            wait_until(lambda: other.info("stats")["tracking_total_keys"] == "0", 5, "the proxy has the news")
+            assert reader.is_silent(0.02)
+            asked[0].send(b"$3\r\nold\r\n")
+            assert reader.read() == b"old"
+            assert reader.read() == Push([b"invalidate", [b"k"]])
+
+
+def test_the_clients_own_words_about_tracking(proxy: ProxyServer) -> None:
+    with proxy.wire(protocol=3) as wire:
+        assert wire("CLIENT", "TRACKING", "ON", "OPTIN", "OPTOUT").code == "ERR"
+        assert wire("CLIENT", "GETREDIR") == -1
+        assert wire("CLIENT", "TRACKING", "ON", "NOLOOP", "OPTIN") == "OK"
+        assert wire("CLIENT", "CACHING", "NO").code == "ERR"
+        assert sorted(wire("CLIENT", "TRACKINGINFO")[b"flags"].members) == [b"noloop", b"on", b"optin"]
+        assert wire.info("clients")["tracking_clients"] == "1"
+        assert wire("CLIENT", "TRACKING", "ON", "OPTIN") == "OK"
+        assert sorted(wire("CLIENT", "TRACKINGINFO")[b"flags"].members) == [b"on", b"optin"]
+        assert wire("CLIENT", "TRACKING", "OFF") == "OK"
+        assert wire.info("clients")["tracking_clients"] == "0"
+        row = [("MULTI",), ("CLIENT", "TRACKING", "ON"), ("GET", "k"), ("EXEC",)]
+        assert "not allowed in a transaction" in wire.pipeline(row)[-1][0].text
+
+
+def test_the_cache_of_redis_py(proxy: ProxyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "7.2.0")
+    with (
+        redis.Redis(port=proxy.port, protocol=3, cache_config=CacheConfig()) as reader,
+        redis.Redis(port=proxy.port) as writer,
+    ):
+        for number in range(20):
+            key = f"k{number}"
+            writer.set(key, number)
+            assert reader.get(key) == str(number).encode()
+            cache = reader.get_cache()
+            assert cache is not None and cache.size == number + 1
+            assert reader.get(key) == str(number).encode()
+        for number in range(20):
+            writer.incr(f"k{number}")
+            wait_until(lambda n=number: reader.get(f"k{n}") == str(n + 1).encode(), 5, "the copy is dropped")

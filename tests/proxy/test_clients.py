@@ -139,3 +139,32 @@ def test_sigterm_answers_what_is_under_way(cluster: LocalCluster) -> None:
             assert queued("EXEC") == ["OK"]
             assert queued.is_closed(5)
         assert proxy.process.wait(10) == 0
+
+
+def test_users_of_their_own_at_the_nodes() -> None:
+    rules = ["app", "on", ">inside", "~k*", "+@all", "-acl", "&news*", "resetchannels", "&news*"]
+    login = ["app", "app", "inside"]
+    front = {"requirepass": "front", "user": ["app", "on", ">word", "~*", "&*", "+@all"]}
+    with RedisServer(user=["default", "on", ">boss", "~*", "&*", "+@all"]) as node:
+        with node.wire(password="boss") as direct:
+            assert direct("ACL", "SETUSER", *rules) == "OK"
+        with ProxyServer(nodes=[node.port], backend_password="boss", backend_login=login, **front) as proxy:
+            with proxy.wire(password="front") as boss, Wire(proxy.port) as app:
+                assert app("AUTH", "app", "word") == "OK" and app("ACL", "WHOAMI") == b"app"
+                assert boss("SET", "other", "1") == "OK"
+                row = [("SET", "k1", "v"), ("GET", "k1"), ("GET", "other"), ("MGET", "k1", "other")]
+                replies = app.pipeline(row)
+                assert replies[:2] == ["OK", b"v"] and replies[2].code == replies[3].code == "NOPERM"
+                assert app.pipeline([("MULTI",), ("SET", "other", "2"), ("EXEC",)])[2].code == "EXECABORT"
+                assert app("BLPOP", "other", 0.01).code == "NOPERM" and app("WATCH", "other").code == "NOPERM"
+                assert app("SUBSCRIBE", "secret").code == "NOPERM"
+                assert app("PUBLISH", "secret", "x").code == "NOPERM"
+                assert app.pipeline([("SUBSCRIBE", "news1")])[0][0] == b"subscribe"
+                assert boss("PUBLISH", "news1", "hello") == 1
+                assert app.read() == [b"message", b"news1", b"hello"]
+                with node.wire(password="boss") as direct:
+                    assert direct("ACL", "SETUSER", "app", "resetpass", ">other") == "OK"
+                    direct("CLIENT", "KILL", "USER", "app")
+                with Wire(proxy.port) as late:
+                    late("AUTH", "app", "word")
+                    assert "does not let us in: AUTH: WRONGPASS" in late("GET", "k1").text
