@@ -229,7 +229,7 @@ class Router:
     ) -> None:
         self.clock = clock
         self.slow_ms = NOTHING_IS_SLOW_MS  # a call that takes as long, with all its detours, is told to `was_slow`
-        self.was_slow: Callable[[Call], None] = lambda _call: None
+        self.was_slow: Callable[[Any], None] = lambda _call: None
         self.topology = topology
         self.timers = timers
         self._link = link

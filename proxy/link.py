@@ -98,6 +98,14 @@ class Link(Peer):
         append_command(self.out, call.argv)
         self.touch()
 
+    def send_gets(self, names: list[bytes], call: Pending) -> None:
+        """Send a GET for each of these keys over a connection that is `ready`; `call` gets all their replies."""
+        if not self.pending:
+            self.progress_ms = self.host.monotonic_ms()
+        self.pending.extend([call] * len(names))
+        self.out += b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names])
+        self.touch()
+
     def send_row(self, calls: Sequence[Pending]) -> None:
         """Send commands so that nobody's come between them."""
         for call in calls:

@@ -19,6 +19,7 @@ from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
 from proxy.calls import Call, UnitCall
 from proxy.link import Link
+from proxy.mget import MultiGet, Row, rows_of
 from proxy.scatter import Gather, gather, plan_of
 from proxy.shapes import forward
 from proxy.topology import LinkKey
@@ -59,7 +60,7 @@ class ProxySession(Session[Any]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.answers: deque[Call | Gather | UnitCall | Unasked] = deque()
+        self.answers: deque[Call | Gather | MultiGet | UnitCall | Unasked] = deque()
         self.has_detour = False  # one of `answers` was sent elsewhere: nothing more is sent before all are there
         self.resume_at = 0  # while IN_FLIGHT: how few answers may be missing
         self.watching: dict[int, Link] = {}  # the private connections of its WATCH, by slot
@@ -180,6 +181,8 @@ class ProxySession(Session[Any]):
 
     def _send_many(self, command: Command, argv: Argv, key: LinkKey) -> bool:
         """Cut a command by slots and send the parts on; False if it has to be looked at with more care."""
+        if command.name == "mget" and (rows := rows_of(self, self.host.router, argv, key)) is not None:
+            return self._send_rows(command, rows)
         plan = plan_of(self.host, command, argv)
         if plan is None:
             return False
@@ -195,6 +198,19 @@ class ProxySession(Session[Any]):
         answer = Gather(self, plan)
         self.answers.append(answer)
         answer.send(self.host.router, key, reads=command.flags & READ != 0)
+        return True
+
+    def _send_rows(self, command: Command, rows: dict[Link, Row]) -> bool:
+        """Send an MGET to nodes that are all connected; False if it has to wait for one of them."""
+        for link in rows:
+            if link.is_full:
+                self.parked = SLOW_NODE
+                link.wait_for_room(self)
+                return False
+        self.last_command = command
+        for link, row in rows.items():
+            link.send_gets(row.names, row)
+        self.answers.append(row.whole)
         return True
 
     def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:

@@ -11,6 +11,7 @@ from node.slots import SLOTS, slot_of
 from node.timers import Timers
 from proxy.calls import AGAIN_MS, Call, Router
 from proxy.link import Link
+from proxy.mget import rows_of
 from proxy.scatter import put_together
 from proxy.settings import ProxySettings, read
 from proxy.topology import LinkKey, MalformedView, Node, Shard, Topology, parse_own_slots, parse_slots, whole
@@ -211,6 +212,37 @@ def test_parts_are_put_together() -> None:
     answers = [b"-WRONGTYPE x\r\n", b"*2\r\n$1\r\nb\r\n$-1\r\n"]
     assert put_together(plan, answers, b"$-1\r\n") == b"*3\r\n$1\r\nb\r\n$-1\r\n$-1\r\n"
     assert put_together(plan, [b"-ERR x\r\n", answers[1]], b"_\r\n") == b"-ERR x\r\n"
+
+
+def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
+    world = World()
+    for node in world.topology.primaries:
+        node.links[LinkKey()] = world.link(node, LinkKey())
+    names = [b"foo", b"hello", b"bar", b"abc"]  # slots 12182, 866, 5061, 7638
+    asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour})
+
+    def begin() -> None:
+        rows = rows_of(asker, world.router, [b"MGET", *names], LinkKey())
+        assert rows is not None and len(rows) == 2
+        for link, row in rows.items():
+            link.send_gets(row.names, row)
+
+    begin()
+    world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
+    world.at("a:1").receive(b"$1\r\n1\r\n-WRONGTYPE x\r\n$-1\r\n")
+    assert world.answers == [] and world.detours == 1
+    world.at("a:1").receive(b"$1\r\nf\r\n")
+    assert world.answers.pop() == b"*4\r\n$1\r\nf\r\n$1\r\n1\r\n$-1\r\n$-1\r\n"
+    world.topology.adopt(HALVES)
+    begin()
+    link = world.at("a:1")
+    link.receive(b"$1\r\nf\r\n$1\r\n1\r\n")
+    link.lost("reset")
+    world.pass_time(AGAIN_MS)
+    assert world.sent("a:1") == [[b"GET", b"bar"], [b"GET", b"abc"]]
+    world.at("a:1").receive(b"-NOPERM no\r\n$1\r\n3\r\n")
+    assert world.answers == [b"-NOPERM no\r\n"], "what reads is asked again; a refusal is the whole's"
+    assert rows_of(asker, world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
 
 
 def settings(options: str, files: dict[str, str] | None = None) -> tuple[ProxySettings, str]:
