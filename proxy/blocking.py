@@ -13,6 +13,7 @@ at most one pop is under way and what it takes is delivered. In between the clie
 - sorted sets, and streams read by a group: a look every `LOOK_MS`.
 """
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from node.datatypes.numbers import parse_float
@@ -64,6 +65,11 @@ class Deadline:
         return self._until_ms - self._proxy.monotonic_ms() or -1.0
 
     @property
+    def until_ms(self) -> float:
+        """Until when the node may be silent."""
+        return self._until_ms or inf
+
+    @property
     def is_over(self) -> bool:
         return self.left_ms < 0
 
@@ -84,7 +90,8 @@ def _wait_at_node(client: Any, slot: int, deadline: Deadline | None, argv: Argv,
     proxy: Proxy = client.host
     give_up_ms = 0.0
     while True:
-        raw = yield from _ask_alone(client, slot, argv if deadline is None else deadline.argv())
+        words, until_ms = (argv, 0.0) if deadline is None else (deadline.argv(), deadline.until_ms)
+        raw = yield from _ask_alone(client, slot, words, until_ms)
         if raw[:1] != b"-":
             return Encoded(raw)
         failure: Failure = value_of(raw)
@@ -102,8 +109,8 @@ def _wait_at_node(client: Any, slot: int, deadline: Deadline | None, argv: Argv,
             give_up_ms = 0.0
 
 
-def _ask_alone(client: Any, slot: int, argv: Argv) -> Story:
-    """The raw reply to a command over a connection of its own; ASK is followed."""
+def _ask_alone(client: Any, slot: int, argv: Argv, until_ms: float) -> Story:
+    """The raw reply to a command over a connection of its own, that may wait until then; ASK is followed."""
     proxy: Proxy = client.host
     try:
         link = proxy.private_link(slot, client)
@@ -111,17 +118,18 @@ def _ask_alone(client: Any, slot: int, argv: Argv) -> Story:
         raise CommandError(str(error)) from None
     if link is None:
         return b"-UNREACHABLE no node serves slot %d\r\n" % slot
+    link.patient_until_ms = until_ms
     try:
         (raw,) = yield [AskLink(link, argv, raw=True)]
     finally:
         proxy.pool.give_back(link)
     words = raw[1:-2].split(b" ")
     if raw[:5] == b"-ASK " and len(words) == 3:
-        raw = yield from _ask_other(client, words[2], argv)
+        raw = yield from _ask_other(client, words[2], argv, until_ms)
     return raw
 
 
-def _ask_other(client: Any, address: bytes, argv: Argv) -> Story:
+def _ask_other(client: Any, address: bytes, argv: Argv, until_ms: float) -> Story:
     """As `_ask_alone`, at the node that imports the slot."""
     proxy: Proxy = client.host
     try:
@@ -129,6 +137,7 @@ def _ask_other(client: Any, address: bytes, argv: Argv) -> Story:
         link = proxy.pool.take(node, client.private_key)
     except (ValueError, TooManyPrivate) as error:
         raise CommandError(f"ERR proxy: {error}") from None
+    link.patient_until_ms = until_ms
     try:
         _, raw = yield [AskLink(link, [b"ASKING"]), AskLink(link, argv, raw=True)]
     finally:
@@ -147,6 +156,7 @@ def _wait_for_lists(client: Any, keys: list[bytes], deadline: Deadline) -> Story
         for key in keys[:SIGNAL_KEYS_MAX]:
             link = proxy.private_link(proxy.slot(key), client)
             if link is not None:
+                link.patient_until_ms = inf  # the race has an end of its own
                 asks.append(AskLink(link, [b"BLMOVE", key, key, b"LEFT", b"LEFT", b"0"]))
         if not asks:
             proxy.look_soon()
@@ -341,6 +351,7 @@ def _wait_for_streams(client: Any, words: StreamWords, deadline: Deadline) -> St
         for slot, part in words.parts(proxy).items():
             link: Link | None = proxy.private_link(slot, client)
             if link is not None:
+                link.patient_until_ms = inf  # the race has an end of its own
                 asks.append(AskLink(link, [part[0], b"BLOCK", b"0", *part[1:]]))
         if not asks:
             proxy.look_soon()

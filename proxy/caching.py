@@ -61,7 +61,8 @@ class News:
             self.tracking.emptied()
         elif isinstance(keys, list):
             for key in keys:
-                self.tracking.outdated(key, True)
+                if type(key) is bytes:
+                    self.tracking.outdated(key, True)
 
 
 class Opening:
@@ -125,15 +126,12 @@ class Caches(Tracking):
     # --- who tracks -----------------------------------------------------------------------------------------------
 
     def track(self, client: Any, tracker: Tracker) -> None:
-        target = self._apart(client).tracking if tracker.noloop else self
-        current = self._table_of(client)
         old = client.tracker
-        if old is not None and current is not target:
+        if old is not None and old.noloop != tracker.noloop:  # it goes over to the other table, with what it has
             tracker.prefixes = {**old.prefixes, **tracker.prefixes}
             tracker.caching = old.caching
             self.untrack(client)
-            target = self._apart(client).tracking if tracker.noloop else self
-        Tracking.track(target, client, tracker)
+        Tracking.track(self._apart(client).tracking if tracker.noloop else self, client, tracker)
 
     def untrack(self, client: Any) -> None:
         apart = self.apart.pop(client.id, None)
@@ -339,9 +337,14 @@ def tracking(client: Any, argv: Argv) -> Reply:
     if argv[2].lower() != b"on":
         return proxy.originals["client|tracking"](client, argv)
     tracker = wanted_tracker(client, argv)
-    if client.parked is not None:
-        raise CommandError("ERR proxy: CLIENT TRACKING ON is not allowed in a transaction")
     return begin(client, _track(proxy, client, tracker))
+
+
+def tracking_in_transaction(client: Any, argv: Argv) -> Reply:
+    """CLIENT TRACKING whose turn has come in EXEC, which cannot wait for it."""
+    if argv[2].lower() == b"on":
+        raise CommandError("ERR proxy: CLIENT TRACKING ON is not allowed in a transaction")
+    return tracking(client, argv)
 
 
 def _track(proxy: "Proxy", client: Any, tracker: Tracker) -> Story:

@@ -10,6 +10,7 @@ after it. Keys that move may be told twice, none is left out. A slot is told as 
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from node.datatypes.numbers import parse_int
@@ -104,6 +105,8 @@ def wait(client: Any, argv: Argv) -> Story:
     links = [proxy.pool.take(node, key) for node in proxy.topology.primaries]
     try:
         yield [AskLink(link, [b"PUBLISH", b"__hexad-proxy__:wait", b""]) for link in links]
+        for link in links:
+            link.patient_until_ms = proxy.monotonic_ms() + int(argv[2]) if int(argv[2]) else inf
         counts = yield [AskLink(link, argv) for link in links]
         return min((must(count) for count in counts), default=0)
     finally:

@@ -62,7 +62,7 @@ class Link(Peer):
     """One connection. `key` is its state at the node."""
 
     __slots__ = (
-        "cutter", "ended", "host", "is_private", "key", "node", "on_push", "parked_sessions",
+        "cutter", "ended", "host", "is_private", "key", "node", "on_push", "parked_sessions", "patient_until_ms",
         "pending", "progress_ms", "queue", "ready",
     )  # fmt: skip
 
@@ -79,6 +79,7 @@ class Link(Peer):
         self.ended = False
         self.on_push: Callable[[bytes], None] | None = None  # gets messages that answer nothing
         self.parked_sessions: dict[Any, None] = {}  # clients that wait for room in `out`
+        self.patient_until_ms = 0.0  # a command that waits for others may leave it silent until then
         self.progress_ms = host.monotonic_ms()  # when the node last answered, or had nothing to answer
         host.dial(self)
 
@@ -87,6 +88,9 @@ class Link(Peer):
     def send(self, call: Pending) -> None:
         """Send one command, or keep it until there is a connection."""
         if not self.ready:
+            if self.ended:  # while its story did something else
+                call.unsent(self, "the connection was lost")
+                return
             if len(self.queue) >= UNSENT_COMMANDS_MAX:
                 call.unsent(self, "too many commands wait for the connection")
                 return
@@ -187,7 +191,8 @@ class Link(Peer):
         self.ready = False
         self.host.link_ended(self)
         self.close(CLOSE_NOW)
-        pending, self.pending = self.pending, deque()
+        pending = list(self.pending)
+        self.pending.clear()  # `receive` may be at it, and must find none whom a further reply could be for
         queue, self.queue = self.queue, []
         sessions, self.parked_sessions = self.parked_sessions, {}
         for call in pending:
@@ -206,7 +211,8 @@ class Link(Peer):
 
     def is_stuck(self, now_ms: float, patience_ms: float) -> bool:
         """Has the node left its oldest command unanswered for longer than `patience_ms`?"""
-        return bool(self.pending or self.queue) and now_ms - self.progress_ms > patience_ms
+        silent_since_ms = max(self.progress_ms, self.patient_until_ms)
+        return bool(self.pending or self.queue) and now_ms - silent_since_ms > patience_ms
 
 
 class Greeting:

@@ -33,6 +33,7 @@ class Pool:
             if node.private_count >= PRIVATE_LINKS_MAX:
                 raise TooManyPrivate(f"ERR proxy: {PRIVATE_LINKS_MAX} clients have a connection of their own already")
             link = self._make(node, key)
+        link.patient_until_ms = 0.0
         node.private_count += 1
         self.lent[link] = None
         return link

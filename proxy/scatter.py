@@ -12,6 +12,7 @@ from node.slots import slot_of
 from node.table import READ, Command
 from proxy.calls import Call, Router
 from proxy.cutter import elements
+from proxy.stories import NO_SENSE, NONSENSE
 from proxy.topology import LinkKey
 
 if TYPE_CHECKING:
@@ -116,7 +117,10 @@ class Gather:
     def _reply(self, answers: list[bytes]) -> bytes:
         if len(answers) == 1 and self._plan[0][1][0] != b"GET":
             return answers[0]
-        return put_together(self._plan, answers, null_of(self._session))
+        try:
+            return put_together(self._plan, answers, null_of(self._session))
+        except NONSENSE:
+            return b"-%b\r\n" % NO_SENSE
 
 
 def put_together(plan: list[Part], answers: list[bytes], null: bytes) -> bytes:

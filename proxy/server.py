@@ -199,10 +199,10 @@ class Proxy(Server):
             link.fail("the node is no part of the topology any more")
 
     def end_stuck_links(self) -> None:
-        """Give up the shared connections that have been silent for too long though they owe answers."""
+        """Give up connections that have been silent for too long though they owe answers."""
         now_ms = self.monotonic_ms()
         for link in list(self.links):
-            if not link.is_private and link.is_stuck(now_ms, self.settings.node_timeout_ms):
+            if link.is_stuck(now_ms, self.settings.node_timeout_ms):
                 link.fail(f"no answer for {self.settings.node_timeout_ms} ms")
 
     # --- slowness -------------------------------------------------------------------------------------------------

@@ -116,8 +116,10 @@ class Turns:
             next(iter(queue.values()))()
 
 
-NONSENSE = (TypeError, ValueError, LookupError, AttributeError)
-"""What a story raises that reckons with a reply of the wrong kind: a broken node must not end the proxy."""
+NONSENSE = (TypeError, ValueError, LookupError, AttributeError, MalformedReply)
+"""What is raised by code that reckons with a reply of another kind: a broken node must not end the proxy."""
+NO_SENSE = Failure(b"ERR proxy: a node's reply makes no sense")
+"""What a client is told then."""
 
 
 def value_of(raw: bytes) -> Reply:
@@ -199,6 +201,7 @@ class Telling(Waiting):
             while True:
                 step = next(self._story) if replies is None else self._story.send(replies)
                 if step:
+                    _check(step)
                     break
                 replies = []
         except StopIteration as end:
@@ -209,8 +212,9 @@ class Telling(Waiting):
             return True, error.reply
         except NONSENSE as error:  # a node has answered with something else than it was asked for
             self._is_over = True
+            self._story.close()
             self._client.host.log.warning(f"A story ended at a reply that makes no sense: {error!r}")
-            return True, Failure(b"ERR proxy: a node's reply makes no sense")
+            return True, NO_SENSE
         self._send(step)
         return False, None
 
@@ -286,6 +290,22 @@ class Telling(Waiting):
         is_over, reply = self._advance(self._replies)
         if is_over:
             self._client.resume(reply)
+
+
+def _check(step: Step) -> None:
+    """Raise TypeError for a command that is none: a node has said something else than what was to go into it."""
+    for ask in step:
+        for argv in _commands_of(ask):
+            if any(type(word) is not bytes for word in argv):
+                raise TypeError("a command of something else than strings")
+
+
+def _commands_of(ask: Any) -> Sequence[Argv]:
+    if isinstance(ask, Unit | RawUnit):
+        return ask.commands
+    if isinstance(ask, First):
+        return [one.argv for one in ask.asks]
+    return [ask.argv] if isinstance(ask, Ask | AskNode | AskLink) else ()
 
 
 class BlockedTelling(Telling):

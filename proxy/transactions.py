@@ -29,7 +29,7 @@ from node.net.resp import (
     encode,
 )
 from node.table import Command, Run
-from proxy.caching import tracking
+from proxy.caching import tracking, tracking_in_transaction
 from proxy.calls import AGAIN_MS, UnitCall
 from proxy.cutter import elements
 from proxy.link import Link
@@ -305,7 +305,7 @@ def _assembled(client: Any, plan: TransactionPlan, done: dict[int, bytes]) -> Re
 
 
 def _answer_here(client: Any, local: Local) -> Reply:
-    run: Run = local.command.run
+    run: Run = tracking_in_transaction if local.command.run is tracking else local.command.run
     try:
         return run(client, local.argv)
     except CommandError as error:

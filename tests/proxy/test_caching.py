@@ -227,6 +227,7 @@ def test_the_clients_own_words_about_tracking(proxy: ProxyServer) -> None:
         assert wire.info("clients")["tracking_clients"] == "1"
         assert wire("CLIENT", "TRACKING", "ON", "OPTIN") == "OK"
         assert sorted(wire("CLIENT", "TRACKINGINFO")[b"flags"].members) == [b"on", b"optin"]
+        assert wire("CLIENT", "TRACKING", "ON", "NOLOOP") == "OK"
         assert wire("CLIENT", "TRACKING", "OFF") == "OK"
         assert wire.info("clients")["tracking_clients"] == "0"
         row = [("MULTI",), ("CLIENT", "TRACKING", "ON"), ("GET", "k"), ("EXEC",)]

@@ -236,7 +236,8 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     world.topology.adopt(HALVES)
     begin()
     link = world.at("a:1")
-    link.receive(b"$1\r\nf\r\n$1\r\n1\r\n")
+    link.receive(b"$1\r\n1\r\n")
+    world.at("b:2").receive(b"$1\r\nf\r\n")
     link.lost("reset")
     world.pass_time(AGAIN_MS)
     assert world.sent("a:1") == [[b"GET", b"bar"], [b"GET", b"abc"]]
