@@ -10,9 +10,11 @@ import gc
 from random import Random
 
 from node.net.replies import MalformedReply
+from node.slots import slot_of
 from proxy.cutter import Cutter
 from tests.node.fuzzing import LEFT_OUT, WORDS, mutated
 from tests.proxy.inside import LocalClient, LocalProxy
+from tests.proxy.world import HALVES, World
 from tests.support.wire import encode
 
 FLUSH_AFTER = 500
@@ -21,6 +23,8 @@ WITNESS_AFTER = 20
 """How many inputs go by before another client looks whether it is served as ever."""
 ROW_MAX = 8
 CLIENTS = 4
+RETRY_MS = 2000
+"""Longer than a command is tried."""
 PUSH = ord(">")
 
 
@@ -157,7 +161,33 @@ def fuzz_nodes(luck: Random, rounds: int) -> None:
     _end(home, [client])
 
 
-FUZZERS = {"clients": fuzz_clients, "nodes": fuzz_nodes}
+def fuzz_replies(luck: Random, rounds: int) -> None:
+    """Streams of replies, whole, spoiled and in pieces, to one connection: each command has one answer in the end."""
+    pieces = [*OTHER_REPLIES, b"*1\r\n", b"%1\r\n", b"|1\r\n", b"$9999999999\r\n", b"$-2\r\n", b"\r\n", b"x" * 100]
+    world = World()
+    for _ in range(rounds):
+        sent = len([world.send(b"INCR", b"foo") for _ in range(luck.randrange(1, 4))])
+        link = world.at("b:2")
+        data = mutated(luck, b"".join(luck.choices(pieces, k=luck.randrange(1, 5))))
+        cut = luck.randrange(len(data) + 1)
+        for part in (data[:cut], data[cut:]):
+            if not link.ended:
+                link.receive(part)
+        for name in list(world.links.values()):
+            name.lost("over")
+        world.pass_time(RETRY_MS)
+        for name in list(world.links.values()):
+            name.lost("over")
+        world.pass_time(RETRY_MS)
+        assert len(world.answers) == sent, data
+        assert all(_whole_replies(raw) == [raw] for raw in world.answers), data
+        world.answers.clear()
+        owner = world.topology.owners[slot_of(b"foo")]
+        if owner is None or owner.name != "b:2":
+            world.topology.adopt(HALVES)
+
+
+FUZZERS = {"clients": fuzz_clients, "nodes": fuzz_nodes, "replies": fuzz_replies}
 
 
 def resident_bytes() -> int:

@@ -9,9 +9,9 @@ import pytest
 from tests.node.test_fuzz import GROWTH_BYTES_MAX, WARM_UP, new_seed
 from tests.proxy.fuzzing import FUZZERS, resident_bytes
 
-QUICK_ROUNDS = {"clients": 2000, "nodes": 300}
-LONG_ROUNDS = {"clients": 60_000, "nodes": 6_000}
-PROOF_TIMES = 60
+QUICK_ROUNDS = {"clients": 1000, "nodes": 100, "replies": 3000}
+LONG_ROUNDS = {"clients": 15_000, "nodes": 1_500, "replies": 84_000}
+PROOF_TIMES = 50
 
 
 def fuzz(kind: str, rounds: int, seed: int) -> None:
