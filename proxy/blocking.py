@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from node.datatypes.numbers import parse_float
 from node.net.resp import NO_REPLY, NULL_ARRAY, Argv, CommandError, Encoded, Failure, Reply
 from node.table import Run
-from proxy.calls import AGAIN_MS
+from proxy.calls import AGAIN_MS, LOST
 from proxy.link import Link
 from proxy.moves import move_element
 from proxy.pool import TooManyPrivate
@@ -36,7 +36,7 @@ SIGNAL_KEYS_MAX = 64
 """At how many keys at a time one client may wait in several slots: each costs a connection."""
 TIMEOUT_S_MAX = (1 << 63) // 1000
 
-_LOST = (b"ERR proxy: lost", b"UNBLOCKED")
+_LOST = (LOST, b"UNBLOCKED")
 
 
 class Deadline:
@@ -199,7 +199,7 @@ def _popper(name: bytes) -> Any:
 
     def attempt(proxy: "Proxy", key: bytes) -> Story:
         (popped,) = yield [Ask(proxy.slot(key), [name, key])]
-        if is_nothing(must(popped)) or popped == []:
+        if _is_lost(popped) or is_nothing(must(popped)) or popped == []:
             return None
         return [key, popped] if name in (b"LPOP", b"RPOP") else [key, *popped]
 
@@ -211,9 +211,14 @@ def _multi_popper(name: bytes, rest: Argv) -> Any:
 
     def attempt(proxy: "Proxy", key: bytes) -> Story:
         (popped,) = yield [Ask(proxy.slot(key), [name, b"1", key, *rest])]
-        return None if is_nothing(must(popped)) else popped
+        return None if _is_lost(popped) or is_nothing(must(popped)) else popped
 
     return attempt
+
+
+def _is_lost(popped: Reply) -> bool:
+    """Has a node gone before it told what it had popped? Then the client waits on, as one in a single slot does."""
+    return type(popped) is Failure and popped.startswith(_LOST)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

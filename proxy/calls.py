@@ -41,6 +41,9 @@ class Owner(Protocol):
     def detour(self) -> None:
         """A command has not been run where it was sent first."""
 
+    def unknown(self) -> None:
+        """A command was lost with its node: the answer that comes says so."""
+
 
 class Call:
     """One command for the node that serves `slot`."""
@@ -81,6 +84,7 @@ class Call:
             self.router.again(self, f"{link.node.name}: {reason}")
         else:
             self.router.unknown_outcomes += 1
+            self.owner.unknown()
             self.reply(unknown_outcome(link, reason))
 
     def unsent(self, link: Link, reason: str) -> None:
@@ -90,9 +94,13 @@ class Call:
 _CODES = _WAITS | {b"MOVED", b"ASK"}
 
 
+LOST = b"ERR proxy: lost "
+"""How the error of a command begins that may have been run or not."""
+
+
 def unknown_outcome(link: Link, reason: str) -> bytes:
     """The error of a command that may have been run or not."""
-    text = f"-ERR proxy: lost {link.node.name} ({_one_line(reason)}) after the command was sent: its outcome is unknown"
+    text = f"-{LOST.decode()}{link.node.name} ({_one_line(reason)}) after the command was sent: its outcome is unknown"
     return text.encode() + b"\r\n"
 
 
@@ -207,6 +215,7 @@ class UnitPart:
     def lost(self, link: Link, reason: str) -> None:
         if self._is_last:
             self._unit.router.unknown_outcomes += 1
+            self._unit.owner.unknown()
             self._unit.reply(unknown_outcome(link, reason))
 
     def unsent(self, link: Link, reason: str) -> None:

@@ -17,7 +17,7 @@ from node.datatypes.numbers import parse_int
 from node.glob import compile_glob
 from node.net.resp import Argv, CommandError, Failure, Reply
 from node.slots import SLOTS
-from proxy.calls import AGAIN_MS
+from proxy.calls import AGAIN_MS, LOST
 from proxy.shapes import forward
 from proxy.stories import Ask, AskLink, AskNode, Pause, Story, begin, must, value_of
 from proxy.topology import Node, parse_own_slots
@@ -189,7 +189,7 @@ def _patiently(proxy: "Proxy", look: Callable[[], Story]) -> Story:
         try:
             found = yield from look()
         except CommandError as error:
-            if not error.reply.startswith((b"UNREACHABLE", b"ERR proxy: lost")) or proxy.monotonic_ms() >= until_ms:
+            if not error.reply.startswith((b"UNREACHABLE", LOST)) or proxy.monotonic_ms() >= until_ms:
                 raise
             proxy.look_soon()
             yield [Pause(AGAIN_MS)]

@@ -110,6 +110,9 @@ class Piece:
     def detour(self) -> None:
         self._whole.owner.detour()
 
+    def unknown(self) -> None:
+        self._whole.owner.unknown()
+
 
 def rows_of(session: "ProxySession", router: Router, argv: Argv, key: LinkKey) -> dict[Link, Row] | None:
     """What goes over which connection of an MGET that waits for nothing; None: it is not a usual one."""

@@ -106,6 +106,9 @@ class Gather:
     def detour(self) -> None:
         self._session.detour()
 
+    def unknown(self) -> None:
+        self._session.unknown()
+
     def answered(self, _call: Call) -> None:
         """One part is back."""
         self._missing -= 1

@@ -11,16 +11,17 @@ The session stops reading its client while too much is under way, while the node
 from collections import deque
 from typing import Any
 
-from node.net.peer import OPEN
-from node.net.resp import Argv, Reply, encode
+from node.net.peer import CLOSE_NOW, OPEN
+from node.net.resp import Argv, Failure, Reply, encode
 from node.net.session import PARKED, Session, Waiting
 from node.slots import slot_of
 from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
-from proxy.calls import Call, UnitCall
+from proxy.calls import LOST, Call, UnitCall
 from proxy.link import Link
 from proxy.mget import MultiGet, Row, rows_of
 from proxy.scatter import Gather, gather, plan_of
+from proxy.settings import CLOSE
 from proxy.shapes import forward
 from proxy.topology import LinkKey
 
@@ -268,6 +269,11 @@ class ProxySession(Session[Any]):
         """A command was not done where it was sent: those that follow must not overtake it."""
         self.has_detour = True
 
+    def unknown(self) -> None:
+        """A command of the client was lost with its node: it is told, or let go, as by a single Redis that ends."""
+        if self.host.settings.unknown_outcome == CLOSE:
+            self.close(CLOSE_NOW)
+
     def _hold(self, resume_at: int) -> None:
         self.parked = IN_FLIGHT
         self.resume_at = resume_at
@@ -304,6 +310,8 @@ class ProxySession(Session[Any]):
     def resume(self, reply: Reply) -> None:
         """The wait is over; a client that has gone meanwhile gets nothing."""
         self._key = None
+        if type(reply) is Failure and reply.startswith(LOST):
+            self.unknown()
         if self.parked is not None and self.closing == OPEN:
             super().resume(reply)
             if self.late:

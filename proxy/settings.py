@@ -10,6 +10,7 @@ They come from a file (as redis.conf or YAML) and from options, the last word wi
     backend-login NAME USER PASSWORD  clients who are NAME here are USER at the nodes (may be repeated)
     read-policy             primary, prefer-replica or nearest
     cross-slot              relaxed or strict: transactions over slots
+    unknown-outcome         error or close: what a client gets whose command was lost with its node
     retry-timeout           milliseconds that a command waits for a node that can serve it (15000)
     node-timeout            milliseconds without an answer after which a node's connection is given up (15000)
     refresh-period          milliseconds between looks at the topology (5000)
@@ -29,6 +30,7 @@ from proxy.topology import Address, parse_address
 
 PRIMARY, PREFER_REPLICA, NEAREST = "primary", "prefer-replica", "nearest"
 RELAXED, STRICT = "relaxed", "strict"
+ERROR, CLOSE = "error", "close"
 DEFAULT_PORT = 6380
 MILLISECONDS_MAX = 24 * 3600 * 1000
 
@@ -44,6 +46,7 @@ class ProxySettings:
     backend_password: str = ""
     read_policy: str = PRIMARY
     cross_slot: str = RELAXED
+    unknown_outcome: str = ERROR
     retry_timeout_ms: int = 15_000
     node_timeout_ms: int = 15_000
     refresh_period_ms: int = 5_000
@@ -56,7 +59,11 @@ class ProxySettings:
         return self.source == "cluster"
 
 
-_CHOICES = {"read-policy": (PRIMARY, PREFER_REPLICA, NEAREST), "cross-slot": (RELAXED, STRICT)}
+_CHOICES = {
+    "read-policy": (PRIMARY, PREFER_REPLICA, NEAREST),
+    "cross-slot": (RELAXED, STRICT),
+    "unknown-outcome": (ERROR, CLOSE),
+}
 _TIMES = frozenset({"retry-timeout", "node-timeout", "refresh-period", "drain-timeout"})
 _TEXTS = frozenset({"master-name", "backend-user", "backend-password"})
 LOGIN = "backend-login"

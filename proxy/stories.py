@@ -338,6 +338,9 @@ class Listener:
     def detour(self) -> None:
         pass
 
+    def unknown(self) -> None:
+        pass  # what comes of it is the story's to say
+
 
 class RawListener(Listener):
     """As a Listener, for a reply that is wanted as it came."""

@@ -13,6 +13,7 @@ class ProxyServer(Server):
     """`hexad proxy` in front of what `cluster`, `nodes` or `sentinel` names, by ports of this machine."""
 
     program = (sys.executable, "-m", "hexad", "proxy")
+    nodes: list[Server]
     environment: ClassVar[dict[str, str]] = {"PYTHONPATH": str(ROOT)}
 
     def __init__(self, *, cluster: list[int] | None = None, nodes: list[int] | None = None, **options: Any) -> None:

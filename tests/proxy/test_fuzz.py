@@ -10,7 +10,7 @@ from tests.node.test_fuzz import GROWTH_BYTES_MAX, WARM_UP, new_seed
 from tests.proxy.fuzzing import FUZZERS, resident_bytes
 
 QUICK_ROUNDS = {"clients": 1000, "nodes": 100, "replies": 3000}
-LONG_ROUNDS = {"clients": 15_000, "nodes": 1_500, "replies": 84_000}
+LONG_ROUNDS = {"clients": 8_000, "nodes": 800, "replies": 92_000}
 PROOF_TIMES = 50
 
 

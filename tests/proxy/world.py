@@ -30,7 +30,7 @@ class World:
             self.topology, self.timers, link=self.link, trouble=self.look, retry_timeout_ms=1000, clock=self.clock
         )
         self.answers: list[bytes] = []
-        self.detours = 0
+        self.detours = self.unknowns = 0
 
     # The host of the links
 
@@ -64,6 +64,9 @@ class World:
 
     def detour(self) -> None:
         self.detours += 1
+
+    def unknown(self) -> None:
+        self.unknowns += 1
 
     def send(self, *argv: bytes, reads: bool = False) -> Call:
         call = Call(self.router, self, list(argv), slot_of(argv[1]), LinkKey(), reads=reads)
