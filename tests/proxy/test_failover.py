@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.proxy.support import ProxyServer
+from tests.proxy.support import ProxyServer, move_slot
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer
 from tests.support.waiting import wait_until
@@ -91,29 +91,10 @@ def test_slots_move_under_load() -> None:
             worker.start()
             for number in range(4):
                 seen = rounds[0]
-                _move_slot(cluster, slot, cluster.nodes[number % 3])
+                move_slot(cluster, slot, cluster.nodes[number % 3])
                 wait_until(lambda seen=seen: rounds[0] > seen or failures, 20, "the work goes on")
             over.set()
             worker.join(60)
             assert not failures, failures[:5]
             assert rounds[0] > 1
             assert wire("MGET", *names[1:]) == [str(rounds[0]).encode()] * (len(names) - 1)
-
-
-def _move_slot(cluster: LocalCluster, slot: int, target: RedisServer) -> None:
-    """Move a slot with its keys as redis-cli does, a few keys at a time."""
-    ids = {node.port: node.wire()("CLUSTER", "MYID").decode() for node in cluster.nodes}
-    owners = cluster.nodes[0].wire()("CLUSTER", "SLOTS")
-    port = next(primary[1] for first, last, primary, *_ in owners if first <= slot <= last)
-    source = cluster.node(port)
-    if source is target:
-        return
-    with source.wire() as from_node, target.wire() as to_node:
-        assert to_node("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port]) == "OK"
-        assert from_node("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port]) == "OK"
-        while keys := from_node("CLUSTER", "GETKEYSINSLOT", slot, 20):
-            assert from_node("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys) == "OK"
-        for wire in (to_node, from_node):
-            assert wire("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port]) == "OK"
-        for node in cluster.nodes:
-            node.wire()("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
