@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +12,9 @@ from tests.proxy.support import ProxyServer
 from tests.support.cluster import LocalCluster
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
-from tests.support.wire import Wire, encode
+from tests.support.wire import ReplyError, Wire, encode
 
-VISITORS = 300
+VISITORS, CROWD = 300, 150
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +58,23 @@ def test_clients_that_vanish_leave_nothing_behind(cluster: LocalCluster, proxy: 
     luck = random.Random(9)
     with proxy.wire() as steady:
         steady("MSET", "a", "1", "r1", "x")
+        crowd: list[Wire] = []
         for visit in range(VISITORS):
             visitor = proxy.wire(protocol=luck.choice([2, 2, 3]))
             data = b"".join(encode(*command) for command in luck.choice(BEGINNINGS))
             visitor.send_raw(data[: luck.choice([len(data), len(data), luck.randint(1, len(data))])])
             if luck.random() < 0.3:
                 visitor.read_some(0.05) if not visitor.is_silent(0.01) else None
-            visitor.close()
+            crowd.append(visitor)
+            if len(crowd) > CROWD:
+                crowd.pop(luck.randrange(CROWD)).close()
             assert (
                 steady.pipeline([("SET", "mine", visit), ("GET", "mine"), ("ECHO", visit)])[1:]
                 == [str(visit).encode()] * 2
             )
+
+        for visitor in crowd:
+            visitor.close()
 
         def is_clean() -> bool:
             seen = info(steady)
@@ -102,6 +109,29 @@ def test_a_client_that_reads_nothing_is_held_back_alone(proxy: ProxyServer) -> N
             assert other("ECHO", number) == str(number).encode()
         rss = int(other.info("memory")["used_memory_rss"])
         assert rss < 400 << 20
+
+
+def test_a_node_that_stands_still_holds_up_its_own_keys_alone(cluster: LocalCluster, proxy: ProxyServer) -> None:
+    still = cluster.nodes[0]
+    with still.wire() as wire:
+        mine = [f"key:{number}" for number in range(60) if not isinstance(wire("EXISTS", f"key:{number}"), ReplyError)]
+    others = [key for key in (f"key:{number}" for number in range(60)) if key not in mine]
+    crowd = [proxy.wire() for _ in range(30)]
+    with proxy.wire() as steady:
+        steady("MSET", *(word for key in others for word in (key, "v")))
+        still.signal(signal.SIGSTOP)
+        try:
+            for number, client in enumerate(crowd):
+                client.send("INCR", f"{{{mine[number % len(mine)]}}}:count{number}")
+                client.send("MGET", mine[0], others[0])
+            for _ in range(3):
+                assert steady("MGET", *others) == [b"v"] * len(others)
+            assert all(client.is_silent(0) for client in crowd)
+        finally:
+            still.signal(signal.SIGCONT)
+        for client in crowd:
+            assert client.read() == 1 and client.read()[1] == b"v"
+            client.close()
 
 
 def test_a_broken_client_costs_only_itself(proxy: ProxyServer) -> None:
