@@ -23,6 +23,7 @@ from proxy.mget import MultiGet, Row, rows_of
 from proxy.scatter import Gather, gather, plan_of
 from proxy.settings import CLOSE
 from proxy.shapes import forward
+from proxy.stories import Telling
 from proxy.topology import LinkKey
 
 ANSWERS_MAX = 1024
@@ -255,7 +256,7 @@ class ProxySession(Session[Any]):
 
     def push(self, value: Reply) -> None:
         """Send something that answers no request. It follows the answers that are under way: they may be older."""
-        if not self.answers and (self.parked is None or not self.parked.postponed):
+        if not self.answers and type(self.parked) is not Telling:
             super().push(value)
             return
         out = bytearray()

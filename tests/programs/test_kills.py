@@ -20,7 +20,7 @@ from tests.support.cluster import LocalCluster
 
 SHOP = "tests.programs.kill_shop"
 PERIOD_S = 10.0
-"""A primary is killed so often."""
+"""A primary is killed so often in the proof."""
 NODE_TIMEOUT_MS = 1000
 AFTER_S = 60
 """How long what was asked for last may take."""
@@ -32,18 +32,18 @@ WORKERS = {
 READY = {"celery": "ready.", "rq": "Listening on", "arq": "Starting worker"}
 
 
-def kill_some(cluster: LocalCluster, kills: int) -> None:
-    """Kill one primary after another, never the same twice in a row, and start each again when it is replaced."""
+def kill_some(cluster: LocalCluster, kills: int, period_s: float) -> None:
+    """Kill one primary after another, `period_s` apart, never the same twice in a row, and start each again when it is replaced."""
     killed: list[int] = []
     for _ in range(kills):
-        time.sleep(PERIOD_S)
+        time.sleep(period_s)
         cluster.wait_until_whole()
         victim = next(node for node in cluster.primaries() if node.port not in killed[-2:])
         victim.kill()
         killed.append(victim.port)
         wait_until(partial(is_replaced, cluster, victim), 60, "another node has its slots")
         victim.start(timeout_s=60)
-    time.sleep(PERIOD_S / 2)
+    time.sleep(period_s / 2)
 
 
 def is_replaced(cluster: LocalCluster, victim: Server) -> bool:
@@ -57,7 +57,7 @@ def cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-def run(cluster: LocalCluster, kind: str, kills: int) -> None:
+def run(cluster: LocalCluster, kind: str, kills: int, period_s: float) -> None:
     options = {"retry_timeout": 30_000, "unknown_outcome": "close"}
     with ProxyServer(cluster=cluster.ports, **options) as proxy, programs_of(proxy.port) as programs:
         programs.is_cluster = True
@@ -65,7 +65,7 @@ def run(cluster: LocalCluster, kind: str, kills: int) -> None:
         for worker in workers:
             worker.wait_for_log(READY[kind])
         asking = programs.start("python", "-c", f"import {SHOP} as shop; shop.main()", kind)
-        kill_some(cluster, kills)
+        kill_some(cluster, kills, period_s)
         Path(programs.directory, "over").touch()
         assert asking.process.wait(AFTER_S) == 0, programs.logs()
         asked = json.loads(asking.log().splitlines()[-1])
@@ -84,10 +84,10 @@ def done(programs: Programs) -> set[int]:
 
 @pytest.mark.long
 def test_two_kills(cluster: LocalCluster) -> None:
-    run(cluster, "celery", 2)
+    run(cluster, "celery", 2, PERIOD_S / 2)
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("kind", WORKERS)
 def test_a_kill_every_ten_seconds_for_a_minute(cluster: LocalCluster, kind: str) -> None:
-    run(cluster, kind, 6)
+    run(cluster, kind, 6, PERIOD_S)

@@ -66,8 +66,6 @@ class LocalProxy:
                 if session.closing == OPEN and session.more:
                     session.proceed()
                     moved = True
-                if session.hears_of_sending:
-                    session.sent()
             proxy.before_send()
             due = proxy.timers.next_ms <= self.platform.monotonic_ms()
             if due:
@@ -143,6 +141,8 @@ class LocalClient:
         """What has come."""
         data = bytes(self.session.out)
         self.session.out.clear()
+        if self.session.hears_of_sending:
+            self.session.sent()
         return data
 
     def raw(self, *arguments: Argument) -> bytes:

@@ -12,18 +12,20 @@ from redis.cache import CacheConfig
 from redis.connection import CacheProxyConnection
 
 from node.slots import SLOTS, slot_of
+from proxy.session import OUT_BYTES_MAX
 from tests.proxy.fake_node import Caller, FakeNode
+from tests.proxy.inside import LocalProxy
 from tests.proxy.support import ProxyServer
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer, Server
 from tests.support.waiting import wait_until
-from tests.support.wire import Push, ReplyError, Wire
+from tests.support.wire import Push, ReplyError, Wire, encode
 
 ROUNDS = 12
 THIRDS = 3
 
 
-@pytest.fixture(scope="module", params=[RedisServer, HexadServer])
+@pytest.fixture(scope="module", params=[RedisServer, pytest.param(HexadServer, marks=pytest.mark.long)])
 def proxy(request: pytest.FixtureRequest) -> Iterator[ProxyServer]:
     with LocalCluster(request.param, nodes=3, replicas=0) as cluster, ProxyServer(cluster=cluster.ports[:1]) as proxy:
         yield proxy
@@ -215,6 +217,20 @@ def test_news_do_not_overtake_the_older_answer() -> None:
             asked[0].send(b"$3\r\nold\r\n")
             assert reader.read() == b"old"
             assert reader.read() == Push([b"invalidate", [b"k"]])
+
+
+def test_who_reads_slowly_is_told_nevertheless() -> None:
+    home = LocalProxy()
+    reader, writer = home.client(), home.client()
+    reader.raw("HELLO", "3")
+    assert reader.raw("CLIENT", "TRACKING", "ON") == b"+OK\r\n"
+    assert reader.raw("GET", "k") == b"_\r\n"
+    writer.raw("SET", "much", "x" * OUT_BYTES_MAX)
+    for _ in range(2):
+        reader.send(encode("GET", "much"))
+    assert reader.session.parked is not None
+    writer.raw("SET", "k", "1")
+    assert reader.take().endswith(b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n")
 
 
 def test_the_clients_own_words_about_tracking(proxy: ProxyServer) -> None:

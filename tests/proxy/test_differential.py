@@ -241,8 +241,9 @@ def test_errors_name_the_keys(proxy: ProxyServer) -> None:
         assert wire("BGSAVE").text.startswith("ERR proxy: BGSAVE is for one node")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", [HexadServer, RedisServer])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(HexadServer, marks=pytest.mark.long), pytest.param(RedisServer, marks=pytest.mark.proof)]
+)
 def test_the_same_replies_while_slots_move_and_primaries_change(kind: type[Server], single: RedisServer) -> None:
     with LocalCluster(kind, nodes=6, replicas=1) as cluster, ProxyServer(cluster=cluster.ports) as proxy:
         over, moved = threading.Event(), Counter[str]()

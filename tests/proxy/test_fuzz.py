@@ -10,7 +10,7 @@ from tests.node.test_fuzz import GROWTH_BYTES_MAX, WARM_UP, new_seed
 from tests.proxy.fuzzing import FUZZERS, resident_bytes
 
 QUICK_ROUNDS = {"clients": 1000, "nodes": 100, "replies": 3000}
-LONG_ROUNDS = {"clients": 8_000, "nodes": 800, "replies": 92_000}
+LONG_ROUNDS = {"clients": 5_000, "nodes": 500, "replies": 95_000}
 PROOF_TIMES = 50
 
 
