@@ -96,6 +96,8 @@ _CODES = _WAITS | {b"MOVED", b"ASK"}
 
 LOST = b"ERR proxy: lost "
 """How the error of a command begins that may have been run or not."""
+HALF_DONE = b"ERR proxy: a transaction over several slots was done in part: "
+"""How the error of a transaction begins of which one node has run its part and another has not, or is lost."""
 
 
 def unknown_outcome(link: Link, reason: str) -> bytes:

@@ -17,7 +17,7 @@ from node.net.session import PARKED, Session, Waiting
 from node.slots import slot_of
 from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
-from proxy.calls import LOST, Call, UnitCall
+from proxy.calls import HALF_DONE, LOST, Call, UnitCall
 from proxy.link import Link
 from proxy.mget import MultiGet, Row, rows_of
 from proxy.scatter import Gather, gather, plan_of
@@ -89,6 +89,9 @@ class ProxySession(Session[Any]):
         return self.user if self.user in self.host.settings.logins else b""
 
     # --- what the client sends ------------------------------------------------------------------------------------
+
+    def _serve_one(self, argv: Argv) -> bool:
+        return False  # what has come alone may still have to wait for what is under way
 
     def _serve(self, end_ns: int) -> None:
         host = self.host
@@ -311,7 +314,7 @@ class ProxySession(Session[Any]):
     def resume(self, reply: Reply) -> None:
         """The wait is over; a client that has gone meanwhile gets nothing."""
         self._key = None
-        if type(reply) is Failure and reply.startswith(LOST):
+        if type(reply) is Failure and reply.startswith((LOST, HALF_DONE)):
             self.unknown()
         if self.parked is not None and self.closing == OPEN:
             super().resume(reply)

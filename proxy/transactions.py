@@ -30,7 +30,7 @@ from node.net.resp import (
 )
 from node.table import Command, Run
 from proxy.caching import tracking, tracking_in_transaction
-from proxy.calls import AGAIN_MS, UnitCall
+from proxy.calls import AGAIN_MS, HALF_DONE, UnitCall
 from proxy.cutter import elements
 from proxy.link import Link
 from proxy.pool import TooManyPrivate
@@ -282,8 +282,7 @@ def _half_done(plan: TransactionPlan, done: dict[int, bytes], why: bytes) -> Com
     numbers = sorted({place + 1 for slot in done for place, _ in plan.groups[slot].places})
     shown = b", ".join(b"%d" % number for number in numbers)
     return CommandError(
-        b"ERR proxy: a transaction over several slots was done in part: commands %b (slots %b) were run, the others "
-        b"were not or are unknown: %b" % (shown, slots, why)
+        b"%bcommands %b (slots %b) were run, the others were not or are unknown: %b" % (HALF_DONE, shown, slots, why)
     )
 
 

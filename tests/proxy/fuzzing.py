@@ -65,9 +65,7 @@ def fuzz_clients(luck: Random, rounds: int) -> None:
             clients[at] = home.client()
         data = _noise(luck, names)
         cut = luck.randrange(len(data) + 1) if luck.random() < 0.3 else len(data)
-        for part in (data[:cut], data[cut:]):
-            if not clients[at].is_gone:
-                clients[at].send(part)
+        clients[at].send(*filter(None, (data[:cut], data[cut:])))
         _whole_replies(clients[at].take())
         if number % WITNESS_AFTER == 0:
             _look(witness, number)

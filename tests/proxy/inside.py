@@ -38,6 +38,7 @@ class LocalProxy:
         self.proxy = build(self.platform, config, settings, Log(self.platform, self.log.append))
         self.nodes = [LocalNode() for _ in range(NODES)]
         self.change: Change = lambda data: data
+        self._clients: dict[ProxySession, LocalClient] = {}
         self._dialled: list[Link] = []
         self._ends: dict[Link, Any] = {}  # the session at its node of each link
         self.proxy.begin_dialling = self._dialled.append
@@ -48,7 +49,11 @@ class LocalProxy:
     def client(self) -> LocalClient:
         session = self.proxy.new_session()
         assert isinstance(session, ProxySession)
-        return LocalClient(self, session)
+        client = self._clients[session] = LocalClient(self, session)
+        return client
+
+    def forget(self, client: LocalClient) -> None:
+        del self._clients[client.session]
 
     def pump(self) -> None:
         """Carry bytes to and fro until nothing moves."""
@@ -62,9 +67,8 @@ class LocalProxy:
                     link.connected()
             for link, end in list(self._ends.items()):
                 moved = self._carry(link, end) or moved
-            for session in list(proxy.sessions.values()):
-                if session.closing == OPEN and session.more:
-                    session.proceed()
+            for client in list(self._clients.values()):
+                while client.act():
                     moved = True
             proxy.before_send()
             due = proxy.timers.next_ms <= self.platform.monotonic_ms()
@@ -127,15 +131,27 @@ class LocalClient:
     def __init__(self, home: LocalProxy, session: ProxySession) -> None:
         self.home = home
         self.session = session
+        self.chunks: list[bytes] = []  # what it has sent, and the proxy has not read
 
     @property
     def is_gone(self) -> bool:
         return self.session.closing != OPEN
 
-    def send(self, data: bytes) -> None:
-        """Send bytes, and let all happen that comes of them."""
-        self.session.receive(data)
+    def send(self, *chunks: bytes) -> None:
+        """Send bytes, each chunk for a read of its own, and let all happen that comes of them."""
+        self.chunks += chunks
         self.home.pump()
+
+    def act(self) -> bool:
+        """Have the proxy serve it once, as the reactor does: who waits is not read. False: there was nothing."""
+        session = self.session
+        if session.closing != OPEN or session.parked is not None or not (session.more or self.chunks):
+            return False
+        if session.more:
+            session.proceed()
+        else:
+            session.receive(self.chunks.pop(0))
+        return True
 
     def take(self) -> bytes:
         """What has come."""
@@ -152,4 +168,5 @@ class LocalClient:
 
     def close(self) -> None:
         self.session.lost("over")
+        self.home.forget(self)
         self.home.pump()

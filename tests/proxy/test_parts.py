@@ -13,7 +13,9 @@ from proxy.mget import rows_of
 from proxy.scatter import put_together
 from proxy.settings import ProxySettings, read
 from proxy.topology import LinkKey, MalformedView, Shard, parse_own_slots, parse_slots, whole
+from tests.proxy.inside import LocalProxy
 from tests.proxy.world import HALVES, A, B, C, World
+from tests.support.wire import encode
 
 
 def test_a_redirect_is_followed_and_believed() -> None:
@@ -173,6 +175,15 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     world.at("a:1").receive(b"-NOPERM no\r\n$1\r\n3\r\n")
     assert world.answers == [b"-NOPERM no\r\n"], "what reads is asked again; a refusal is the whole's"
     assert rows_of(asker, world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
+
+
+def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
+    home = LocalProxy()
+    client = home.client()
+    client.raw("GET", "a")
+    row = (("SET", "a", "1"), ("GET", "a"), ("PING",), ("SET", "b", "2"), ("MGET", "a", "b"))
+    client.send(*(encode(*command) for command in row))
+    assert client.take() == b"+OK\r\n$1\r\n1\r\n+PONG\r\n+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n"
 
 
 def settings(options: str, files: dict[str, str] | None = None) -> tuple[ProxySettings, str]:
