@@ -120,8 +120,12 @@ class Caches(Tracking):
 
     def _parts(self, listen: Callable[[bool], None]) -> Any:
         proxy = self._proxy
-        randrange, config = proxy.platform.random.randrange, proxy.config
-        return proxy, listen, randrange, proxy.wake_outside_of_batch, lambda: config.tracking_table_max_keys
+        return proxy, listen, proxy.platform.random.randrange, proxy.wake_outside_of_batch, self._keys_of_a_table_max
+
+    def _keys_of_a_table_max(self) -> int:
+        """All tables together keep the bound of one; 0 if there is none."""
+        bound = self._proxy.config.tracking_table_max_keys
+        return max(1, bound // (1 + len(self.apart))) if bound else 0
 
     # --- who tracks -----------------------------------------------------------------------------------------------
 

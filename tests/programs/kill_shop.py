@@ -1,7 +1,7 @@
 """Tasks that are asked for all the time, while nodes are killed: each must be done once at least.
 
 main, with KIND as its argument, asks for tasks by Celery, RQ or arq and prints how many, and of what trouble it was
-told.
+told. A task that no replica has is asked for again, since it would be lost with its node.
 A task writes its number into a file, which no node can lose.
 """
 
@@ -28,6 +28,8 @@ URL = f"redis://127.0.0.1:{PORT}/0"
 TROUBLE = (redis.RedisError, OperationalError, OSError)
 PAUSES_S = {"celery": 0.1, "rq": 0.5, "arq": 0.1}
 """Between two tasks; RQ makes a process for each."""
+WAIT_MS = 500
+UNCONFIRMED = "no replica has it"
 VISIBILITY_TIMEOUT_S = 10
 """After so long a task whose worker has not said that it is done is given to another."""
 
@@ -88,14 +90,19 @@ KINDS = {"celery": by_celery, "rq": by_rq, "arq": by_arq}
 
 def ask(ask_for: Callable[[int], object], pause_s: float) -> dict[str, Any]:
     """Asks for tasks until a file says that it is over; who is told of trouble asks for the same task again."""
+    store = redis.Redis(port=PORT)
     over, number, told, longest_s = Path(os.environ["HEXAD_DIR"], "over"), 0, list[str](), 0.0
     while not over.exists():
         asked = time.monotonic()
         try:
             ask_for(number)
+            confirmed = store.wait(1, WAIT_MS)
         except TROUBLE as error:
             told.append(f"{type(error).__name__}: {error}")
             time.sleep(pause_s)
+            continue
+        if confirmed < 1:
+            told.append(UNCONFIRMED)
             continue
         longest_s = max(longest_s, time.monotonic() - asked)
         number += 1

@@ -1,6 +1,7 @@
 """Workers through the proxy while one primary after another is killed: each task is done once at least.
 
-What asks for tasks may be told that the outcome of one is unknown, and asks again. Nothing else is seen of the kills.
+What asks for tasks may lose its connection, or be told that no replica has one, and asks again. Nothing else is seen of
+the kills. What asynchronous replication loses is thus left out: a task that only its dead node had.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SHOP = "tests.programs.kill_shop"
 PERIOD_S = 10.0
 """A primary is killed so often in the proof."""
 NODE_TIMEOUT_MS = 1000
+UNCONFIRMED = "no replica has it"
 AFTER_S = 120
 """How long what was asked for last may take."""
 WORKERS = {
@@ -78,7 +80,7 @@ def run(cluster: LocalCluster, kind: str, kills: int, period_s: float) -> None:
         assert not missing, f"{len(missing)} of {len(wanted)}, {missing[:9]}: {programs.logs()}"
         print(f"\n{kind}: {kills} primaries killed, {asked}, each task done")
         assert len(wanted) > 5 * kills
-        assert all("onnection" in told for told in asked["told"]), asked["told"]
+        assert all("onnection" in told or told == UNCONFIRMED for told in asked["told"]), asked["told"]
         assert all(worker.process.poll() is None for worker in workers), programs.logs()
 
 
