@@ -108,10 +108,15 @@ def wait(client: Any, argv: Argv) -> Story:
         for link in links:
             link.patient_until_ms = proxy.monotonic_ms() + int(argv[2]) if int(argv[2]) else inf
         counts = yield [AskLink(link, argv) for link in links]
-        return min((must(count) for count in counts), default=0)
+        return min((0 if _is_gone(count) else must(count) for count in counts), default=0)
     finally:
         for link in links:
             proxy.pool.give_back(link)
+
+
+def _is_gone(reply: Reply) -> bool:
+    """Was the node lost that was asked? Then nobody knows which replicas have what."""
+    return type(reply) is Failure and reply.startswith((b"UNREACHABLE", LOST))
 
 
 # --- SCAN -------------------------------------------------------------------------------------------------------------
