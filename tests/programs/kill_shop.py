@@ -82,7 +82,7 @@ def by_rq() -> Callable[[int], object]:
 def by_arq() -> Callable[[int], object]:
     loop = asyncio.new_event_loop()
     pool = loop.run_until_complete(create_pool(ArqSettings.redis_settings))
-    return lambda number: loop.run_until_complete(pool.enqueue_job("arq_task", number, _job_id=f"job{number}"))
+    return lambda number: loop.run_until_complete(pool.enqueue_job("arq_task", number))
 
 
 KINDS = {"celery": by_celery, "rq": by_rq, "arq": by_arq}
