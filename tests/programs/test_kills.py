@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs.running import Programs, programs_of
+from tests.programs.running import Programs, programs_of, programs_python
 from tests.proxy.support import ProxyServer
 from tests.support import HexadServer, Server, wait_until
 from tests.support.cluster import LocalCluster
@@ -28,10 +28,12 @@ NODE_TIMEOUT_MS = 1000
 UNCONFIRMED = "no replica has it"
 AFTER_S = 120
 """How long what was asked for last may take."""
+SUPERVISE = "import subprocess, sys\nwhile True: subprocess.run(sys.argv[1:])"
+"""Starts a worker again that has ended: arq's does when its connection breaks, whatever is at the other end."""
 WORKERS = {
     "celery": ("celery", "-A", SHOP, "worker", "--loglevel", "INFO", "--concurrency", "2"),
     "rq": ("rq", "worker", "-u", "redis://127.0.0.1:{port}/0", "--maintenance-interval", "5", "kills"),
-    "arq": ("arq", f"{SHOP}.ArqSettings"),
+    "arq": ("python", "-c", SUPERVISE, "{bin}/arq", f"{SHOP}.ArqSettings"),
 }
 READY = {"celery": "ready.", "rq": "Listening on", "arq": "Starting worker"}
 
@@ -64,8 +66,10 @@ def cluster() -> Iterator[LocalCluster]:
 def run(cluster: LocalCluster, kind: str, kills: int, period_s: float) -> None:
     options = {"retry_timeout": 30_000, "unknown_outcome": "close"}
     with ProxyServer(cluster=cluster.ports, **options) as proxy, programs_of(proxy.port) as programs:
-        programs.is_cluster = True
-        workers = [programs.start(*(word.format(port=proxy.port) for word in WORKERS[kind])) for _ in range(2)]
+        programs.is_cluster, home = True, programs_python().parent
+        workers = [
+            programs.start(*(word.format(port=proxy.port, bin=home) for word in WORKERS[kind])) for _ in range(2)
+        ]
         for worker in workers:
             worker.wait_for_log(READY[kind])
         asking = programs.start("python", "-c", f"import {SHOP} as shop; shop.main()", kind)
