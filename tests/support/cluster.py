@@ -55,13 +55,16 @@ class LocalCluster:
 
     def create(self) -> None:
         """Join the nodes, as an operator would, and wait until all of them agree."""
-        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        command = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
+        command = ["redis-cli", "--cluster", "create", *self.addresses(), "--cluster-yes"]
         if self.replicas:
             command += ["--cluster-replicas", str(self.replicas)]
         made = subprocess.run(command, capture_output=True, text=True, timeout=UP_TIMEOUT_S)
         assert made.returncode == 0, made.stdout + made.stderr
         self.wait_until_whole()
+
+    def addresses(self) -> list[str]:
+        """Where the nodes find one another."""
+        return [f"127.0.0.1:{node.port}" for node in self.nodes]
 
     @property
     def ports(self) -> list[int]:
