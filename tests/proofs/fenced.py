@@ -38,21 +38,6 @@ class FencedCluster(LocalCluster):
         self.relays = Relays(self.places)
         self.stack.enter_context(self.relays)
 
-    def create(self) -> None:
-        """As any cluster, and all know all replicas."""
-        super().create()
-        for node in self.nodes:
-            wait_until(
-                lambda n=node: len(self.replicas_seen_by(n)) == self.replicas_wanted, WHOLE_S, "replicas are known"
-            )
-
-    @property
-    def replicas_wanted(self) -> int:
-        return len(self.nodes) - len(self.nodes) // (self.replicas + 1)
-
-    def replicas_seen_by(self, node: Server) -> list[str]:
-        return [one.id for one in self.seen_by(node) if not one.is_primary]
-
     def addresses(self) -> list[str]:
         return [f"127.0.0.1:{place.relay}" for place in self.places]
 

@@ -60,7 +60,13 @@ class LocalCluster:
             command += ["--cluster-replicas", str(self.replicas)]
         made = subprocess.run(command, capture_output=True, text=True, timeout=UP_TIMEOUT_S)
         assert made.returncode == 0, made.stdout + made.stderr
+        replicas = len(self.nodes) * self.replicas // (self.replicas + 1)
+        for node in self.nodes:
+            wait_until(lambda n=node: self._replicas_known_to(n) == replicas, UP_TIMEOUT_S, "all know all replicas")
         self.wait_until_whole()
+
+    def _replicas_known_to(self, node: Server) -> int:
+        return sum(not seen.is_primary for seen in self.seen_by(node))
 
     def addresses(self) -> list[str]:
         """Where the nodes find one another."""
