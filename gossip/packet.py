@@ -138,8 +138,8 @@ def slots_in(slots: int) -> list[int]:
 class GossipEntry(NamedTuple):
     """What a sender tells of one other node.  Times are Unix seconds, as the wire has them.
 
-    A tuple, because a message in a large cluster has a hundred of them: a frozen dataclass takes four times as long
-    to make.
+    A tuple, because a message in a large cluster has a hundred of them, and a frozen dataclass takes several times as
+    long to make.
     """
 
     node_id: str
