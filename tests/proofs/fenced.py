@@ -61,7 +61,7 @@ class FencedCluster(LocalCluster):
 
 def kill(cluster: FencedCluster, victim: Server) -> Callable[[], object]:
     victim.kill()
-    return victim.start
+    return lambda: victim.start(timeout_s=WHOLE_S)
 
 
 def pause(cluster: FencedCluster, victim: Server) -> Callable[[], object]:

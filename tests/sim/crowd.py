@@ -1,7 +1,7 @@
 """Worlds of many machines: what a cluster of a hundred or a thousand nodes costs, and whether it still agrees.
 
 As `World`, but for what grows with the square of the nodes: messages travel as they are, not as bytes (what those cost
-is measured on real processes), and the judge walks the states seldom.
+is measured on real processes), files are written when they are read, and the judge walks the states seldom.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gossip.events import Effect, PacketReceived, Send
+from gossip.events import Effect, PacketReceived, SaveConfig, Send
+from gossip.nodesconf import render
 from gossip.packet import AUTH_ACK, Packet
 from tests.sim.world import Host, Wire, World
 
@@ -22,7 +23,13 @@ class CrowdHost(Host):
 
     world: Crowd
 
+    def crash(self) -> None:
+        self.durable = self.written = render(self.up.state)
+        super().crash()
+
     def perform(self, effect: Effect) -> None:
+        if type(effect) is SaveConfig:
+            return  # the file is written when somebody is to read it: see `crash`
         if type(effect) is not Send:
             super().perform(effect)
             return
