@@ -46,15 +46,6 @@ class FencedCluster(LocalCluster):
         real = next(place.port for place in self.places if port in (place.port, place.relay))
         return next(node for node in self.nodes if node.port == real)
 
-    def wait_until_agreed(self) -> None:
-        """Whole, and all have the same view of who owns what."""
-
-        def agreed() -> bool:
-            views = [{(one.id, one.slots) for one in self.seen_by(node) if one.slots} for node in self.nodes]
-            return self._is_whole() and all(view == views[0] for view in views) and self.primaries() != []
-
-        wait_until(agreed, WHOLE_S, "all nodes agree")
-
 
 # ---- faults ----------------------------------------------------------------------------------------------------------
 

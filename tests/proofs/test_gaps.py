@@ -62,7 +62,7 @@ def fail_over(cluster: LocalCluster, seen: Seen) -> None:
     with watched(cluster, seen), replica.wire() as wire:
         assert wire("CLUSTER", "FAILOVER") == "OK"
         wait_until(lambda: wire("ROLE")[0] == b"master", STEP_S, "it is the primary")
-    cluster.wait_until_whole()
+    cluster.wait_until_agreed()
 
 
 def reshard(cluster: LocalCluster, seen: Seen) -> None:
@@ -76,7 +76,7 @@ def reshard(cluster: LocalCluster, seen: Seen) -> None:
     command += ["--cluster-slots", str(MOVED_SLOTS), "--cluster-from", ids[0], "--cluster-to", ids[1]]
     with watched(cluster, seen):
         subprocess.run(command, check=True, capture_output=True, timeout=10 * STEP_S)
-    cluster.wait_until_whole()
+    cluster.wait_until_agreed()
 
 
 def measure(kind: type[Server]) -> dict[str, Seen]:

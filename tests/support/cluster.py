@@ -105,6 +105,15 @@ class LocalCluster:
         """Until every living node says ok, knows all nodes, and every replica follows its primary."""
         wait_until(self._is_whole, timeout_s, "all nodes agree and all replicas follow")
 
+    def wait_until_agreed(self, timeout_s: float = UP_TIMEOUT_S) -> None:
+        """Whole, and all have the same view of who owns what."""
+
+        def agreed() -> bool:
+            views = [{(one.id, one.slots) for one in self.seen_by(node) if one.slots} for node in self.alive()]
+            return self._is_whole() and all(view == views[0] for view in views)
+
+        wait_until(agreed, timeout_s, "all nodes agree")
+
     def _is_whole(self) -> bool:
         for node in self.alive():
             if not self.state_is_ok(node):
