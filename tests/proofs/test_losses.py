@@ -44,10 +44,10 @@ class Result:
 
     def _storm(self, cluster: FencedCluster, rng: Random, end_s: float) -> None:
         """One fault after the other until the time is over, each with a load of its own."""
-        names = rng.sample(sorted(FAULTS), len(FAULTS))
-        while names and time.monotonic() < end_s:
+        names: list[str] = []
+        while time.monotonic() < end_s:
+            names = names or rng.sample(sorted(FAULTS), len(FAULTS))
             name = names.pop()
-            names = names or rng.sample(sorted(FAULTS), len(FAULTS)) if end_s - time.monotonic() > DOWN_S else names
             primaries = sorted(cluster.primaries(), key=lambda node: cluster.nodes.index(node))
             with contextlib.ExitStack() as stack:
                 load = [stack.enter_context(writer) for writer in writers(cluster)]
