@@ -101,7 +101,8 @@ def info(client: Client, _argv: Argv) -> Reply:
 
 @command("cluster|nodes")
 def nodes(client: Client, _argv: Argv) -> Reply:
-    return Verbatim(report.nodes(service(client).machine.core, tls=client.tls).encode())
+    cluster = service(client)
+    return Verbatim(report.nodes(cluster.machine.core, tls=client.tls, network=cluster.network_of(client)).encode())
 
 
 @command("cluster|myid")
@@ -116,12 +117,15 @@ def myshardid(client: Client, _argv: Argv) -> Reply:
 
 @command("cluster|slots")
 def slots(client: Client, _argv: Argv) -> Reply:
-    return report.slots(service(client).machine.core, tls=client.tls)
+    cluster = service(client)
+    return report.slots(cluster.machine.core, tls=client.tls, network=cluster.network_of(client))
 
 
 @command("cluster|shards")
 def shards(client: Client, _argv: Argv) -> Reply:
-    return report.shards(service(client).machine.core, loading=client.host.loading is not None)
+    cluster = service(client)
+    loading = client.host.loading is not None
+    return report.shards(cluster.machine.core, loading=loading, network=cluster.network_of(client))
 
 
 @command("cluster|links")
@@ -138,7 +142,9 @@ def links(client: Client, _argv: Argv) -> Reply:
 @command("cluster|replicas")
 @command("cluster|slaves")
 def replicas(client: Client, argv: Argv) -> Reply:
-    return report.replicas(service(client).machine.core, _text(argv[2]), tls=client.tls)
+    cluster = service(client)
+    network = cluster.network_of(client)
+    return report.replicas(cluster.machine.core, _text(argv[2]), tls=client.tls, network=network)
 
 
 @command("cluster|count-failure-reports")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gossip import networks
 from gossip.core import NEVER, Core
 from gossip.events import CloseLink, Dial
 from gossip.packet import (
@@ -149,6 +150,7 @@ def _extensions(core: Core, receiver: Node | None) -> Extensions:
         core.myself.shard_id,
         _standing(core) if receiver.speaks_hexad else None,
         core.state.cluster_id if receiver.speaks_hexad else "",
+        networks.render(settings.networks) if settings.networks and receiver.speaks_hexad else "",
     )
 
 

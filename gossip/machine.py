@@ -28,7 +28,19 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, comeback, election, heartbeat, identity, manual, membership, orders, seeking, suspicion
+from gossip import (
+    claims,
+    comeback,
+    election,
+    heartbeat,
+    identity,
+    manual,
+    membership,
+    networks,
+    orders,
+    seeking,
+    suspicion,
+)
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
@@ -173,6 +185,7 @@ def _read_settings(core: Core) -> None:
     myself.port, myself.cport, myself.pport = settings.port, settings.cport, settings.pport
     myself.ip = settings.announce_ip or myself.ip
     myself.hostname, myself.nodename = settings.announce_hostname, settings.announce_human_nodename
+    myself.networks = settings.networks
     myself.flags = myself.flags & ~NOFAILOVER | (NOFAILOVER if settings.replica_no_failover else 0)
 
 
@@ -290,6 +303,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
     comeback.hear_standing(core, sender, body.extensions.standing)
+    networks.hear(core, sender, body.extensions)
 
 
 # ---- the other kinds of message, all from known nodes ------------------------------------------------------------

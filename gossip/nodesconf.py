@@ -71,14 +71,16 @@ def slot_text(slots: int) -> str:
     return "".join(f" {first}-{last}" if last > first else f" {first}" for first, last in ranges_in(slots))
 
 
-def describe(node: Node, state: ClusterState, *, aux: bool, tls: bool = False, port: int | None = None) -> str:
+def describe(
+    node: Node, state: ClusterState, *, aux: bool, tls: bool = False, host: str | None = None, port: int | None = None
+) -> str:
     """Return a node's line without a newline.
 
     aux -- add the fields of 7.2's file; CLUSTER NODES has none of them.
     tls -- `node.port` is the TLS port, so that the other one is `tcp-port`.
-    port -- the client port to show, the node's own without.
+    host, port -- the address and client port to show, the node's own without.
     """
-    address = f"{node.ip}:{node.port if port is None else port}@{node.cport}"
+    address = f"{node.ip if host is None else host}:{node.port if port is None else port}@{node.cport}"
     if aux:
         address += f",{node.hostname},{'tcp' if tls else 'tls'}-port={node.pport}"
         address += f",nodename={node.nodename}" if node.nodename else ""

@@ -56,8 +56,9 @@ PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
 SPEAKS_HEXAD = 1 << 8
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
-EXT_STANDING, EXT_CLUSTER_ID = 0x4801, 0x4802
-"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes."""
+EXT_STANDING, EXT_CLUSTER_ID, EXT_NETWORKS = 0x4801, 0x4802, 0x4810
+"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes; the text of
+`gossip.networks`, ended by a zero."""
 
 # How a node stands to the data of its shard.
 LOADED, WAITS, AHEAD = 1, 2, 4
@@ -165,6 +166,8 @@ class Extensions:
     """Of LOADED, WAITS and AHEAD what holds; None from who does not tell."""
     cluster_id: str = ""
     """Id of the sender's cluster; empty from who does not tell."""
+    networks: str = ""
+    """The sender's addresses for clients, as `gossip.networks` words them."""
     unknown: tuple[int, ...] = ()
     """Types met that this version does not know; they were skipped and are never sent."""
 
@@ -306,6 +309,8 @@ def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
         yield _extension(EXT_STANDING, bytes((extensions.standing,)))
     if extensions.cluster_id:
         yield _extension(EXT_CLUSTER_ID, extensions.cluster_id.encode("latin-1"))
+    if extensions.networks:
+        yield _extension(EXT_NETWORKS, extensions.networks.encode("latin-1") + b"\0")
 
 
 def _extension(kind: int, data: bytes) -> bytes:
@@ -414,7 +419,7 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
     hostname = nodename = ""
     shard_id: str | None = None
     standing: int | None = None
-    cluster_id = ""
+    cluster_id = networks = ""
     forgotten: list[tuple[str, int]] = []
     unknown: list[int] = []
     for _ in range(count):
@@ -432,10 +437,13 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
             standing = body[0]
         elif extension == EXT_CLUSTER_ID and len(body) == ID_BYTES:
             cluster_id = _text(body)
+        elif extension == EXT_NETWORKS:
+            networks = _terminated(body, kind, extension)
         else:
             unknown.append(extension)
         at = end
-    return Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, tuple(unknown)), at
+    found = Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, networks, tuple(unknown))
+    return found, at
 
 
 def _next_extension(data: bytes, kind: int, at: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gossip import comeback, nodesconf
+from gossip import comeback, networks, nodesconf
 from gossip.bus import Bus
 from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
@@ -26,7 +26,7 @@ NEVER_SYNCED_MS = 1 << 50
 
 _ADDRESSES = (
     "port", "tls-port", "tls-cluster", "cluster-announce-port", "cluster-announce-tls-port",
-    "cluster-announce-bus-port", "cluster-seeds",
+    "cluster-announce-bus-port", "cluster-announce-network", "cluster-seeds",
 )  # fmt: skip
 
 _SETTINGS = {
@@ -160,6 +160,8 @@ class ClusterService:
         settings.port, settings.pport = (secure, plain) if settings.tls else (plain, secure)
         settings.cport = config["cluster-announce-bus-port"] or self.bus_port
         settings.seeds = tuple(map(_seed, config["cluster-seeds"]))
+        settings.networks = networks.own_addresses(config["cluster-announce-network"])
+        self.client_networks = networks.ClientNetworks(config["cluster-announce-network"])
         for directive, name in _SETTINGS.items():
             value = config[directive]
             setattr(settings, name, "" if value is None else value)
@@ -211,7 +213,7 @@ class ClusterService:
                 migrates=command.spec.name == "migrate",
                 sharded=bool(command.flags & SHARDED),
             ),
-            tls=client.tls,
+            client,
         )
 
     def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
@@ -226,7 +228,7 @@ class ClusterService:
                 readonly=client.readonly,
                 sharded=any(command.flags & SHARDED for command, _ in commands),
             ),
-            tls=client.tls,
+            client,
         )
 
     def send_waiting_away(self) -> None:
@@ -245,12 +247,42 @@ class ClusterService:
             return None
         writes = client.last_command is not None and bool(client.last_command.flags & WRITE)
         request = Request([key], [slot], writes=writes, asking=False, readonly=client.readonly)
-        return self._refusal(request, tls=client.tls)
+        return self._refusal(request, client)
 
-    def _refusal(self, request: Request, *, tls: bool) -> Reply | None:
+    def _refusal(self, request: Request, client: Client) -> Reply | None:
         db = self.server.keyspace.databases[0]
-        refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None, tls=tls)
+        refusal = redirect(
+            self.machine.core,
+            request,
+            lambda key: db.peek(key) is not None,
+            tls=client.tls,
+            network=self.network_of(client) if self.settings.networks else "",
+        )
         return None if refusal is None else Failure(refusal.encode())
+
+    def network_of(self, client: Client) -> str:
+        """The network that a client came through, as cluster-announce-network names it; empty for none."""
+        return self.client_networks.of(client.addr, client.laddr)
+
+    def address_behind(self, client: Client, host: str, port: int) -> tuple[str, int]:
+        """Where we reach the node that a client of some network knows by this address; else the address itself.
+
+        A client outside tells what it was told: `redis-cli --cluster reshard`, say, sends MIGRATE with it.
+        """
+        network = self.network_of(client) if self.settings.networks else ""
+        for node in self.state.nodes.values() if network else ():
+            there = node.networks.get(network)
+            if (
+                there is not None
+                and there.host == host
+                and port
+                in (
+                    there.port or node.port,
+                    there.tls_port or node.pport,
+                )
+            ):
+                return node.ip, node.port
+        return host, port
 
     # --- the machine's facts --------------------------------------------------------------------------------------
 

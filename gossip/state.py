@@ -10,7 +10,7 @@ All times are Unix milliseconds, 0 for never.  A slot bitmap is an int whose bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gossip.packet import (
     FAILED,
@@ -27,6 +27,7 @@ from gossip.packet import (
     bitmap_bytes,
     ranges_in,
 )
+from node.config.networks import NetworkAddress
 from node.slots import SLOTS
 from node.votes import Ballot, majority
 
@@ -70,6 +71,8 @@ class Node:
         "link",
         "link_created_ms",
         "link_up",
+        "networks",
+        "networks_told",
         "nodename",
         "offset",
         "offset_ms",
@@ -126,6 +129,10 @@ class Node:
         """Whether it understands the extensions that only Hexad has."""
         self.standing: int | None = None
         """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
+        self.networks: Mapping[str, NetworkAddress] = {}
+        """Where the clients of a network reach it, by the network's name."""
+        self.networks_told = ""
+        """The same as its last message told it."""
         self.is_probe = False
         """It stands for an address at which a node that we know is looked for; strangers there stay strangers."""
 

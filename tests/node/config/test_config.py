@@ -36,6 +36,7 @@ def test_defaults_are_those_of_the_real_server(peer: Peer) -> None:
     newer = ours.keys() - theirs.keys()
     assert newer == {
         "cluster-announce-human-nodename",
+        "cluster-announce-network",
         "cluster-hand-over-when-behind",
         "cluster-seeds",
         "locale-collate",
