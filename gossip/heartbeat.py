@@ -15,6 +15,7 @@ from gossip.core import NEVER, Core
 from gossip.events import CloseLink, Dial
 from gossip.packet import (
     AHEAD,
+    ALLOWS_VOTERS,
     HANDSHAKE,
     HAS_EXTENSIONS,
     LOADED,
@@ -90,8 +91,14 @@ def _pong_to(core: Core, nodes: Iterable[Node]) -> None:
 
 
 def _mflags(core: Core) -> int:
-    """We understand extensions; a primary that has stopped its clients for a manual failover says so."""
-    return HAS_EXTENSIONS | SPEAKS_HEXAD | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
+    """We understand extensions; what our setting says of agreed voters; a primary that has stopped its clients for a
+    manual failover says so."""
+    return (
+        HAS_EXTENSIONS
+        | SPEAKS_HEXAD
+        | (ALLOWS_VOTERS if core.settings.replica_votes else 0)
+        | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
+    )
 
 
 def gossip_body(core: Core, receiver: Node | None) -> Gossip:

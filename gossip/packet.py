@@ -50,10 +50,11 @@ PRIMARY, REPLICA, PFAIL, FAILED, MYSELF, HANDSHAKE, NOADDR, MEETING, MIGRATE_TO,
 )
 TROUBLED = PFAIL | FAILED
 
-# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, one bit is ours: the sender
-# understands the extensions that only Hexad has.  They go to those who showed it, so a genuine node never sees one.
+# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, two bits are ours: the
+# sender understands the extensions that only Hexad has, which go to those who showed it, so that a genuine node never
+# sees one; and its setting allows agreed voters (see `gossip.voters`).
 PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
-SPEAKS_HEXAD = 1 << 8
+SPEAKS_HEXAD, ALLOWS_VOTERS = 1 << 8, 1 << 9
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
 EXT_STANDING, EXT_CLUSTER_ID, EXT_NETWORKS = 0x4801, 0x4802, 0x4810
@@ -72,7 +73,7 @@ IP_BYTES = 46
 SIGNATURE = b"RCmb"
 VERSION = 1
 
-HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sH30xHHHBBBx")
+HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sHQ22xHHHBBBx")
 ENTRY = Struct("!40sII46sHHHHxx")
 EXTENSION_HEAD = Struct("!IHxx")
 UPDATE_BODY = Struct("!Q40s2048s")
@@ -241,6 +242,8 @@ class Packet:
     """Whether the sender's view of the cluster is "fail"."""
     mflags: int = 0
     body: Body = None
+    voters: int = 0
+    """Version of the agreed voters that the sender knows: 8 bytes of the 30 that Redis leaves zero and never reads."""
 
     @property
     def name(self) -> str:
@@ -280,6 +283,7 @@ def encode(packet: Packet) -> bytes:
         packet.primary_id.encode("latin-1"),
         packet.ip.encode("latin-1"),
         extensions,
+        packet.voters,
         packet.pport,
         packet.cport,
         packet.flags,
@@ -353,7 +357,7 @@ def decode(data: bytes) -> Packet:
     except StructError:
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True) from None
     signature, length, version, port, kind, count, current_epoch, config_epoch, offset = fields[:9]
-    sender, slots, primary_id, ip, extensions, pport, cport, flags, failing, mflags, more_flags = fields[9:]
+    sender, slots, primary_id, ip, extensions, voters, pport, cport, flags, failing, mflags, more_flags = fields[9:]
     mflags |= more_flags << 8
     if signature != SIGNATURE or length != len(data):
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True)
@@ -361,7 +365,7 @@ def decode(data: bytes) -> Packet:
         raise PacketError(f"Received a packet of unknown bus version {version}")
     if kind > PUBLISH_SHARD:
         raise PacketError(f"Received unknown packet type: {kind}")
-    if current_epoch > EPOCH_MAX or config_epoch > EPOCH_MAX:
+    if max(current_epoch, config_epoch, voters) > EPOCH_MAX:
         raise PacketError(f"Received a {KIND_NAMES[kind]} packet with an impossible epoch")
     body = BODIES[kind](data, kind, count, extensions if mflags & HAS_EXTENSIONS else 0)
     return Packet(
@@ -380,6 +384,7 @@ def decode(data: bytes) -> Packet:
         failing != 0,
         mflags,
         body,
+        voters,
     )
 
 

@@ -11,6 +11,7 @@ from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
+from gossip.slotstats import NO_SLOT_IS_MINE, SlotStats
 from gossip.state import ClusterState
 from node.commands.blocking import KeyWaiter
 from node.net.peer import CLOSE_NOW
@@ -37,6 +38,7 @@ _SETTINGS = {
     "cluster-node-timeout": "node_timeout_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
+    "cluster-replica-votes": "replica_votes",
     "cluster-migration-barrier": "migration_barrier",
     "cluster-allow-replica-migration": "allow_replica_migration",
     "cluster-require-full-coverage": "require_full_coverage",
@@ -46,6 +48,9 @@ _SETTINGS = {
     "repl-ping-replica-period": "ping_replica_period_s",
 }
 """Directives that go into the machine's settings as they are; empty texts stand for "not set"."""
+
+
+_SLOT_STATS = "cluster-slot-stats-enabled"
 
 
 class ClusterService:
@@ -62,6 +67,7 @@ class ClusterService:
         self.bus = Bus(server, self.machine, self.save)
         self.bus.went_down = self.send_waiting_away
         self.serving = self.machine.state.serving
+        self.slot_stats = SlotStats(server, routed_words)
         server.replication.is_primary_there = self.hears_primary
 
     @property
@@ -71,7 +77,7 @@ class ClusterService:
     @property
     def directives(self) -> tuple[str, ...]:
         """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
-        return (*_ADDRESSES, *_SETTINGS)
+        return (*_ADDRESSES, *_SETTINGS, _SLOT_STATS)
 
     @property
     def my_id(self) -> str:
@@ -81,6 +87,10 @@ class ClusterService:
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
         return len(self.bus.links)
+
+    def reset_counts(self) -> None:
+        """CONFIG RESETSTAT: what was counted by slot is forgotten."""
+        self.slot_stats.counts.clear()
 
     def drop_packets(self, kind: int) -> None:
         """Be deaf to bus packets of this type; -1: to none."""
@@ -138,6 +148,8 @@ class ClusterService:
         """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
         text = nodesconf.render(self.machine.state, tls=self.settings.tls).encode()
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+        if self.slot_stats.counts:
+            self.slot_stats.keep(self.state.myself.source.slots)
         if self.server.keyspace.waiters.keys:
             self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
         if self.server.pubsub.shard_channels:
@@ -169,7 +181,13 @@ class ClusterService:
     def settings_changed(self, _value: object = None) -> None:
         """CONFIG SET of something that the cluster looks at."""
         self.read_settings()
+        self.count_slots()
         self.bus.handle(SettingsChanged())
+
+    def count_slots(self) -> None:
+        """Begin or end to count what each slot costs, as `cluster-slot-stats-enabled` says."""
+        self.slot_stats.switch(self.server.config[_SLOT_STATS])
+        self.serving = NO_SLOT_IS_MINE if self.slot_stats.is_on else self.machine.state.serving
 
     async def accept(self, listener: Listener) -> None:
         """Take the links that other nodes dial, for ever."""
@@ -177,6 +195,7 @@ class ClusterService:
 
     def begin(self) -> None:
         """The node listens: take part, though the data may still have to be loaded."""
+        self.count_slots()
         self.bus.begin()
 
     def end(self) -> None:
