@@ -4,12 +4,15 @@ One node a line, then one line of variables:
 
     <id> <ip>:<port>@<cport>[,hostname[,name=value...]] <flags> <primary id or -> <ping ms> <pong ms> <epoch>
          <connected|disconnected> [slot] [first-last] [[slot->-id]] [[slot-<-id]]
-    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [leftover <first>-<last>[,...]]
-         [crc32 <8 hexadecimal digits>]
+    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [voters <version>:<epoch>:<id>,<id>...]
+         [leftover <first>-<last>[,...]]
+         [voterStep <number>:<id>:<number>:<id>:<id>,<id>...:<id>,<id>...] [crc32 <8 hexadecimal digits>]
 
-Redis skips variables that it does not know; the last three are ours.  The checksum covers everything in front of it but
-the addresses, which operators and start scripts write anew: a wrong address is corrected by the bus, a wrong id or
-epoch by nobody.  A file without a checksum (of Redis) is read, too.
+Redis skips variables that it does not know; the last five are ours.  The two about voters (`gossip.electorate`) tell
+the agreed version, and of the step to the next one the round promised, the round accepted, what was proposed in that,
+and who takes the step.  The checksum covers everything in front of it but the addresses, which operators and start
+scripts write anew: a wrong address is corrected by the bus, a wrong id or epoch by nobody.  A file without a checksum
+(of Redis) is read, too.
 
 Redis 7.2 writes `tls-port` or `tcp-port`, `nodename` and `shard-id` behind the hostname; 7.0 stops at the
 hostname.  We write the form of 7.2 and read both.  A replica's line carries its primary's epoch; nodes in
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import zlib
 
+from gossip.electorate import NO_ROUND, Electorate, Round, are_voters
 from gossip.packet import (
     FAILED,
     HANDSHAKE,
@@ -106,8 +110,21 @@ def render(state: ClusterState, *, tls: bool = False) -> str:
     variables = f"vars currentEpoch {state.current_epoch} lastVoteEpoch {state.ballot.epoch}"
     variables += f" clusterId {state.cluster_id}" if state.cluster_id else ""
     leftover = ",".join(f"{first}-{last}" for first, last in ranges_in(state.leftover))
-    lines.append(variables + (f" leftover {leftover}" if leftover else ""))
+    variables += f" leftover {leftover}" if leftover else ""
+    lines.append(variables + _voter_text(state.electorate))
     return "\n".join(lines) + f" crc32 {checksum(lines)}\n"
+
+
+def _voter_text(electorate: Electorate) -> str:
+    """The variables about voters, each behind a space; none for a node that never heard of them."""
+    text = ""
+    if electorate.version:
+        text += f" voters {electorate.version}:{electorate.epoch}:{','.join(electorate.members)}"
+    if electorate.promised != NO_ROUND:
+        promised, accepted = electorate.promised, electorate.accepted
+        text += f" voterStep {promised.number}:{promised.proposer}:{accepted.number}:{accepted.proposer}"
+        text += f":{','.join(electorate.proposal)}:{','.join(electorate.base)}"
+    return text
 
 
 def checksum(lines: list[str]) -> str:
@@ -148,6 +165,7 @@ class _Reader:
         self.variables: dict[str, int] | None = None
         self.cluster_id = ""
         self.leftover = 0
+        self.electorate = Electorate()
         self.ended = text.endswith("\n")
 
     def fail(self, reason: str) -> NodesConfError:
@@ -182,11 +200,32 @@ class _Reader:
             elif name == "leftover":
                 for word in value.split(","):
                     self.leftover |= self._range(word)
+            elif name == "voters" and value.count(":") == 2:
+                version, epoch, members = value.split(":")
+                self.electorate.version = self._number(version, NUMBER_MAX, "version of the voters")
+                self.electorate.epoch = self._number(epoch, NUMBER_MAX, "epoch of the voters")
+                self.electorate.members = self._voters(members)
+            elif name == "voterStep" and value.count(":") == 5:
+                words_of_step = value.split(":")
+                self.electorate.promised = self._round(*words_of_step[:2])
+                self.electorate.accepted = self._round(*words_of_step[2:4])
+                self.electorate.proposal, self.electorate.base = map(self._voters, words_of_step[4:])
             elif name == "crc32":
                 self._check(value, " ".join(["vars", *words[: 2 * at]]))
             else:
                 raise self.fail(f"unknown or wrong variable '{name[:60]} {value[:60]}'")
         return known
+
+    def _voters(self, text: str) -> tuple[str, ...]:
+        ids = tuple(text.split(",")) if text else ()
+        if not are_voters(ids) or not all(map(is_node_id, ids)):
+            raise self.fail(f"not the ids of voters: '{text[:60]}'")
+        return ids
+
+    def _round(self, number: str, proposer: str) -> Round:
+        if proposer and not is_node_id(proposer):
+            raise self.fail(f"not the id of a voter: '{proposer[:60]}'")
+        return Round(self._number(number, NUMBER_MAX, "round of the voters"), proposer)
 
     def _check(self, told: str, variables: str) -> None:
         """Compare the checksum with that of the lines in front of it."""
@@ -272,6 +311,11 @@ class _Reader:
         state.ballot.epoch = variables["lastVoteEpoch"]
         state.cluster_id = self.cluster_id
         state.leftover = self.leftover
+        state.electorate = self.electorate
+        try:
+            state.electorate.check()
+        except AssertionError as error:
+            raise self.fail(f"what it tells of voters makes no sense: {error}") from None
         for node, primary_id in self.primaries:
             if primary_id not in self.nodes:
                 # It was in handshake when the file was written.  Its first ping will bring its address.
@@ -282,7 +326,7 @@ class _Reader:
             for word in words:
                 self._slot(state, node, word)
         # The current epoch is at least every other, whatever the file says.
-        state.current_epoch = state.max_epoch()
+        state.current_epoch = max(state.max_epoch(), state.ballot.epoch)
         return state
 
     def _slot(self, state: ClusterState, node: Node, word: str) -> None:

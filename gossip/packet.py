@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
 from struct import error as StructError
+from typing import NamedTuple
 
 from node.slots import SLOTS
 
@@ -47,11 +48,13 @@ KIND_NAMES = (
 PRIMARY, REPLICA, PFAIL, FAILED, MYSELF, HANDSHAKE, NOADDR, MEETING, MIGRATE_TO, NOFAILOVER = (
     1 << bit for bit in range(10)
 )
+TROUBLED = PFAIL | FAILED
 
-# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, one bit is ours: the sender
-# understands the extensions that only Hexad has.  They go to those who showed it, so a genuine node never sees one.
+# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, two bits are ours: the
+# sender understands the extensions that only Hexad has, which go to those who showed it, so that a genuine node never
+# sees one; and its setting allows agreed voters (see `gossip.voters`).
 PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
-SPEAKS_HEXAD = 1 << 8
+SPEAKS_HEXAD, ALLOWS_VOTERS = 1 << 8, 1 << 9
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
 EXT_STANDING, EXT_CLUSTER_ID, EXT_LEFTOVER, EXT_NETWORKS = 0x4801, 0x4802, 0x4803, 0x4810
@@ -70,7 +73,7 @@ IP_BYTES = 46
 SIGNATURE = b"RCmb"
 VERSION = 1
 
-HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sH30xHHHBBBx")
+HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sHQ22xHHHBBBx")
 ENTRY = Struct("!40sII46sHHHHxx")
 EXTENSION_HEAD = Struct("!IHxx")
 UPDATE_BODY = Struct("!Q40s2048s")
@@ -120,14 +123,12 @@ def bitmap_from(slots: Iterable[int]) -> int:
 def ranges_in(slots: int) -> list[tuple[int, int]]:
     """Return the bitmap's runs of neighbouring slots, ascending, as (first, last)."""
     runs: list[tuple[int, int]] = []
-    base = 0
-    while slots:
-        skipped = (slots & -slots).bit_length() - 1
-        slots >>= skipped
-        length = (~slots & (slots + 1)).bit_length() - 1
-        runs.append((base + skipped, base + skipped + length - 1))
-        slots >>= length
-        base += skipped + length
+    bits = f"{slots:b}"[::-1] + "0"  # as text, since each shift of a large int copies it
+    first = bits.find("1")
+    while first >= 0:
+        after = bits.index("0", first)
+        runs.append((first, after - 1))
+        first = bits.find("1", after)
     return runs
 
 
@@ -136,9 +137,12 @@ def slots_in(slots: int) -> list[int]:
     return [slot for first, last in ranges_in(slots) for slot in range(first, last + 1)]
 
 
-@dataclass(slots=True, frozen=True)
-class GossipEntry:
-    """What a sender tells of one other node.  Times are Unix seconds, as the wire has them."""
+class GossipEntry(NamedTuple):
+    """What a sender tells of one other node.  Times are Unix seconds, as the wire has them.
+
+    A tuple, because a message in a large cluster has a hundred of them, and a frozen dataclass takes several times as
+    long to make.
+    """
 
     node_id: str
     ping_sent_s: int
@@ -240,6 +244,8 @@ class Packet:
     """Whether the sender's view of the cluster is "fail"."""
     mflags: int = 0
     body: Body = None
+    voters: int = 0
+    """Version of the agreed voters that the sender knows: 8 bytes of the 30 that Redis leaves zero and never reads."""
 
     @property
     def name(self) -> str:
@@ -279,6 +285,7 @@ def encode(packet: Packet) -> bytes:
         packet.primary_id.encode("latin-1"),
         packet.ip.encode("latin-1"),
         extensions,
+        packet.voters,
         packet.pport,
         packet.cport,
         packet.flags,
@@ -290,16 +297,8 @@ def encode(packet: Packet) -> bytes:
 
 
 def _encode_entry(entry: GossipEntry) -> bytes:
-    return ENTRY.pack(
-        entry.node_id.encode("latin-1"),
-        entry.ping_sent_s,
-        entry.pong_received_s,
-        entry.ip.encode("latin-1"),
-        entry.port,
-        entry.cport,
-        entry.flags,
-        entry.pport,
-    )
+    node_id, ping_s, pong_s, ip, port, cport, flags, pport = entry
+    return ENTRY.pack(node_id.encode("latin-1"), ping_s, pong_s, ip.encode("latin-1"), port, cport, flags, pport)
 
 
 def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
@@ -348,7 +347,8 @@ def _encode_body(body: Body) -> bytes:
 
 def _text(raw: bytes) -> str:
     """Text padded with zeros.  Latin-1, so that no byte fails here: who uses it as an id or address checks it."""
-    return raw.split(b"\0", 1)[0].decode("latin-1")
+    end = raw.find(0)
+    return (raw if end < 0 else raw[:end]).decode("latin-1")
 
 
 def decode(data: bytes) -> Packet:
@@ -361,7 +361,7 @@ def decode(data: bytes) -> Packet:
     except StructError:
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True) from None
     signature, length, version, port, kind, count, current_epoch, config_epoch, offset = fields[:9]
-    sender, slots, primary_id, ip, extensions, pport, cport, flags, failing, mflags, more_flags = fields[9:]
+    sender, slots, primary_id, ip, extensions, voters, pport, cport, flags, failing, mflags, more_flags = fields[9:]
     mflags |= more_flags << 8
     if signature != SIGNATURE or length != len(data):
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True)
@@ -369,7 +369,7 @@ def decode(data: bytes) -> Packet:
         raise PacketError(f"Received a packet of unknown bus version {version}")
     if kind > PUBLISH_SHARD:
         raise PacketError(f"Received unknown packet type: {kind}")
-    if current_epoch > EPOCH_MAX or config_epoch > EPOCH_MAX:
+    if max(current_epoch, config_epoch, voters) > EPOCH_MAX:
         raise PacketError(f"Received a {KIND_NAMES[kind]} packet with an impossible epoch")
     body = BODIES[kind](data, kind, count, extensions if mflags & HAS_EXTENSIONS else 0)
     return Packet(
@@ -388,6 +388,7 @@ def decode(data: bytes) -> Packet:
         failing != 0,
         mflags,
         body,
+        voters,
     )
 
 

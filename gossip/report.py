@@ -91,8 +91,23 @@ def info(core: Core, links_over_limit: int = 0) -> str:
         *_message_counts("sent", core.sent),
         *_message_counts("received", core.received),
         f"total_cluster_links_buffer_limit_exceeded:{links_over_limit}",
+        *_voters(core),
     ]
     return "\r\n".join(lines) + "\r\n"
+
+
+def _voters(core: Core) -> Iterator[str]:
+    """Who votes, where `cluster-replica-votes` or an agreement says more than Redis's rule."""
+    electorate = core.state.electorate
+    if not core.settings.replica_votes and not electorate.version:
+        return
+    yield f"cluster_voters_version:{electorate.version}"
+    yield f"cluster_voters_agreed:{len(electorate.members)}"
+    yield f"cluster_voters_reachable:{sum(not node.is_troubled for node in core.state.voters())}"
+    yield f"cluster_voters_majority:{core.state.quorum}"
+    yield f"cluster_voters_change_pending:{int(electorate.is_sealed)}"
+    if core.proposal.why_not:
+        yield f"cluster_voters_not_agreed_because:{core.proposal.why_not}"
 
 
 def _message_counts(way: str, counts: list[int]) -> Iterator[str]:

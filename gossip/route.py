@@ -102,8 +102,10 @@ def _moving(
     arrives = not leaves and slot in state.importing
     if request.migrates and (leaves or arrives):
         return True, None
-    if request.sharded or not (leaves or (arrives and request.asking)):
+    if not (leaves or (arrives and request.asking)):
         return False, None
+    if request.sharded:
+        return arrives, None  # a channel is nowhere more than elsewhere: nothing of it can be missing
     missing = sum(1 for key in request.keys if not exists(key))
     if leaves and missing:
         if missing < len(request.keys):

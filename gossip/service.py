@@ -12,6 +12,7 @@ from gossip.machine import ClusterMachine, new_state
 from gossip.moving.mover import Mover
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
+from gossip.slotstats import NO_SLOT_IS_MINE, SlotStats
 from gossip.state import ClusterState
 from node.commands.blocking import KeyWaiter
 from node.net.peer import CLOSE_NOW
@@ -38,6 +39,7 @@ _SETTINGS = {
     "cluster-node-timeout": "node_timeout_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
+    "cluster-replica-votes": "replica_votes",
     "cluster-migration-barrier": "migration_barrier",
     "cluster-allow-replica-migration": "allow_replica_migration",
     "cluster-require-full-coverage": "require_full_coverage",
@@ -47,6 +49,9 @@ _SETTINGS = {
     "repl-ping-replica-period": "ping_replica_period_s",
 }
 """Directives that go into the machine's settings as they are; empty texts stand for "not set"."""
+
+
+_SLOT_STATS = "cluster-slot-stats-enabled"
 
 
 class ClusterService:
@@ -64,6 +69,7 @@ class ClusterService:
         self.bus.went_down = self.send_waiting_away
         self.mover = Mover(self)
         self.serving = self.machine.state.serving
+        self.slot_stats = SlotStats(server, routed_words)
         server.replication.is_primary_there = self.hears_primary
 
     @property
@@ -73,7 +79,7 @@ class ClusterService:
     @property
     def directives(self) -> tuple[str, ...]:
         """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
-        return (*_ADDRESSES, *_SETTINGS)
+        return (*_ADDRESSES, *_SETTINGS, _SLOT_STATS)
 
     @property
     def my_id(self) -> str:
@@ -83,6 +89,10 @@ class ClusterService:
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
         return len(self.bus.links)
+
+    def reset_counts(self) -> None:
+        """CONFIG RESETSTAT: what was counted by slot is forgotten."""
+        self.slot_stats.counts.clear()
 
     def drop_packets(self, kind: int) -> None:
         """Be deaf to bus packets of this type; -1: to none."""
@@ -141,6 +151,8 @@ class ClusterService:
         text = nodesconf.render(self.machine.state, tls=self.settings.tls).encode()
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
         self.mover.owners_changed()
+        if self.slot_stats.counts:
+            self.slot_stats.keep(self.state.myself.source.slots)
         if self.server.keyspace.waiters.keys:
             self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
         if self.server.pubsub.shard_channels:
@@ -172,7 +184,13 @@ class ClusterService:
     def settings_changed(self, _value: object = None) -> None:
         """CONFIG SET of something that the cluster looks at."""
         self.read_settings()
+        self.count_slots()
         self.bus.handle(SettingsChanged())
+
+    def count_slots(self) -> None:
+        """Begin or end to count what each slot costs, as `cluster-slot-stats-enabled` says."""
+        self.slot_stats.switch(self.server.config[_SLOT_STATS])
+        self.serving = NO_SLOT_IS_MINE if self.slot_stats.is_on else self.machine.state.serving
 
     async def accept(self, listener: Listener) -> None:
         """Take the links that other nodes dial, for ever."""
@@ -180,6 +198,7 @@ class ClusterService:
 
     def begin(self) -> None:
         """The node listens: take part, though the data may still have to be loaded."""
+        self.count_slots()
         self.bus.begin()
 
     def end(self) -> None:
@@ -194,9 +213,12 @@ class ClusterService:
     # --- what the node asks ---------------------------------------------------------------------------------------
 
     def is_mine(self, command: Command, argv: Argv) -> bool:
-        """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays."""
+        """The usual cases of `redirect`, cheaply: one key, in a slot of ours that stays, or one that MIGRATE brings."""
         at = command.only_key
-        return at > 0 and bool(self.serving[slot_of(argv[at])]) and self.state.ok
+        if at <= 0 or not self.state.ok:
+            return False
+        slot = slot_of(argv[at])
+        return bool(self.serving[slot]) or (command.flags & ASKING != 0 and slot in self.state.importing)
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""

@@ -33,6 +33,8 @@ class ClusterSettings:
     """A primary that came back with less data than a replica has makes way for that one."""
     replica_validity_factor: int = 10
     replica_no_failover: bool = False
+    replica_votes: bool = False
+    """Replicas may have votes, too, where all nodes are Hexad and allow it."""
     migration_barrier: int = 1
     allow_replica_migration: bool = True
     require_full_coverage: bool = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from gossip.electorate import Electorate
 from gossip.packet import (
     FAILED,
     HANDSHAKE,
@@ -23,8 +24,9 @@ from gossip.packet import (
     PFAIL,
     PRIMARY,
     REPLICA,
+    TROUBLED,
     bitmap_bytes,
-    slots_in,
+    ranges_in,
 )
 from node.config.networks import NetworkAddress
 from node.slots import SLOTS
@@ -52,6 +54,7 @@ class Node:
 
     __slots__ = (
         "_slots_wire",
+        "allows_voters",
         "config_epoch",
         "cport",
         "created_ms",
@@ -127,6 +130,8 @@ class Node:
         """It told that it is of another cluster: it is heard as a stranger."""
         self.speaks_hexad = False
         """Whether it understands the extensions that only Hexad has."""
+        self.allows_voters: bool | None = None
+        """Whether its setting allows agreed voters, as it told last; None while it has not."""
         self.standing: int | None = None
         """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
         self.networks: Mapping[str, NetworkAddress] = {}
@@ -162,7 +167,7 @@ class Node:
     @property
     def is_troubled(self) -> bool:
         """PFAIL or FAIL."""
-        return self.flags & (PFAIL | FAILED) != 0
+        return self.flags & TROUBLED != 0
 
     @property
     def in_handshake(self) -> bool:
@@ -191,7 +196,7 @@ class Node:
 
     @property
     def votes(self) -> bool:
-        """Whether it has a vote: a primary with slots."""
+        """Whether it has a vote by Redis's rule: a primary with slots."""
         return self.flags & PRIMARY != 0 and self.slots != 0
 
     @property
@@ -239,6 +244,8 @@ class ClusterState:
         self.ballot = Ballot()
         self.leftover = 0
         """Slots of which keys may be here that are not ours: on their way here, or not dropped yet. Never served."""
+        self.electorate = Electorate()
+        """Who votes instead of the primaries with slots, if that was agreed on: see `gossip.voters`."""
         self.cluster_id = ""
         """The cluster's own id, empty while it has none: see `gossip.identity`."""
         self.blacklist: dict[str, int] = {}
@@ -283,8 +290,19 @@ class ClusterState:
         return (node for node in self.nodes.values() if node is not myself)
 
     def voters(self) -> list[Node]:
-        """Primaries with slots, ourselves included: those who have a vote."""
+        """Those who have a vote, ourselves included, as far as we know them."""
+        members = self.electorate.members
+        if members:
+            return [self.nodes[node_id] for node_id in members if node_id in self.nodes]
         return [node for node in self.nodes.values() if node.votes]
+
+    def has_vote(self, node: Node) -> bool:
+        """Whether a node's vote counts: as an agreed voter, or else as a primary with slots."""
+        return node.id in self.electorate.members if self.electorate.members else node.votes
+
+    def may_accuse(self, node: Node) -> bool:
+        """Whether its word that another is down counts: an agreed voter's, or else any primary's, as in Redis."""
+        return node.id in self.electorate.members if self.electorate.members else node.is_primary
 
     @property
     def size(self) -> int:
@@ -294,7 +312,7 @@ class ClusterState:
     @property
     def quorum(self) -> int:
         """Votes that make a majority."""
-        return majority(self.size)
+        return majority(len(self.electorate.members) or self.size)
 
     def max_epoch(self) -> int:
         """The largest epoch known anywhere."""
@@ -346,9 +364,12 @@ class ClusterState:
         mine = node is self.myself
         if not mine:
             self.migrating = {slot: target for slot, target in self.migrating.items() if not slots >> slot & 1}
-        for slot in slots_in(slots):
-            owners[slot] = node
-            serving[slot] = mine and slot not in self.migrating
+        for first, last in ranges_in(slots):
+            count = last - first + 1
+            owners[first : last + 1] = [node] * count
+            serving[first : last + 1] = (b"\1" if mine else b"\0") * count
+        for slot in self.migrating:
+            serving[slot] = 0
 
     def set_migrating(self, slot: int, target: Node | None) -> None:
         """Open our slot towards `target`, or close it."""
@@ -388,6 +409,7 @@ class ClusterState:
 
     def check(self) -> None:
         """Assert that all views of the same fact agree."""
+        self.electorate.check()
         union = 0
         for node_id, node in self.nodes.items():
             assert node.id == node_id, f"{node} stands under {node_id}"
@@ -406,10 +428,17 @@ class ClusterState:
                 assert self.nodes.get(reporter.id) is reporter, f"{node}: report of a removed node"
         assert union == self.owned, "owned slots and the nodes' bitmaps differ"
         assert not self.unclaimed & ~self.owned, "an unclaimed slot has no owner"
-        for slot, owner in enumerate(self.owners):
-            assert owner.slots >> slot & 1 if owner else not self.owned >> slot & 1, f"slot {slot}: {owner}"
-            expected = owner is self.myself and slot not in self.migrating
-            assert self.serving[slot] == expected, f"slot {slot}: serving is stale"
+        owners: list[Node | None] = [None] * SLOTS
+        serving = bytearray(SLOTS)
+        for node in self.nodes.values():
+            for first, last in ranges_in(node.slots):
+                owners[first : last + 1] = [node] * (last - first + 1)
+        for first, last in ranges_in(self.myself.slots):
+            serving[first : last + 1] = b"\1" * (last - first + 1)
+        for slot in self.migrating:
+            serving[slot] = 0
+        assert self.owners == owners, "the table of owners is stale"
+        assert self.serving == serving, "the table of what we serve is stale"
         assert self.importing_bits == sum(1 << slot for slot in self.importing)
         for node in (*self.migrating.values(), *self.importing.values()):
             assert self.nodes.get(node.id) is node, f"a slot is open towards {node}, which was removed"

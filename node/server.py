@@ -97,6 +97,9 @@ class Cluster(Protocol):
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
 
+    def reset_counts(self) -> None:
+        """CONFIG RESETSTAT: what was counted by slot is forgotten."""
+
     def drop_packets(self, kind: int) -> None:
         """Be deaf to bus packets of this type; -1: to none."""
 
@@ -349,6 +352,8 @@ class Server:
         self.commands_processed = 0
         self.eviction.forget_counts()
         self.memory.forget_peak()
+        if self.cluster is not None:
+            self.cluster.reset_counts()
 
     # --- counts ---------------------------------------------------------------------------------------------------
 

@@ -64,10 +64,12 @@ class Settings:
     cluster_preferred_endpoint_type: str
     cluster_replica_no_failover: bool
     cluster_replica_validity_factor: int
+    cluster_replica_votes: bool
     cluster_require_full_coverage: bool
     cluster_seeds: tuple[str, ...]
     cluster_slot_migration_handoff_max_lag_bytes: int
     cluster_slot_migration_write_pause_timeout: int
+    cluster_slot_stats_enabled: bool
     crash_log_enabled: bool
     crash_memcheck_enabled: bool
     daemonize: bool
