@@ -23,6 +23,8 @@ class PersistenceHost(Protocol):
     keyspace: Keyspace
     memory: MemoryAccount
     loading: Any
+    loading_beside: Any
+    """The progress of a load beside the data set, which is served meanwhile."""
     functions: Any
     """The libraries of functions: `replace_all` takes their sources, and raises CommandError where one is no good."""
     spawn: Callable[..., None]
