@@ -21,6 +21,7 @@ from node.config.config import Config
 from node.keyspace.eviction import NO_EVICTION, Victims, goes_by_use
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.reclaim import Reclaimer
+from node.latencymonitor import LatencyMonitor
 from node.log import Log
 from node.memory import MemoryAccount
 from node.net.resp import Argv, CommandError
@@ -57,6 +58,7 @@ class EvictionHost(Protocol):
     keyspace: Keyspace
     timers: Timers
     memory: MemoryAccount
+    latency: LatencyMonitor
 
     @property
     def clock_ns(self) -> Callable[[], int]: ...
@@ -174,13 +176,18 @@ class Eviction:
             self._read()
         state = State.ROOM
         if self._excess() > 0 and self._victims.policy != NO_EVICTION:
+            started_ns = self._host.clock_ns()
             state = self._evict(min(SLACK_BYTES, self.limit // SLACK_SHARE))
+            self._note_delay("eviction-cycle", started_ns)
         if state is not State.GOING_ON:
             if self._excess() > 0 and keyspace.dirty != self._dirty:
                 self._read()
             state = State.FULL if self._excess() > 0 else State.ROOM
         self._room = min(max(0, -self._excess()), self.limit // LOOK_SHARE) / max(1.0, memory.stayed)
         return state
+
+    def _note_delay(self, event: str, started_ns: int) -> None:
+        self._host.latency.add(event, (self._host.clock_ns() - started_ns) // 1_000_000)
 
     def _excess(self) -> int:
         """How far above the limit the node is, in bytes; negative: how much is left."""
@@ -199,11 +206,14 @@ class Eviction:
     def _evict(self, slack: int) -> State:
         """Let keys go until `slack` bytes are free, nothing is left that may go, or the time is over."""
         host, reclaimer = self._host, self._reclaimer
-        end_ns = host.clock_ns() + self._slice_ns
+        started_ns = host.clock_ns()
+        end_ns = started_ns + self._slice_ns
         while not reclaimer.idle:
             if reclaimer.slice(0) and host.clock_ns() >= end_ns:
+                self._note_delay("eviction-lazyfree", started_ns)
                 return State.GOING_ON
             self._read_if_freed()
+        watched = bool(host.latency.threshold_ms)
         lazily = host.config.lazyfree_lazy_eviction
         needed = self._excess() + slack
         evicted = 0
@@ -212,7 +222,10 @@ class Eviction:
             if victim is None:
                 return State.FULL if reclaimer.idle else State.GOING_ON
             db, key = victim
+            began_ns = host.clock_ns() if watched else 0
             size = db.evict(key, lazily=lazily)
+            if watched:
+                self._note_delay("eviction-del", began_ns)
             host.memory.discharged += size
             needed -= size
             self._keys -= 1

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from node.config.config import Config
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
+from node.latencymonitor import LatencyMonitor
 from node.log import Log
 from node.memory import MemoryAccount
 from node.platform import Platform
@@ -22,6 +23,7 @@ class PersistenceHost(Protocol):
     journal: Journal
     keyspace: Keyspace
     memory: MemoryAccount
+    latency: LatencyMonitor
     loading: Any
     loading_beside: Any
     """The progress of a load beside the data set, which is served meanwhile."""

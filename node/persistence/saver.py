@@ -209,7 +209,9 @@ class Saver:
             file.install()
             await in_thread(file.settle)
         except BaseException:
+            began_ns = self.host.clock_ns()
             file.discard()
+            self.host.latency.add("rdb-unlink-temp-file", (self.host.clock_ns() - began_ns) // 1_000_000)
             raise
 
     async def _pause(self, run: BackgroundSave) -> None:
