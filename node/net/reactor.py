@@ -167,13 +167,8 @@ class Reactor:
                     connection.peer.proceed()
                 if not connection.dirty:
                     self._mark(connection)
-        find = self.connections.get
-        for fd, mask in ready:
-            found = find(fd)
-            if found is not None:
-                self._serve(found, mask)
-            else:
-                self._alarm.clear()
+        if ready:
+            self._receive_all(ready)
         self.send_all()
         self.in_batch = False
         self.after_batch()
@@ -196,33 +191,40 @@ class Reactor:
         connection.dirty = True
         self.dirty.append(connection)
 
-    def _serve(self, connection: Connection, mask: int) -> None:
-        peer = connection.peer
-        if not connection.dirty:
-            connection.dirty = True
-            self.dirty.append(connection)
-        if peer.closing or peer.more:
-            return  # what has been taken is served first
-        if peer.parked is not None:
-            if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
+    def _receive_all(self, ready: list[tuple[int, int]]) -> None:
+        """Take what has come, and have it acted on."""
+        find, dirty = self.connections.get, self.dirty
+        for fd, mask in ready:
+            connection = find(fd)
+            if connection is None:
+                self._alarm.clear()
+                continue
+            if not connection.dirty:
+                connection.dirty = True
+                dirty.append(connection)
+            peer = connection.peer
+            if peer.closing or peer.more:
+                continue  # what has been taken is served first
+            if peer.parked is not None:
+                if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
+                    self._ended(connection)
+                continue
+            if not mask & ~WRITABLE:
+                continue
+            try:
+                data = connection.socket.recv(peer.read_bytes)
+            except BlockingIOError:
+                connection.mask = _UNSETTLED  # a handshake goes on: it may wait for room
+                continue
+            except OSError:
+                peer.closing = CLOSE_NOW
+                continue
+            if not data:
                 self._ended(connection)
-            return
-        if not mask & ~WRITABLE:
-            return
-        try:
-            data = connection.socket.recv(peer.read_bytes)
-        except BlockingIOError:
-            connection.mask = _UNSETTLED  # a handshake goes on: it may wait for room
-            return
-        except OSError:
-            peer.closing = CLOSE_NOW
-            return
-        if not data:
-            self._ended(connection)
-            return
-        self.received_bytes += len(data)
-        self.reads += 1
-        peer.receive(data)
+                continue
+            self.received_bytes += len(data)
+            self.reads += 1
+            peer.receive(data)
 
     def _ended(self, connection: Connection) -> None:
         """The other side sends no more. What this batch has made for it is sent, as far as the socket takes it."""
@@ -255,28 +257,32 @@ class Reactor:
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.dirty = False
-                if connection.mask != USUAL or not self._send_quickly(connection):
+                peer = connection.peer
+                out = peer.out
+                size = len(out)
+                usual = not (
+                    connection.mask != USUAL
+                    or peer.closing
+                    or peer.more
+                    or peer.parked is not None
+                    or size > UNLIMITED_BYTES
+                    or peer.hears_of_sending
+                )
+                if usual and size:  # a short reply, which leaves in one piece as a rule
+                    try:
+                        count = connection.socket.send(out)
+                    except OSError:
+                        count = 0  # the longer way meets it again
+                    else:
+                        self.sent_bytes += count
+                        self.writes += 1
+                    usual = count == size
+                    if usual:
+                        out.clear()
+                    else:
+                        connection.sent_bytes = count
+                if not usual:
                     self._settle(connection)
-
-    def _send_quickly(self, connection: Connection) -> bool:
-        """The usual case: a short reply that leaves in one piece, and nothing else to see to. False: it is not that."""
-        peer = connection.peer
-        out = peer.out
-        size = len(out)
-        if peer.closing or peer.more or peer.parked is not None or size > UNLIMITED_BYTES or peer.hears_of_sending:
-            return False
-        if size:
-            try:
-                count = connection.socket.send(out)
-            except OSError:
-                return False  # the longer way meets it again
-            self.sent_bytes += count
-            self.writes += 1
-            if count != size:
-                connection.sent_bytes = count
-                return False
-            out.clear()
-        return True
 
     def _settle(self, connection: Connection) -> None:
         peer = connection.peer

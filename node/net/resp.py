@@ -273,6 +273,17 @@ class RequestParser:
         self._missing = 0  # how many of its arguments are still to come
         self._unfinished_bytes = 0  # how long the part of it is that has been taken already
 
+    def take(self, data: bytes) -> list[Argv] | None:
+        """`feed` and `parse` in one, for the usual read, which brings whole commands. None: `feed` and `parse` it."""
+        if self.waiting_bytes or self._missing or not self.trusted or len(data) > _FAST_BYTES_MAX:
+            return None
+        commands: list[Argv] = []
+        end = self.cut(data, commands)
+        if end != len(data):
+            self._buffer = data[end:]
+            self.waiting_bytes = len(data) - end
+        return commands
+
     def feed(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
         self.waiting_bytes += len(data)

@@ -275,11 +275,52 @@ class Session(Peer, Generic[HostT]):
         self.received_bytes += len(data)
         self.last_active_ms = self.host.keyspace.now_ms
         parser = self.parser
-        parser.feed(data)
-        if parser.waiting_bytes > UNWATCHED_INPUT_BYTES and self.host.input_limit_exceeded(self, parser.waiting_bytes):
-            self.close()
-            return
+        commands = parser.take(data)
+        if commands is None:
+            parser.feed(data)
+            waiting_bytes = parser.waiting_bytes
+            if waiting_bytes > UNWATCHED_INPUT_BYTES and self.host.input_limit_exceeded(self, waiting_bytes):
+                self.close()
+                return
+        else:
+            self.commands = commands
+            self.served = 1
+            if len(commands) == 1 and not parser.waiting_bytes and self._serve_one(commands[0]):
+                return
+            self.served = 0
         self.proceed()
+
+    def _serve_one(self, argv: Argv) -> bool:
+        """Run the command that a read brought, as `_serve` would, without what rows need. False: it is not usual."""
+        host = self.host
+        command = host.words.get(argv[0])
+        if command is None or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity)):
+            return False
+        blocked = command.flags & self.gates
+        if blocked and (blocked != KEYED or not host.is_mine(command, argv)):
+            return False
+        keyspace = host.keyspace
+        dirty = keyspace.dirty
+        self.last_command = command
+        started = host.clock_ns()
+        try:
+            reply = command.run(self, argv)
+        except CommandError as error:
+            reply = error.reply
+        if keyspace.dirty != dirty:
+            keyspace.commit(self.db.index, argv)
+            self.write_offset = keyspace.journal.offset
+        if type(reply) is Failure:
+            host.command_failed(command, reply)
+        encode(reply, self.out, self.resp3)
+        if keyspace.waiters.appeared:
+            keyspace.waiters.serve()
+        host.commands_processed += 1
+        time_ns = host.clock_ns() - started
+        command.count(1, time_ns)
+        if time_ns >= host.slow_ns:
+            host.was_slow(self, command, [argv], time_ns)
+        return True
 
     def proceed(self) -> None:
         """Run what has arrived, until nothing is left, the turn is over, or the session waits."""

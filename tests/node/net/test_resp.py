@@ -83,13 +83,21 @@ inline_words = st.text("abcXYZ019$*:", min_size=1, max_size=8).map(str.encode)
 
 
 def feed(parser: RequestParser, data: bytes, sizes: list[int], limit: int | None = None) -> list[Argv]:
-    """All commands that come out when `data` arrives in pieces of these sizes, over and over."""
+    """All commands that come out when `data` arrives in pieces of these sizes, over and over.
+
+    As a session does it, which takes what it can at once; with a `limit` as before its client is known.
+    """
     commands: list[Argv] = []
     at, turn = 0, 0
     while at < len(data):
         size = sizes[turn % len(sizes)] if sizes else len(data)
-        parser.feed(data[at : at + size])
+        piece = data[at : at + size]
         at, turn = at + size, turn + 1
+        taken = parser.take(piece) if limit is None else None
+        if taken is None:
+            parser.feed(piece)
+        else:
+            commands += taken
         while found := parser.parse() if limit is None else parser.parse(limit):
             commands += found
     return commands
@@ -163,8 +171,13 @@ def _one_by_one(parser: RequestParser, data: bytes, sizes: list[int]):  # type: 
     at, turn = 0, 0
     while at < len(data):
         size = sizes[turn % len(sizes)] if sizes else len(data)
-        parser.feed(data[at : at + size])
+        piece = data[at : at + size]
         at, turn = at + size, turn + 1
+        taken = parser.take(piece)
+        if taken is None:
+            parser.feed(piece)
+        else:
+            yield from taken
         while found := parser.parse():
             yield from found
 
