@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from gossip import report
 from gossip.events import (
@@ -23,7 +24,9 @@ from gossip.events import (
     SetSlotNode,
     SetSlotStable,
 )
+from gossip.packet import slots_in
 from gossip.service import BUS_PORT_OFFSET, ClusterService
+from gossip.slotstats import METRICS
 from gossip.words import declare
 from node.commands.help import describe
 from node.datatypes.numbers import parse_int
@@ -101,7 +104,8 @@ def info(client: Client, _argv: Argv) -> Reply:
 
 @command("cluster|nodes")
 def nodes(client: Client, _argv: Argv) -> Reply:
-    return Verbatim(report.nodes(service(client).machine.core, tls=client.tls).encode())
+    cluster = service(client)
+    return Verbatim(report.nodes(cluster.machine.core, tls=client.tls, network=cluster.network_of(client)).encode())
 
 
 @command("cluster|myid")
@@ -116,12 +120,15 @@ def myshardid(client: Client, _argv: Argv) -> Reply:
 
 @command("cluster|slots")
 def slots(client: Client, _argv: Argv) -> Reply:
-    return report.slots(service(client).machine.core, tls=client.tls)
+    cluster = service(client)
+    return report.slots(cluster.machine.core, tls=client.tls, network=cluster.network_of(client))
 
 
 @command("cluster|shards")
 def shards(client: Client, _argv: Argv) -> Reply:
-    return report.shards(service(client).machine.core, loading=client.host.loading is not None)
+    cluster = service(client)
+    loading = client.host.loading is not None
+    return report.shards(cluster.machine.core, loading=loading, network=cluster.network_of(client))
 
 
 @command("cluster|links")
@@ -138,7 +145,9 @@ def links(client: Client, _argv: Argv) -> Reply:
 @command("cluster|replicas")
 @command("cluster|slaves")
 def replicas(client: Client, argv: Argv) -> Reply:
-    return report.replicas(service(client).machine.core, _text(argv[2]), tls=client.tls)
+    cluster = service(client)
+    network = cluster.network_of(client)
+    return report.replicas(cluster.machine.core, _text(argv[2]), tls=client.tls, network=network)
 
 
 @command("cluster|count-failure-reports")
@@ -172,6 +181,62 @@ def getkeysinslot(client: Client, argv: Argv) -> Reply:
         raise CommandError("ERR Invalid slot or number of keys")
     keys = client.host.keyspace.databases[0].slots[slot]
     return [] if keys is None else [key for key, _ in zip(keys.values, range(count), strict=False)]
+
+
+@command("cluster|slot-stats")
+def slot_stats(client: Client, argv: Argv) -> Reply:
+    """CLUSTER SLOT-STATS SLOTSRANGE first last | ORDERBY metric [LIMIT count] [ASC | DESC]."""
+    form = argv[2].upper()
+    if form == b"SLOTSRANGE" and len(argv) == 5:
+        first, last = _slot(argv[3]), _slot(argv[4])
+        if first > last:
+            raise CommandError(f"ERR Start slot number {first} is greater than end slot number {last}")
+        return [_stats_of(client, slot) for slot in _our_slots(client) if first <= slot <= last]
+    if form == b"ORDERBY":
+        return _ordered_stats(client, argv)
+    raise SYNTAX_ERROR
+
+
+def _our_slots(client: Client) -> list[int]:
+    """The slots of our shard, ascending."""
+    return slots_in(service(client).state.myself.source.slots)
+
+
+def _stats_of(client: Client, slot: int) -> list[Any]:
+    cluster = service(client)
+    stats: dict[bytes, Reply] = {b"key-count": cluster.keys_in_slot(slot)}
+    if cluster.slot_stats.is_on:
+        stats |= zip(METRICS, cluster.slot_stats.of(slot), strict=True)
+    return [slot, stats]
+
+
+def _ordered_stats(client: Client, argv: Argv) -> Reply:
+    """By a metric, the largest first unless asked otherwise; equal ones by slot."""
+    metric, given = argv[3].lower(), argv[4:]
+    if metric != b"key-count" and (metric not in METRICS or not service(client).slot_stats.is_on):
+        raise CommandError("ERR Unrecognized sort metric for ORDERBY.")
+    limit: int | None = None
+    ascending: bool | None = None
+    while given:
+        word = given[0].upper()
+        if (word == b"LIMIT" and limit is not None) or (word in (b"ASC", b"DESC") and ascending is not None):
+            raise CommandError("ERR you cannot provide multiple filters of the same type.")
+        if word == b"LIMIT" and len(given) > 1:
+            limit = parse_int(given[1])
+            if limit is None or not 1 <= limit <= SLOTS:
+                raise CommandError("ERR Limit has to lie in between 1 and 16384 (maximum number of slots).")
+            given = given[2:]
+        elif word in (b"ASC", b"DESC"):
+            ascending, given = word == b"ASC", given[1:]
+        else:
+            raise SYNTAX_ERROR
+    cluster, sign = service(client), 1 if ascending else -1
+    place = METRICS.index(metric) if metric in METRICS else None
+
+    def rank(slot: int) -> int:
+        return sign * (cluster.keys_in_slot(slot) if place is None else cluster.slot_stats.of(slot)[place])
+
+    return [_stats_of(client, slot) for slot in sorted(_our_slots(client), key=rank)[:limit]]
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------

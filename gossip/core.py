@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from gossip.electorate import NO_ROUND, Round
 from gossip.events import ClusterError, Effect, Facts, Log, SaveConfig, Send, WakeAt
 from gossip.packet import KIND_NAMES, Body, Packet
 from gossip.settings import ClusterSettings
@@ -65,6 +66,36 @@ class Comeback:
     """Replica: since when we know that our primary came back with less than we have; 0 while it did not."""
 
 
+@dataclass(slots=True)
+class Proposal:
+    """What we propose about the voters, and how far it has come.  `gossip.voters` is its only author."""
+
+    round: Round = NO_ROUND
+    """The round that is on its way; NO_ROUND while none is."""
+    base: tuple[str, ...] = ()
+    """Who takes the step."""
+    members: tuple[str, ...] | None = None
+    """The voters that we want; None: we only want to end a step that was begun."""
+    epoch: int = 0
+    """The largest epoch in which any of those who promised has voted."""
+    promises: set[str] = field(default_factory=set)
+    best: Round = NO_ROUND
+    """The latest round that one of them has accepted: its voters are proposed again instead of ours."""
+    asked: bool = False
+    """The second question, to accept, was put."""
+    acceptances: set[str] = field(default_factory=set)
+    end_ms: int = 0
+    """When the round is given up."""
+    tries: int = 0
+    """Rounds of ours since the last version was agreed."""
+    since_ms: int = 0
+    """Since when there is something to propose; 0 while there is nothing."""
+    why_not: str = ""
+    """Why the primaries vote although our setting allows agreed voters."""
+    gone_ms: dict[str, int] = field(default_factory=dict)
+    """Since when we have not known a voter's node."""
+
+
 class Core:
     """One node's view and the event that is being handled."""
 
@@ -84,6 +115,7 @@ class Core:
         "manual",
         "next_choice_ms",
         "now_ms",
+        "proposal",
         "received",
         "rng",
         "seek_at_ms",
@@ -109,6 +141,7 @@ class Core:
         self.election = Election()
         self.manual = ManualFailover()
         self.comeback = Comeback()
+        self.proposal = Proposal()
         self.started_ms = 0
         self.became_minority_ms = 0
         self.next_choice_ms = 0
@@ -173,6 +206,7 @@ class Core:
             not state.ok,
             mflags,
             body,
+            state.electorate.version,
         )
 
     def send(self, links: tuple[int, ...], packet: Packet) -> None:

@@ -3,11 +3,12 @@
 The candidate.  Its primary is FAIL and has slots (or an operator asked, see `gossip.manual`), and its own
 data is not too old.  It waits half a second and a random part of another, so that the verdict reaches everybody;
 each sibling with more of the data adds a second (its rank).  Then it raises the current epoch, asks
-everybody, and wins with the votes of a majority of the primaries with slots.  Without, it starts again.
+everybody, and wins with the votes of a majority of those who have one: the primaries with slots, or the agreed voters
+(see `gossip.voters`), of whom it may be one itself.  Without, it starts again.
 
-The voter.  A primary with slots votes once an epoch and once in 2T for a given primary's replicas, only for
-a replica of a failed primary whose claims are not older than what the voter knows.  The vote is
-saved before it is sent.
+The voter.  It votes once an epoch and once in 2T for a given primary's replicas, only for a replica of a failed primary
+whose claims are not older than what the voter knows, and only among those who know the same version of the voters.  The
+vote is saved before it is sent.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _proceed(core: Core, age_ms: int, votes_ms: int) -> None:
     elif not election.asked:
         _ask(core)
         core.due(election.start_ms + votes_ms + 1)
-    elif election.tally.has_won(core.state.size):
+    elif election.tally.has_won(len(core.state.electorate.members) or core.state.size):
         _win(core)
     else:
         _explain(core, WAITING_VOTES)
@@ -153,14 +154,38 @@ def _ask(core: Core) -> None:
     core.log("warning", f"Starting a failover election for epoch {state.current_epoch}.")
     core.broadcast(core.packet(AUTH_REQUEST, mflags=FORCE_ACK if core.manual.end_ms else 0))
     core.save(fsync=True)
+    if state.has_vote(core.myself) and not state.electorate.is_sealed:
+        _vote_for_myself(core)
+
+
+def _vote_for_myself(core: Core) -> None:
+    """An agreed voter's own vote of this epoch is spent on itself, and its siblings must wait as for any other."""
+    assert core.myself.primary is not None, "a replica asks"
+    core.state.ballot.cast(core.state.current_epoch)
+    core.myself.primary.voted_ms = core.now_ms
+    core.election.tally.add(core.myself.id)
+    if core.election.tally.has_won(len(core.state.electorate.members)):
+        _win(core)
 
 
 def count_vote(core: Core, sender: Node, packet: Packet) -> None:
-    """A vote came: it counts if it is of this election's epoch and from a primary with slots."""
+    """A vote came: it counts if it is of this election's epoch, from one who has a vote, and by the rule we know."""
     election = core.election
-    if election.asked and sender.votes and packet.current_epoch >= election.tally.epoch:
+    if (
+        election.asked
+        and core.state.has_vote(sender)
+        and _has_same_voters(core, sender, packet)
+        and packet.current_epoch >= election.tally.epoch
+    ):
         election.tally.add(sender.id)
         advance(core)
+
+
+def _has_same_voters(core: Core, sender: Node, packet: Packet) -> bool:
+    """Whether the sender goes by the version of the voters that we know.  A genuine node knows none: it goes by Redis's
+    rule, as we do as long as there are no agreed voters."""
+    electorate = core.state.electorate
+    return packet.voters == electorate.version or not (electorate.members or sender.speaks_hexad)
 
 
 def _win(core: Core) -> None:
@@ -185,7 +210,7 @@ def _explain(core: Core, reason: str) -> None:
 
 def consider_vote(core: Core, sender: Node, packet: Packet) -> None:
     """A replica asks for our vote: give it unless there is a reason not to.  Silence is the no."""
-    if not core.myself.votes:
+    if not core.state.has_vote(core.myself):
         return
     refusal = _refusal(core, sender, packet)
     if refusal:
@@ -201,8 +226,13 @@ def consider_vote(core: Core, sender: Node, packet: Packet) -> None:
 
 
 def _refusal(core: Core, sender: Node, packet: Packet) -> str:
-    """Return why we do not vote for the sender, or nothing.  The order is Redis's, and so are the words."""
+    """Return why we do not vote for the sender, or nothing.  After the two reasons about agreed voters the order is
+    Redis's, and so are the words."""
     state, primary, epoch = core.state, sender.primary, packet.current_epoch
+    if not _has_same_voters(core, sender, packet):
+        return f"it knows version {packet.voters} of the voters, not {state.electorate.version}"
+    if state.electorate.is_sealed:
+        return f"version {state.electorate.version} of the voters is being replaced"
     if epoch < state.current_epoch:
         return f"reqEpoch ({epoch}) < curEpoch({state.current_epoch})"
     if state.ballot.is_spent(state.current_epoch):

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gossip import networks
 from gossip.core import NEVER, Core
 from gossip.events import CloseLink, Dial
 from gossip.packet import (
     AHEAD,
+    ALLOWS_VOTERS,
     HANDSHAKE,
     HAS_EXTENSIONS,
     LOADED,
@@ -86,8 +88,14 @@ def _pong_to(core: Core, nodes: Iterable[Node]) -> None:
 
 
 def _mflags(core: Core) -> int:
-    """We understand extensions; a primary that has stopped its clients for a manual failover says so."""
-    return HAS_EXTENSIONS | SPEAKS_HEXAD | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
+    """We understand extensions; what our setting says of agreed voters; a primary that has stopped its clients for a
+    manual failover says so."""
+    return (
+        HAS_EXTENSIONS
+        | SPEAKS_HEXAD
+        | (ALLOWS_VOTERS if core.settings.replica_votes else 0)
+        | (PAUSED if core.manual.end_ms and core.myself.is_primary else 0)
+    )
 
 
 def gossip_body(core: Core, receiver: Node | None) -> Gossip:
@@ -146,6 +154,7 @@ def _extensions(core: Core, receiver: Node | None) -> Extensions:
         core.myself.shard_id,
         _standing(core) if receiver.speaks_hexad else None,
         core.state.cluster_id if receiver.speaks_hexad else "",
+        networks.render(settings.networks) if settings.networks and receiver.speaks_hexad else "",
     )
 
 

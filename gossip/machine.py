@@ -28,7 +28,20 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from gossip import claims, comeback, election, heartbeat, identity, manual, membership, orders, seeking, suspicion
+from gossip import (
+    claims,
+    comeback,
+    election,
+    heartbeat,
+    identity,
+    manual,
+    membership,
+    networks,
+    orders,
+    seeking,
+    suspicion,
+    voters,
+)
 from gossip.core import Core
 from gossip.events import (
     AddSlots,
@@ -69,6 +82,7 @@ from gossip.packet import (
     HAS_EXTENSIONS,
     MEET,
     MFSTART,
+    MODULE,
     MYSELF,
     NOFAILOVER,
     PING,
@@ -140,6 +154,7 @@ def _wakeup(core: Core, _event: Wakeup) -> None:
     manual.watch(core)
     comeback.watch(core)
     election.advance(core)
+    voters.watch(core)
     manual.migrate_to_orphan(core)
     if not core.state.ok:
         core.judge = True
@@ -161,7 +176,10 @@ def _start(core: Core) -> None:
 
 
 def _settings_changed(core: Core, _event: SettingsChanged) -> None:
+    allowed_voters = core.myself.allows_voters
     _read_settings(core)
+    if core.myself.allows_voters is not allowed_voters:
+        heartbeat.pong_to_all(core)  # the others should not find out by the next ping that they may not vote, or may
     core.save()
     core.judge = True
     core.due(core.now_ms)  # deadlines follow the node timeout
@@ -173,6 +191,8 @@ def _read_settings(core: Core) -> None:
     myself.port, myself.cport, myself.pport = settings.port, settings.cport, settings.pport
     myself.ip = settings.announce_ip or myself.ip
     myself.hostname, myself.nodename = settings.announce_hostname, settings.announce_human_nodename
+    myself.allows_voters = settings.replica_votes
+    myself.networks = settings.networks
     myself.flags = myself.flags & ~NOFAILOVER | (NOFAILOVER if settings.replica_no_failover else 0)
 
 
@@ -231,8 +251,8 @@ def _hear_sender(core: Core, sender: Node, link: int, packet: Packet) -> None:
     sender.data_received_ms = core.now_ms
     if packet.mflags & HAS_EXTENSIONS:
         sender.shows_extensions = True
-    if packet.mflags & SPEAKS_HEXAD:
-        sender.speaks_hexad = True
+    if packet.kind in (PING, PONG, MEET):
+        voters.hear(core, sender, packet)
     if link < 0:
         membership.hear_inbound(core, sender, link)
     if sender.link is None and sender.dial_at_ms > core.now_ms:
@@ -290,6 +310,7 @@ def _learn(core: Core, sender: Node, packet: Packet) -> None:
     membership.hear_gossip(core, sender, body.entries)
     membership.learn_extensions(core, sender, body.extensions)
     comeback.hear_standing(core, sender, body.extensions.standing)
+    networks.hear(core, sender, body.extensions)
 
 
 # ---- the other kinds of message, all from known nodes ------------------------------------------------------------
@@ -322,8 +343,13 @@ def _manual_start(core: Core, sender: Node, link: int, _packet: Packet) -> None:
     manual.hear_start(core, sender, link)
 
 
+def _module(core: Core, sender: Node, _link: int, packet: Packet) -> None:
+    """Messages of modules: we have none, but voters speak in them."""
+    voters.hear_step(core, sender, packet)
+
+
 def _ignore(_core: Core, _sender: Node, _link: int, _packet: Packet) -> None:
-    """Messages of modules: we have none."""
+    """Kinds that do not exist do not come this far; heartbeats have been dealt with."""
 
 
 PACKETS: dict[int, Callable[[Core, Node, int, Packet], None]] = {
@@ -334,6 +360,7 @@ PACKETS: dict[int, Callable[[Core, Node, int, Packet], None]] = {
     AUTH_ACK: _auth_ack,
     UPDATE: _update,
     MFSTART: _manual_start,
+    MODULE: _module,
 }
 
 

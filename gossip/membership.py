@@ -184,7 +184,7 @@ def hear_gossip(core: Core, sender: Node, entries: tuple[GossipEntry, ...]) -> N
 
 def _compare(core: Core, sender: Node, node: Node, entry: GossipEntry) -> None:
     down = entry.flags & (PFAIL | FAILED) != 0
-    if sender.is_primary and (down or node.reports):
+    if core.state.may_accuse(sender) and (down or node.reports):
         report(core, node, sender, down=down)
     if down:
         return

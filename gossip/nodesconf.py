@@ -4,11 +4,14 @@ One node a line, then one line of variables:
 
     <id> <ip>:<port>@<cport>[,hostname[,name=value...]] <flags> <primary id or -> <ping ms> <pong ms> <epoch>
          <connected|disconnected> [slot] [first-last] [[slot->-id]] [[slot-<-id]]
-    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [crc32 <8 hexadecimal digits>]
+    vars currentEpoch <n> lastVoteEpoch <n> [clusterId <40 hexadecimal digits>] [voters <version>:<epoch>:<id>,<id>...]
+         [voterStep <number>:<id>:<number>:<id>:<id>,<id>...:<id>,<id>...] [crc32 <8 hexadecimal digits>]
 
-Redis skips variables that it does not know; the last two are ours.  The checksum covers everything in front of it but
-the addresses, which operators and start scripts write anew: a wrong address is corrected by the bus, a wrong id or
-epoch by nobody.  A file without a checksum (of Redis) is read, too.
+Redis skips variables that it does not know; the last four are ours.  The two about voters (`gossip.electorate`) tell
+the agreed version, and of the step to the next one the round promised, the round accepted, what was proposed in that,
+and who takes the step.  The checksum covers everything in front of it but the addresses, which operators and start
+scripts write anew: a wrong address is corrected by the bus, a wrong id or epoch by nobody.  A file without a checksum
+(of Redis) is read, too.
 
 Redis 7.2 writes `tls-port` or `tcp-port`, `nodename` and `shard-id` behind the hostname; 7.0 stops at the
 hostname.  We write the form of 7.2 and read both.  A replica's line carries its primary's epoch; nodes in
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import zlib
 
+from gossip.electorate import NO_ROUND, Electorate, Round, are_voters
 from gossip.packet import (
     FAILED,
     HANDSHAKE,
@@ -71,14 +75,16 @@ def slot_text(slots: int) -> str:
     return "".join(f" {first}-{last}" if last > first else f" {first}" for first, last in ranges_in(slots))
 
 
-def describe(node: Node, state: ClusterState, *, aux: bool, tls: bool = False, port: int | None = None) -> str:
+def describe(
+    node: Node, state: ClusterState, *, aux: bool, tls: bool = False, host: str | None = None, port: int | None = None
+) -> str:
     """Return a node's line without a newline.
 
     aux -- add the fields of 7.2's file; CLUSTER NODES has none of them.
     tls -- `node.port` is the TLS port, so that the other one is `tcp-port`.
-    port -- the client port to show, the node's own without.
+    host, port -- the address and client port to show, the node's own without.
     """
-    address = f"{node.ip}:{node.port if port is None else port}@{node.cport}"
+    address = f"{node.ip if host is None else host}:{node.port if port is None else port}@{node.cport}"
     if aux:
         address += f",{node.hostname},{'tcp' if tls else 'tls'}-port={node.pport}"
         address += f",nodename={node.nodename}" if node.nodename else ""
@@ -101,8 +107,21 @@ def render(state: ClusterState, *, tls: bool = False) -> str:
     """Return the whole file."""
     lines = [describe(node, state, aux=True, tls=tls) for node in state.nodes.values() if not node.in_handshake]
     variables = f"vars currentEpoch {state.current_epoch} lastVoteEpoch {state.ballot.epoch}"
-    lines.append(variables + (f" clusterId {state.cluster_id}" if state.cluster_id else ""))
+    variables += f" clusterId {state.cluster_id}" if state.cluster_id else ""
+    lines.append(variables + _voter_text(state.electorate))
     return "\n".join(lines) + f" crc32 {checksum(lines)}\n"
+
+
+def _voter_text(electorate: Electorate) -> str:
+    """The variables about voters, each behind a space; none for a node that never heard of them."""
+    text = ""
+    if electorate.version:
+        text += f" voters {electorate.version}:{electorate.epoch}:{','.join(electorate.members)}"
+    if electorate.promised != NO_ROUND:
+        promised, accepted = electorate.promised, electorate.accepted
+        text += f" voterStep {promised.number}:{promised.proposer}:{accepted.number}:{accepted.proposer}"
+        text += f":{','.join(electorate.proposal)}:{','.join(electorate.base)}"
+    return text
 
 
 def checksum(lines: list[str]) -> str:
@@ -142,6 +161,7 @@ class _Reader:
         self.slots: list[tuple[int, Node, list[str]]] = []
         self.variables: dict[str, int] | None = None
         self.cluster_id = ""
+        self.electorate = Electorate()
         self.ended = text.endswith("\n")
 
     def fail(self, reason: str) -> NodesConfError:
@@ -173,11 +193,32 @@ class _Reader:
                 known[name] = self._number(value, NUMBER_MAX, name)
             elif name == "clusterId" and is_node_id(value):
                 self.cluster_id = value
+            elif name == "voters" and value.count(":") == 2:
+                version, epoch, members = value.split(":")
+                self.electorate.version = self._number(version, NUMBER_MAX, "version of the voters")
+                self.electorate.epoch = self._number(epoch, NUMBER_MAX, "epoch of the voters")
+                self.electorate.members = self._voters(members)
+            elif name == "voterStep" and value.count(":") == 5:
+                words_of_step = value.split(":")
+                self.electorate.promised = self._round(*words_of_step[:2])
+                self.electorate.accepted = self._round(*words_of_step[2:4])
+                self.electorate.proposal, self.electorate.base = map(self._voters, words_of_step[4:])
             elif name == "crc32":
                 self._check(value, " ".join(["vars", *words[: 2 * at]]))
             else:
                 raise self.fail(f"unknown or wrong variable '{name[:60]} {value[:60]}'")
         return known
+
+    def _voters(self, text: str) -> tuple[str, ...]:
+        ids = tuple(text.split(",")) if text else ()
+        if not are_voters(ids) or not all(map(is_node_id, ids)):
+            raise self.fail(f"not the ids of voters: '{text[:60]}'")
+        return ids
+
+    def _round(self, number: str, proposer: str) -> Round:
+        if proposer and not is_node_id(proposer):
+            raise self.fail(f"not the id of a voter: '{proposer[:60]}'")
+        return Round(self._number(number, NUMBER_MAX, "round of the voters"), proposer)
 
     def _check(self, told: str, variables: str) -> None:
         """Compare the checksum with that of the lines in front of it."""
@@ -262,6 +303,11 @@ class _Reader:
         state.current_epoch = variables["currentEpoch"]
         state.ballot.epoch = variables["lastVoteEpoch"]
         state.cluster_id = self.cluster_id
+        state.electorate = self.electorate
+        try:
+            state.electorate.check()
+        except AssertionError as error:
+            raise self.fail(f"what it tells of voters makes no sense: {error}") from None
         for node, primary_id in self.primaries:
             if primary_id not in self.nodes:
                 # It was in handshake when the file was written.  Its first ping will bring its address.
@@ -272,7 +318,7 @@ class _Reader:
             for word in words:
                 self._slot(state, node, word)
         # The current epoch is at least every other, whatever the file says.
-        state.current_epoch = state.max_epoch()
+        state.current_epoch = max(state.max_epoch(), state.ballot.epoch)
         return state
 
     def _slot(self, state: ClusterState, node: Node, word: str) -> None:

@@ -5,7 +5,8 @@ The texts of the refusals are Redis's.
 
 from __future__ import annotations
 
-from gossip.core import Core, known_node
+from gossip.core import Core, Proposal, known_node
+from gossip.electorate import Electorate
 from gossip.events import (
     AddSlots,
     BecomePrimary,
@@ -174,8 +175,14 @@ def reset(core: Core, order: Reset) -> None:
     for node in list(state.others()):
         drop_all_links(core, node)
         state.remove(node)
+    was_voter = state.electorate.binds(myself.id)
+    state.electorate, core.proposal = Electorate(), Proposal()
     if order.hard:
         _become_another(core)
+    elif was_voter:
+        # It forgets what it promised as a voter, so it must not be taken for that voter again.
+        state.rename(myself, core.fresh_id())
+        core.log("notice", f"Leaving the agreed voters, now I'm {myself.id}")
     core.save(fsync=True)
     core.judge = True
 

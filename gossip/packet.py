@@ -48,14 +48,16 @@ PRIMARY, REPLICA, PFAIL, FAILED, MYSELF, HANDSHAKE, NOADDR, MEETING, MIGRATE_TO,
     1 << bit for bit in range(10)
 )
 
-# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, one bit is ours: the sender
-# understands the extensions that only Hexad has.  They go to those who showed it, so a genuine node never sees one.
+# Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, two bits are ours: the
+# sender understands the extensions that only Hexad has, which go to those who showed it, so that a genuine node never
+# sees one; and its setting allows agreed voters (see `gossip.voters`).
 PAUSED, FORCE_ACK, HAS_EXTENSIONS = 1, 2, 4
-SPEAKS_HEXAD = 1 << 8
+SPEAKS_HEXAD, ALLOWS_VOTERS = 1 << 8, 1 << 9
 
 EXT_HOSTNAME, EXT_NODENAME, EXT_FORGOTTEN, EXT_SHARD_ID = range(4)
-EXT_STANDING, EXT_CLUSTER_ID = 0x4801, 0x4802
-"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes."""
+EXT_STANDING, EXT_CLUSTER_ID, EXT_NETWORKS = 0x4801, 0x4802, 0x4810
+"""Ours: one byte of LOADED, WAITS and AHEAD, padded with zeros; the cluster's id, 40 bytes; the text of
+`gossip.networks`, ended by a zero."""
 
 # How a node stands to the data of its shard.
 LOADED, WAITS, AHEAD = 1, 2, 4
@@ -69,7 +71,7 @@ IP_BYTES = 46
 SIGNATURE = b"RCmb"
 VERSION = 1
 
-HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sH30xHHHBBBx")
+HEADER = Struct("!4sIHHHHQQQ40s2048s40s46sHQ22xHHHBBBx")
 ENTRY = Struct("!40sII46sHHHHxx")
 EXTENSION_HEAD = Struct("!IHxx")
 UPDATE_BODY = Struct("!Q40s2048s")
@@ -162,6 +164,8 @@ class Extensions:
     """Of LOADED, WAITS and AHEAD what holds; None from who does not tell."""
     cluster_id: str = ""
     """Id of the sender's cluster; empty from who does not tell."""
+    networks: str = ""
+    """The sender's addresses for clients, as `gossip.networks` words them."""
     unknown: tuple[int, ...] = ()
     """Types met that this version does not know; they were skipped and are never sent."""
 
@@ -235,6 +239,8 @@ class Packet:
     """Whether the sender's view of the cluster is "fail"."""
     mflags: int = 0
     body: Body = None
+    voters: int = 0
+    """Version of the agreed voters that the sender knows: 8 bytes of the 30 that Redis leaves zero and never reads."""
 
     @property
     def name(self) -> str:
@@ -274,6 +280,7 @@ def encode(packet: Packet) -> bytes:
         packet.primary_id.encode("latin-1"),
         packet.ip.encode("latin-1"),
         extensions,
+        packet.voters,
         packet.pport,
         packet.cport,
         packet.flags,
@@ -311,6 +318,8 @@ def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
         yield _extension(EXT_STANDING, bytes((extensions.standing,)))
     if extensions.cluster_id:
         yield _extension(EXT_CLUSTER_ID, extensions.cluster_id.encode("latin-1"))
+    if extensions.networks:
+        yield _extension(EXT_NETWORKS, extensions.networks.encode("latin-1") + b"\0")
 
 
 def _extension(kind: int, data: bytes) -> bytes:
@@ -352,7 +361,7 @@ def decode(data: bytes) -> Packet:
     except StructError:
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True) from None
     signature, length, version, port, kind, count, current_epoch, config_epoch, offset = fields[:9]
-    sender, slots, primary_id, ip, extensions, pport, cport, flags, failing, mflags, more_flags = fields[9:]
+    sender, slots, primary_id, ip, extensions, voters, pport, cport, flags, failing, mflags, more_flags = fields[9:]
     mflags |= more_flags << 8
     if signature != SIGNATURE or length != len(data):
         raise PacketError("Bad message length or signature received from Cluster bus.", closes=True)
@@ -360,7 +369,7 @@ def decode(data: bytes) -> Packet:
         raise PacketError(f"Received a packet of unknown bus version {version}")
     if kind > PUBLISH_SHARD:
         raise PacketError(f"Received unknown packet type: {kind}")
-    if current_epoch > EPOCH_MAX or config_epoch > EPOCH_MAX:
+    if max(current_epoch, config_epoch, voters) > EPOCH_MAX:
         raise PacketError(f"Received a {KIND_NAMES[kind]} packet with an impossible epoch")
     body = BODIES[kind](data, kind, count, extensions if mflags & HAS_EXTENSIONS else 0)
     return Packet(
@@ -379,6 +388,7 @@ def decode(data: bytes) -> Packet:
         failing != 0,
         mflags,
         body,
+        voters,
     )
 
 
@@ -418,7 +428,7 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
     hostname = nodename = ""
     shard_id: str | None = None
     standing: int | None = None
-    cluster_id = ""
+    cluster_id = networks = ""
     forgotten: list[tuple[str, int]] = []
     unknown: list[int] = []
     for _ in range(count):
@@ -436,10 +446,13 @@ def _decode_extensions(data: bytes, kind: int, at: int, count: int) -> tuple[Ext
             standing = body[0]
         elif extension == EXT_CLUSTER_ID and len(body) == ID_BYTES:
             cluster_id = _text(body)
+        elif extension == EXT_NETWORKS:
+            networks = _terminated(body, kind, extension)
         else:
             unknown.append(extension)
         at = end
-    return Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, tuple(unknown)), at
+    found = Extensions(hostname, nodename, tuple(forgotten), shard_id, standing, cluster_id, networks, tuple(unknown))
+    return found, at
 
 
 def _next_extension(data: bytes, kind: int, at: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gossip.core import Core, known_node
 from gossip.events import ClusterError
+from gossip.networks import is_ip
 from gossip.nodesconf import describe
 from gossip.packet import KIND_NAMES, ranges_in
 from gossip.state import Node
@@ -20,19 +21,26 @@ Value = Any
 """bytes, int, None, or a list or dict of such."""
 
 
-def preferred_endpoint(core: Core, node: Node) -> str | None:
-    """Return how clients are told to reach a node: by `cluster-preferred-endpoint-type`.
+def preferred_endpoint(core: Core, node: Node, network: str = "") -> str | None:
+    """Return how clients are told to reach a node: its address in their network, if it has one there, else by
+    `cluster-preferred-endpoint-type`.
 
     None is an unknown endpoint ("where you reached me"); `?` a hostname that was asked for and is not known.
     """
+    there = node.networks.get(network) if network else None
+    if there is not None:
+        return there.host
     kind = core.settings.preferred_endpoint_type
     if kind == "hostname":
         return node.hostname or "?"
     return node.ip if kind == "ip" else None
 
 
-def client_port(core: Core, node: Node, *, tls: bool) -> int:
+def client_port(core: Core, node: Node, *, tls: bool, network: str = "") -> int:
     """Return the port for clients that came by TLS, or for those that did not; the only one if there is but one."""
+    there = node.networks.get(network) if network else None
+    if there is not None and (port := there.tls_port if tls else there.port):
+        return port
     return node.port if tls == core.settings.tls or not node.pport else node.pport
 
 
@@ -43,21 +51,22 @@ def _bulk(text: str | None) -> bytes | None:
 # ---- texts -----------------------------------------------------------------------------------------------------
 
 
-def nodes(core: Core, *, tls: bool = False) -> str:
-    """CLUSTER NODES, for a client that came by TLS or not."""
-    return "".join(_line(core, node, tls) + "\n" for node in core.state.nodes.values())
+def nodes(core: Core, *, tls: bool = False, network: str = "") -> str:
+    """CLUSTER NODES, for a client that came by TLS or not, and through a network with a name or none."""
+    return "".join(_line(core, node, tls, network) + "\n" for node in core.state.nodes.values())
 
 
-def _line(core: Core, node: Node, tls: bool) -> str:
-    return describe(node, core.state, aux=False, port=client_port(core, node, tls=tls))
+def _line(core: Core, node: Node, tls: bool, network: str) -> str:
+    host = preferred_endpoint(core, node, network) if network in node.networks else None
+    return describe(node, core.state, aux=False, host=host, port=client_port(core, node, tls=tls, network=network))
 
 
-def replicas(core: Core, node_id: str, *, tls: bool = False) -> list[bytes]:
+def replicas(core: Core, node_id: str, *, tls: bool = False, network: str = "") -> list[bytes]:
     """CLUSTER REPLICAS: the replicas' lines as in CLUSTER NODES.  Raises ClusterError."""
     node = known_node(core, node_id)
     if node.is_replica:
         raise ClusterError("ERR The specified node is not a master")
-    return [_line(core, replica, tls).encode() for replica in node.replicas]
+    return [_line(core, replica, tls, network).encode() for replica in node.replicas]
 
 
 def info(core: Core, links_over_limit: int = 0) -> str:
@@ -82,8 +91,23 @@ def info(core: Core, links_over_limit: int = 0) -> str:
         *_message_counts("sent", core.sent),
         *_message_counts("received", core.received),
         f"total_cluster_links_buffer_limit_exceeded:{links_over_limit}",
+        *_voters(core),
     ]
     return "\r\n".join(lines) + "\r\n"
+
+
+def _voters(core: Core) -> Iterator[str]:
+    """Who votes, where `cluster-replica-votes` or an agreement says more than Redis's rule."""
+    electorate = core.state.electorate
+    if not core.settings.replica_votes and not electorate.version:
+        return
+    yield f"cluster_voters_version:{electorate.version}"
+    yield f"cluster_voters_agreed:{len(electorate.members)}"
+    yield f"cluster_voters_reachable:{sum(not node.is_troubled for node in core.state.voters())}"
+    yield f"cluster_voters_majority:{core.state.quorum}"
+    yield f"cluster_voters_change_pending:{int(electorate.is_sealed)}"
+    if core.proposal.why_not:
+        yield f"cluster_voters_not_agreed_because:{core.proposal.why_not}"
 
 
 def _message_counts(way: str, counts: list[int]) -> Iterator[str]:
@@ -96,15 +120,19 @@ def _message_counts(way: str, counts: list[int]) -> Iterator[str]:
 # ---- values ----------------------------------------------------------------------------------------------------
 
 
-def slots(core: Core, *, tls: bool = False) -> Value:
+def slots(core: Core, *, tls: bool = False, network: str = "") -> Value:
     """CLUSTER SLOTS: first, last, primary, replicas that have data, for each range in order; alike on every node."""
     found = [
         (first, last, node) for node in core.state.nodes.values() if node.slots for first, last in ranges_in(node.slots)
     ]
     found.sort(key=lambda entry: entry[0])
     return [
-        [first, last, _slots_node(core, node, tls)]
-        + [_slots_node(core, replica, tls) for replica in _by_id(node.replicas) if _is_available(core, replica)]
+        [first, last, _slots_node(core, node, tls, network)]
+        + [
+            _slots_node(core, replica, tls, network)
+            for replica in _by_id(node.replicas)
+            if _is_available(core, replica)
+        ]
         for first, last, node in found
     ]
 
@@ -121,18 +149,20 @@ def _offset(core: Core, node: Node) -> int:
     return core.facts.offset() if node is core.myself else node.offset
 
 
-def _slots_node(core: Core, node: Node, tls: bool) -> Value:
-    """Endpoint, port, id, and what else is known of its addresses."""
+def _slots_node(core: Core, node: Node, tls: bool, network: str) -> Value:
+    """Endpoint, port, id, and what else is known of its addresses: nothing, where they are of another network."""
     kind = core.settings.preferred_endpoint_type
     more: dict[bytes, Value] = {}
-    if kind != "ip":
-        more[b"ip"] = node.ip.encode()
-    if kind != "hostname" and node.hostname:
-        more[b"hostname"] = node.hostname.encode()
-    return [_bulk(preferred_endpoint(core, node)), client_port(core, node, tls=tls), node.id.encode(), more]
+    if network not in node.networks:
+        if kind != "ip":
+            more[b"ip"] = node.ip.encode()
+        if kind != "hostname" and node.hostname:
+            more[b"hostname"] = node.hostname.encode()
+    port = client_port(core, node, tls=tls, network=network)
+    return [_bulk(preferred_endpoint(core, node, network)), port, node.id.encode(), more]
 
 
-def shards(core: Core, *, loading: bool = False) -> Value:
+def shards(core: Core, *, loading: bool = False, network: str = "") -> Value:
     """CLUSTER SHARDS: each shard's slots and nodes, primaries first.
 
     loading -- this node is loading its data.
@@ -145,20 +175,22 @@ def shards(core: Core, *, loading: bool = False) -> Value:
     for shard in members.values():
         shard.sort(key=lambda node: node.is_replica)
         ranges = [bound for node in shard for pair in ranges_in(node.slots) for bound in pair]
-        shards_found.append({b"slots": ranges, b"nodes": [_shards_node(core, node, loading) for node in shard]})
+        shards_found.append(
+            {b"slots": ranges, b"nodes": [_shards_node(core, node, loading, network) for node in shard]}
+        )
     return shards_found
 
 
-def _shards_node(core: Core, node: Node, loading: bool) -> Value:
-    tls = core.settings.tls
+def _shards_node(core: Core, node: Node, loading: bool, network: str) -> Value:
     offset = _offset(core, node)
-    value: dict[bytes, Value] = {b"id": node.id.encode()}
-    for name, port in ((b"port", node.pport if tls else node.port), (b"tls-port", node.port if tls else node.pport)):
-        if port:
-            value[name] = port
-    value |= {b"ip": node.ip.encode(), b"endpoint": (preferred_endpoint(core, node) or "").encode()}
-    if node.hostname:
-        value[b"hostname"] = node.hostname.encode()
+    value: dict[bytes, Value] = {b"id": node.id.encode()} | _shards_ports(core, node, network)
+    endpoint = preferred_endpoint(core, node, network) or ""
+    ip, hostname = node.ip, node.hostname
+    if network in node.networks:
+        ip, hostname = (endpoint, "") if is_ip(endpoint) else (ip, endpoint)
+    value |= {b"ip": ip.encode(), b"endpoint": endpoint.encode()}
+    if hostname:
+        value[b"hostname"] = hostname.encode()
     no_data = node.is_replica and offset == 0
     health = b"fail" if node.is_failed else b"loading" if no_data or (loading and node is core.myself) else b"online"
     return value | {
@@ -166,6 +198,15 @@ def _shards_node(core: Core, node: Node, loading: bool) -> Value:
         b"replication-offset": offset,
         b"health": health,
     }
+
+
+def _shards_ports(core: Core, node: Node, network: str) -> dict[bytes, Value]:
+    """The plain and the TLS port, as far as there are such."""
+    plain, secure = (node.pport, node.port) if core.settings.tls else (node.port, node.pport)
+    there = node.networks.get(network)
+    if there is not None:
+        plain, secure = there.port or plain, there.tls_port or secure
+    return {name: port for name, port in ((b"port", plain), (b"tls-port", secure)) if port}
 
 
 def links(core: Core, buffers: Callable[[int], tuple[int, int]]) -> Value:

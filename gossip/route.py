@@ -43,11 +43,14 @@ class Request:
     """It is sharded Pub/Sub."""
 
 
-def redirect(core: Core, request: Request, exists: Callable[[bytes], bool], *, tls: bool = False) -> str | None:
+def redirect(
+    core: Core, request: Request, exists: Callable[[bytes], bool], *, tls: bool = False, network: str = ""
+) -> str | None:
     """Return None to serve the request here, or the error that sends the client elsewhere.
 
     exists -- tells whether we hold a key; asked only while its slot moves.
     tls -- the client came over TLS, and is told the port for that.
+    network -- name of the network that it came through, and is told addresses in; empty for none.
     """
     if not request.slots:
         return None
@@ -62,12 +65,12 @@ def redirect(core: Core, request: Request, exists: Callable[[bytes], bool], *, t
         if refusal:
             return refusal
     if slot in state.migrating or slot in state.importing:
-        served, answer = _moving(core, request, owner, slot, exists, tls)
+        served, answer = _moving(core, request, owner, slot, exists, tls, network)
         if served or answer:
             return answer
     if owner is core.myself or _reads_from_replica(core, request, owner):
         return None
-    return _sends_to(core, "MOVED", slot, owner, tls)
+    return _sends_to(core, "MOVED", slot, owner, tls, network)
 
 
 def _down(core: Core, request: Request) -> str | None:
@@ -81,7 +84,13 @@ def _down(core: Core, request: Request) -> str | None:
 
 
 def _moving(
-    core: Core, request: Request, owner: Node, slot: int, exists: Callable[[bytes], bool], tls: bool
+    core: Core,
+    request: Request,
+    owner: Node,
+    slot: int,
+    exists: Callable[[bytes], bool],
+    tls: bool,
+    network: str,
 ) -> tuple[bool, str | None]:
     """A slot that moves: (serve it here?, or with this error); (False, None) if the usual rules hold.
 
@@ -93,13 +102,15 @@ def _moving(
     arrives = not leaves and slot in state.importing
     if request.migrates and (leaves or arrives):
         return True, None
-    if request.sharded or not (leaves or (arrives and request.asking)):
+    if not (leaves or (arrives and request.asking)):
         return False, None
+    if request.sharded:
+        return arrives, None  # a channel is nowhere more than elsewhere: nothing of it can be missing
     missing = sum(1 for key in request.keys if not exists(key))
     if leaves and missing:
         if missing < len(request.keys):
             return False, TRYAGAIN
-        return False, _sends_to(core, "ASK", slot, state.migrating[slot], tls)
+        return False, _sends_to(core, "ASK", slot, state.migrating[slot], tls, network)
     if arrives and missing and len(set(request.keys)) > 1:
         return False, TRYAGAIN
     return True, None
@@ -112,5 +123,6 @@ def _reads_from_replica(core: Core, request: Request, owner: Node) -> bool:
     return request.sharded or (request.readonly and not request.writes)
 
 
-def _sends_to(core: Core, word: str, slot: int, node: Node, tls: bool) -> str:
-    return f"{word} {slot} {preferred_endpoint(core, node) or ''}:{client_port(core, node, tls=tls)}"
+def _sends_to(core: Core, word: str, slot: int, node: Node, tls: bool, network: str) -> str:
+    host = preferred_endpoint(core, node, network) or ""
+    return f"{word} {slot} {host}:{client_port(core, node, tls=tls, network=network)}"

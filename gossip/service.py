@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gossip import comeback, nodesconf
+from gossip import comeback, networks, nodesconf
 from gossip.bus import Bus
 from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
 from gossip.route import Request, redirect
 from gossip.settings import ClusterSettings
+from gossip.slotstats import NO_SLOT_IS_MINE, SlotStats
 from gossip.state import ClusterState
 from node.commands.blocking import KeyWaiter
 from node.net.peer import CLOSE_NOW
@@ -26,7 +27,7 @@ NEVER_SYNCED_MS = 1 << 50
 
 _ADDRESSES = (
     "port", "tls-port", "tls-cluster", "cluster-announce-port", "cluster-announce-tls-port",
-    "cluster-announce-bus-port", "cluster-seeds",
+    "cluster-announce-bus-port", "cluster-announce-network", "cluster-seeds",
 )  # fmt: skip
 
 _SETTINGS = {
@@ -37,6 +38,7 @@ _SETTINGS = {
     "cluster-node-timeout": "node_timeout_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
+    "cluster-replica-votes": "replica_votes",
     "cluster-migration-barrier": "migration_barrier",
     "cluster-allow-replica-migration": "allow_replica_migration",
     "cluster-require-full-coverage": "require_full_coverage",
@@ -46,6 +48,9 @@ _SETTINGS = {
     "repl-ping-replica-period": "ping_replica_period_s",
 }
 """Directives that go into the machine's settings as they are; empty texts stand for "not set"."""
+
+
+_SLOT_STATS = "cluster-slot-stats-enabled"
 
 
 class ClusterService:
@@ -62,6 +67,7 @@ class ClusterService:
         self.bus = Bus(server, self.machine, self.save)
         self.bus.went_down = self.send_waiting_away
         self.serving = self.machine.state.serving
+        self.slot_stats = SlotStats(server, routed_words)
         server.replication.is_primary_there = self.hears_primary
 
     @property
@@ -71,7 +77,7 @@ class ClusterService:
     @property
     def directives(self) -> tuple[str, ...]:
         """What CONFIG SET can change that the cluster looks at: `settings_changed` wants to hear of each."""
-        return (*_ADDRESSES, *_SETTINGS)
+        return (*_ADDRESSES, *_SETTINGS, _SLOT_STATS)
 
     @property
     def my_id(self) -> str:
@@ -81,6 +87,10 @@ class ClusterService:
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
         return len(self.bus.links)
+
+    def reset_counts(self) -> None:
+        """CONFIG RESETSTAT: what was counted by slot is forgotten."""
+        self.slot_stats.counts.clear()
 
     def drop_packets(self, kind: int) -> None:
         """Be deaf to bus packets of this type; -1: to none."""
@@ -138,6 +148,8 @@ class ClusterService:
         """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
         text = nodesconf.render(self.machine.state, tls=self.settings.tls).encode()
         self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+        if self.slot_stats.counts:
+            self.slot_stats.keep(self.state.myself.source.slots)
         if self.server.keyspace.waiters.keys:
             self.send_waiting_away()  # slots may have moved: whatever becomes of them is saved
         if self.server.pubsub.shard_channels:
@@ -160,6 +172,8 @@ class ClusterService:
         settings.port, settings.pport = (secure, plain) if settings.tls else (plain, secure)
         settings.cport = config["cluster-announce-bus-port"] or self.bus_port
         settings.seeds = tuple(map(_seed, config["cluster-seeds"]))
+        settings.networks = networks.own_addresses(config["cluster-announce-network"])
+        self.client_networks = networks.ClientNetworks(config["cluster-announce-network"])
         for directive, name in _SETTINGS.items():
             value = config[directive]
             setattr(settings, name, "" if value is None else value)
@@ -167,7 +181,13 @@ class ClusterService:
     def settings_changed(self, _value: object = None) -> None:
         """CONFIG SET of something that the cluster looks at."""
         self.read_settings()
+        self.count_slots()
         self.bus.handle(SettingsChanged())
+
+    def count_slots(self) -> None:
+        """Begin or end to count what each slot costs, as `cluster-slot-stats-enabled` says."""
+        self.slot_stats.switch(self.server.config[_SLOT_STATS])
+        self.serving = NO_SLOT_IS_MINE if self.slot_stats.is_on else self.machine.state.serving
 
     async def accept(self, listener: Listener) -> None:
         """Take the links that other nodes dial, for ever."""
@@ -175,6 +195,7 @@ class ClusterService:
 
     def begin(self) -> None:
         """The node listens: take part, though the data may still have to be loaded."""
+        self.count_slots()
         self.bus.begin()
 
     def end(self) -> None:
@@ -208,7 +229,7 @@ class ClusterService:
                 migrates=command.spec.name == "migrate",
                 sharded=bool(command.flags & SHARDED),
             ),
-            tls=client.tls,
+            client,
         )
 
     def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
@@ -223,7 +244,7 @@ class ClusterService:
                 readonly=client.readonly,
                 sharded=any(command.flags & SHARDED for command, _ in commands),
             ),
-            tls=client.tls,
+            client,
         )
 
     def send_waiting_away(self) -> None:
@@ -242,12 +263,42 @@ class ClusterService:
             return None
         writes = client.last_command is not None and bool(client.last_command.flags & WRITE)
         request = Request([key], [slot], writes=writes, asking=False, readonly=client.readonly)
-        return self._refusal(request, tls=client.tls)
+        return self._refusal(request, client)
 
-    def _refusal(self, request: Request, *, tls: bool) -> Reply | None:
+    def _refusal(self, request: Request, client: Client) -> Reply | None:
         db = self.server.keyspace.databases[0]
-        refusal = redirect(self.machine.core, request, lambda key: db.peek(key) is not None, tls=tls)
+        refusal = redirect(
+            self.machine.core,
+            request,
+            lambda key: db.peek(key) is not None,
+            tls=client.tls,
+            network=self.network_of(client) if self.settings.networks else "",
+        )
         return None if refusal is None else Failure(refusal.encode())
+
+    def network_of(self, client: Client) -> str:
+        """The network that a client came through, as cluster-announce-network names it; empty for none."""
+        return self.client_networks.of(client.addr, client.laddr)
+
+    def address_behind(self, client: Client, host: str, port: int) -> tuple[str, int]:
+        """Where we reach the node that a client of some network knows by this address; else the address itself.
+
+        A client outside tells what it was told: `redis-cli --cluster reshard`, say, sends MIGRATE with it.
+        """
+        network = self.network_of(client) if self.settings.networks else ""
+        for node in self.state.nodes.values() if network else ():
+            there = node.networks.get(network)
+            if (
+                there is not None
+                and there.host == host
+                and port
+                in (
+                    there.port or node.port,
+                    there.tls_port or node.pport,
+                )
+            ):
+                return node.ip, node.port
+        return host, port
 
     # --- the machine's facts --------------------------------------------------------------------------------------
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from node.config.networks import NetworkAddress
 
 
 @dataclass(slots=True)
@@ -19,6 +22,8 @@ class ClusterSettings:
     """cluster-announce-ip; empty: the address is learned from the links."""
     seeds: tuple[tuple[str, int, int], ...] = ()
     """cluster-seeds: (name or address, client port, bus port) of nodes that may know where the others are."""
+    networks: Mapping[str, NetworkAddress] = field(default_factory=dict)
+    """cluster-announce-network: where the clients of a network reach us."""
     announce_hostname: str = ""
     announce_human_nodename: str = ""
     tls: bool = False
@@ -28,6 +33,8 @@ class ClusterSettings:
     """A primary that came back with less data than a replica has makes way for that one."""
     replica_validity_factor: int = 10
     replica_no_failover: bool = False
+    replica_votes: bool = False
+    """Replicas may have votes, too, where all nodes are Hexad and allow it."""
     migration_barrier: int = 1
     allow_replica_migration: bool = True
     require_full_coverage: bool = True

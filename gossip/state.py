@@ -10,8 +10,9 @@ All times are Unix milliseconds, 0 for never.  A slot bitmap is an int whose bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from gossip.electorate import Electorate
 from gossip.packet import (
     FAILED,
     HANDSHAKE,
@@ -26,6 +27,7 @@ from gossip.packet import (
     bitmap_bytes,
     slots_in,
 )
+from node.config.networks import NetworkAddress
 from node.slots import SLOTS
 from node.votes import Ballot, majority
 
@@ -51,6 +53,7 @@ class Node:
 
     __slots__ = (
         "_slots_wire",
+        "allows_voters",
         "config_epoch",
         "cport",
         "created_ms",
@@ -69,6 +72,8 @@ class Node:
         "link",
         "link_created_ms",
         "link_up",
+        "networks",
+        "networks_told",
         "nodename",
         "offset",
         "offset_ms",
@@ -123,8 +128,14 @@ class Node:
         """It told that it is of another cluster: it is heard as a stranger."""
         self.speaks_hexad = False
         """Whether it understands the extensions that only Hexad has."""
+        self.allows_voters: bool | None = None
+        """Whether its setting allows agreed voters, as it told last; None while it has not."""
         self.standing: int | None = None
         """How it stands to its shard's data, as its last message told: of LOADED, WAITS and AHEAD what holds."""
+        self.networks: Mapping[str, NetworkAddress] = {}
+        """Where the clients of a network reach it, by the network's name."""
+        self.networks_told = ""
+        """The same as its last message told it."""
         self.is_probe = False
         """It stands for an address at which a node that we know is looked for; strangers there stay strangers."""
 
@@ -181,7 +192,7 @@ class Node:
 
     @property
     def votes(self) -> bool:
-        """Whether it has a vote: a primary with slots."""
+        """Whether it has a vote by Redis's rule: a primary with slots."""
         return self.flags & PRIMARY != 0 and self.slots != 0
 
     @property
@@ -227,6 +238,8 @@ class ClusterState:
         self.importing_bits = 0
         self.current_epoch = 0
         self.ballot = Ballot()
+        self.electorate = Electorate()
+        """Who votes instead of the primaries with slots, if that was agreed on: see `gossip.voters`."""
         self.cluster_id = ""
         """The cluster's own id, empty while it has none: see `gossip.identity`."""
         self.blacklist: dict[str, int] = {}
@@ -271,8 +284,19 @@ class ClusterState:
         return (node for node in self.nodes.values() if node is not myself)
 
     def voters(self) -> list[Node]:
-        """Primaries with slots, ourselves included: those who have a vote."""
+        """Those who have a vote, ourselves included, as far as we know them."""
+        members = self.electorate.members
+        if members:
+            return [self.nodes[node_id] for node_id in members if node_id in self.nodes]
         return [node for node in self.nodes.values() if node.votes]
+
+    def has_vote(self, node: Node) -> bool:
+        """Whether a node's vote counts: as an agreed voter, or else as a primary with slots."""
+        return node.id in self.electorate.members if self.electorate.members else node.votes
+
+    def may_accuse(self, node: Node) -> bool:
+        """Whether its word that another is down counts: an agreed voter's, or else any primary's, as in Redis."""
+        return node.id in self.electorate.members if self.electorate.members else node.is_primary
 
     @property
     def size(self) -> int:
@@ -282,7 +306,7 @@ class ClusterState:
     @property
     def quorum(self) -> int:
         """Votes that make a majority."""
-        return majority(self.size)
+        return majority(len(self.electorate.members) or self.size)
 
     def max_epoch(self) -> int:
         """The largest epoch known anywhere."""
@@ -376,6 +400,7 @@ class ClusterState:
 
     def check(self) -> None:
         """Assert that all views of the same fact agree."""
+        self.electorate.check()
         union = 0
         for node_id, node in self.nodes.items():
             assert node.id == node_id, f"{node} stands under {node_id}"

@@ -1,8 +1,8 @@
 """Who is down, and is the cluster as a whole up.
 
-PFAIL is our own suspicion: a ping unanswered, and nothing heard, for T.  FAIL is the verdict of a majority of the
-primaries with slots, counted from what their gossip reports within 2T (ours counts if we are such a
-primary); it is announced to all, and undone only by hearing the node over our own link.
+PFAIL is our own suspicion: a ping unanswered, and nothing heard, for T.  FAIL is the verdict of a majority of those who
+vote (the primaries with slots, or the agreed voters), counted from what the gossip of primaries (or of such voters)
+reports within 2T, our own word included; it is announced to all, and undone only by hearing the node over our own link.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def suspect_the_silent(core: Core) -> None:
             newly.append(node)
             core.log("debug", f"*** NODE {node.id} possibly failing")
     for node in newly:
-        if core.myself.is_primary and core.state.size == 1:
+        if core.state.may_accuse(core.myself) and core.state.quorum == 1:
             convict_if_agreed(core, node)
-    if newly and core.myself.votes:
+    if newly and core.state.has_vote(core.myself):
         _tell_the_voters(core)
 
 
@@ -52,7 +52,7 @@ def _tell_the_voters(core: Core) -> None:
 
 
 def report(core: Core, node: Node, reporter: Node, *, down: bool) -> None:
-    """A primary's gossip says that a node is down, or that it is not."""
+    """The gossip of one who may accuse says that a node is down, or that it is not."""
     if down:
         if reporter not in node.reports:
             core.log("verbose", f"Node {reporter.id} reported node {node.id} as not reachable.")
@@ -63,10 +63,10 @@ def report(core: Core, node: Node, reporter: Node, *, down: bool) -> None:
 
 
 def count_reports(core: Core, node: Node) -> int:
-    """Return how many primaries hold the node for down, forgetting what they said too long ago."""
+    """Return how many of those who may accuse hold the node for down, forgetting what was said too long ago."""
     oldest_ms = core.now_ms - REPORT_LIFE * core.timeout_ms
     node.reports = {reporter: said_ms for reporter, said_ms in node.reports.items() if said_ms >= oldest_ms}
-    return len(node.reports)
+    return sum(1 for reporter in node.reports if not core.state.electorate.members or core.state.may_accuse(reporter))
 
 
 # ---- the verdict ------------------------------------------------------------------------------------------------
@@ -75,11 +75,11 @@ def count_reports(core: Core, node: Node) -> int:
 def convict_if_agreed(core: Core, node: Node) -> None:
     """Mark a node FAIL and announce it, if a majority says so.
 
-    Guards: we cannot reach it ourselves; it is not convicted already; enough primaries say the same.
+    Guards: we cannot reach it ourselves; it is not convicted already; enough others say the same.
     """
     if not node.is_suspect or node.is_failed:
         return
-    accusers = count_reports(core, node) + core.myself.is_primary
+    accusers = count_reports(core, node) + core.state.may_accuse(core.myself)
     if accusers < core.state.quorum:
         return
     core.log("notice", f"Marking node {node.id} as failing (quorum reached).")
@@ -138,7 +138,7 @@ def _acquit_if_harmless(core: Core, node: Node) -> None:
 
 
 def judge_cluster(core: Core) -> None:
-    """Decide whether the cluster serves: all slots covered (if required), and we see a majority of the primaries.
+    """Decide whether the cluster serves: all slots covered (if required), and we see a majority of those who vote.
 
     A primary that was cut off, or has just started, waits before it says ok again: it may have been replaced
     and must hear of that first.
@@ -151,11 +151,10 @@ def judge_cluster(core: Core) -> None:
         return
     if core.comeback.waits and must_wait(core):
         return
-    voters = state.voters()
     ok = not core.settings.require_full_coverage or (
         state.owned == ALL_SLOTS and not any(node.is_failed and node.slots for node in state.nodes.values())
     )
-    if sum(1 for node in voters if not node.is_troubled) < len(voters) // 2 + 1:
+    if sum(1 for node in state.voters() if not node.is_troubled) < state.quorum:
         ok = False
         core.became_minority_ms = now_ms
     if ok and waits:

@@ -33,6 +33,7 @@ WORDS = {
     "cluster|myid": Word(2, "stale"),
     "cluster|myshardid": Word(2, "stale", tips=DIFFERS),
     "cluster|slots": Word(2, "loading stale", tips=DIFFERS),
+    "cluster|slot-stats": Word(-4, "loading stale", tips=DIFFERS + " request_policy:all_shards"),
     "cluster|shards": Word(2, "loading stale", tips=DIFFERS),
     "cluster|links": Word(2, "stale", tips=DIFFERS),
     "cluster|replicas": Word(3, "admin stale", tips=DIFFERS),

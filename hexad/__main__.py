@@ -8,6 +8,7 @@ Usage: hexad up [options]                                  a cluster on this mac
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
        hexad proxy --cluster HOST:PORT,... [options]       one Redis in front of a cluster
+       hexad cluster backup|restore PATH [options]         all shards of one moment, and back
        hexad check FILE... [options]                       what files of data hold
        hexad --version
        hexad --help
@@ -37,6 +38,8 @@ def main() -> int:
         return int(import_module("proxy.app").main(words[1:]))
     if words[:1] == ["up"]:
         return int(import_module("hexad.up").main(words[1:]))
+    if words[:1] == ["cluster"]:
+        return int(import_module("hexad.backup.program").main(words[1:]))
     if words[:1] == ["check"]:
         return int(import_module("hexad.check").main(words[1:]))
     if words in (["--version"], ["-v"]):

@@ -36,10 +36,15 @@ from node.table import (
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
-    if client.transaction is not None and not client.host.gates & DENY_OOM:
-        queued = _queue_row(client, client.transaction, argv)
+    transaction = client.transaction
+    if transaction is not None and not client.host.gates & DENY_OOM:
+        queued = _queue_row(client, transaction, argv)
         if queued:
             return QUEUED_ROWS[queued]
+        if transaction.common_flags & BRIEF and client.gates == PLAIN_TRANSACTION and not transaction.spoiled:
+            command = client.host.words.get(argv[0])
+            if command is not None and command.full_name == "exec" and len(argv) == command.arity:
+                return call(client, command, argv)
     if client.subscriptions is None and client.transaction is None and client.tracker is None and not client.monitoring:
         return _execute_asking(client, argv)
     client.held = bytearray()  # messages that the command causes to its own client
@@ -109,6 +114,9 @@ NEVER_OUT_OF_MEMORY = frozenset({"exec", "discard", "quit", "reset"})
 NOT_IN_TRANSACTION = Failure(b"ERR Command not allowed inside a transaction")
 
 
+PLAIN_TRANSACTION = IN_TRANSACTION | CONTAINER
+"""The gates of a client in a transaction against which no guard has anything, nor against the commands it queues. If
+they are brief besides, nothing becomes of the client either by which it could hear of itself: EXEC may simply run."""
 QUEUED_ROW_MAX = 64
 """So many commands are queued in one go; then the others have their turn, if it is time."""
 QUEUED_ROWS = tuple(Encoded(count * b"+QUEUED\r\n") for count in range(QUEUED_ROW_MAX + 1))
@@ -119,24 +127,31 @@ def _queue_row(client: Client, transaction: Transaction, argv: Argv) -> int:
 
     How many they are. A pipeline sends a transaction in one piece, and most of its cost is the way to here.
     """
-    find, is_mine, gates = client.host.words.get, client.host.is_mine, client.gates
-    commands, at, count = client.commands, client.served, 0
+    host, gates, queue = client.host, client.gates & ~IN_TRANSACTION, transaction.commands.append
+    find, is_mine = host.words.get, host.is_mine
+    commands, at, count, size = client.commands, client.served, 0, transaction.bytes
+    common = transaction.common_flags
     while count < QUEUED_ROW_MAX:
         command = find(argv[0])
-        if command is None or not command.flags & QUEUEABLE or not command.takes(len(argv)):
+        if command is None or not (flags := command.flags) & QUEUEABLE:
             break
-        against = command.flags & gates & ~IN_TRANSACTION
+        if len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity):
+            break
+        against = flags & gates
         if against and (against != KEYED or not is_mine(command, argv)):
             break
-        transaction.commands.append((command, argv))
-        transaction.bytes += sum(map(len, argv))
-        if transaction.bytes > UNWATCHED_INPUT_BYTES and client.host.input_limit_exceeded(client, transaction.bytes):
-            client.close(CLOSE_NOW)
+        queue((command, argv))
+        common &= flags
         count += 1
-        if at >= len(commands) or client.closing:
+        size += sum(map(len, argv))
+        if size > UNWATCHED_INPUT_BYTES and host.input_limit_exceeded(client, size):
+            client.close(CLOSE_NOW)
+            break
+        if at >= len(commands):
             break
         argv = commands[at]
         at += 1
+    transaction.bytes, transaction.common_flags = size, common
     client.served += max(0, count - 1)
     return count
 
@@ -150,6 +165,7 @@ def _queue(client: Client, transaction: Transaction, command: Command, argv: Arg
         client.close(CLOSE_NOW)
         return NO_REPLY
     transaction.commands.append((command, argv))
+    transaction.common_flags &= command.flags
     return QUEUED
 
 
@@ -172,6 +188,60 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
         if refusal is not None:
             return refusal
     return None
+
+
+JUDGED_TOGETHER_MAX = 16
+"""So many brief commands of a transaction are timed by one look at the clock, as in `Session._serve`."""
+
+
+def run_queued(client: Client, commands: list[tuple[Command, Argv]], out: bytearray) -> None:
+    """Run a transaction's commands and append their replies to `out`.
+
+    Each reply is encoded before the next command runs: it may be the stored value itself.
+    """
+    server, at = client.host, 0
+    while at < len(commands):
+        command, argv = commands[at]
+        unusual = client.restricted or client.tracker is not None or server.monitors.clients
+        if command.flags & BRIEF and not unusual and server.slow_ns >= SLOW_NS_MIN:
+            at += _run_row(client, command, commands[at : at + JUDGED_TOGETHER_MAX], out)
+            continue
+        refusal = no_longer_permitted(client, command, argv) if client.restricted else None
+        encode(refusal or call(client, command, argv), out, client.resp3)
+        at += 1
+
+
+def _run_row(client: Client, command: Command, queued: list[tuple[Command, Argv]], out: bytearray) -> int:
+    """Run those of the `queued` that begin with the same brief `command`; how many they were.
+
+    As `call`, for commands that change nothing but data: what it looks at stays as it is until the row ends.
+    """
+    server, keyspace, db, resp3 = client.host, client.host.keyspace, client.db.index, client.resp3
+    client.last_command = command
+    dirty, run, count = keyspace.dirty, command.run, 0
+    started = server.clock_ns()
+    for each, argv in queued:
+        if each is not command:
+            break
+        count += 1
+        try:
+            reply = run(client, argv)
+        except CommandError as error:
+            reply = error.reply
+        if keyspace.dirty != dirty:
+            dirty = keyspace.dirty
+            keyspace.commit(db, argv)
+        if type(reply) is Encoded:
+            out += reply
+            continue
+        if type(reply) is Failure:
+            server.command_failed(command, reply)
+        encode(reply, out, resp3)
+    time_ns = server.clock_ns() - started
+    command.count(count, time_ns)
+    if time_ns >= server.slow_ns:
+        server.was_slow(client, command, [argv for _, argv in queued[:count]], time_ns)
+    return count
 
 
 def find(server: Server, client: Client, argv: Argv) -> Command | Failure:
@@ -230,6 +300,30 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         server.was_slow(client, command, [argv], time_ns)
     if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
+    return reply
+
+
+def call_in_script(client: Client, command: Command, argv: Argv) -> Reply:
+    """As `call`, for a script's command that no gate is closed for: so nobody monitors, and the client tracks nothing.
+
+    Who waits for keys is served after the script, and its own `call` notes the offset of what it wrote.
+    """
+    server = client.host
+    keyspace, db, started = server.keyspace, client.db.index, server.clock_ns()
+    dirty = keyspace.dirty
+    client.last_command = command
+    try:
+        reply = command.run(client, argv)
+    except CommandError as error:
+        reply = error.reply
+    if keyspace.dirty != dirty:
+        keyspace.commit(db, argv)
+    if type(reply) is Failure:
+        server.command_failed(command, reply)
+    time_ns = server.clock_ns() - started
+    command.count(1, time_ns)
+    if time_ns >= server.slow_ns:
+        server.was_slow(client, command, [argv], time_ns)
     return reply
 
 

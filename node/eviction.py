@@ -3,7 +3,7 @@
 Sans-IO. The guard asks `has_room` before each command that Redis flags `denyoom`, while a limit is set. Mostly the
 answer is a subtraction: a look at the memory account says how much may come in before the next look (`_room`), and
 every command takes from that what its arguments bring. Evicting goes a little below the limit (SLACK_BYTES), so that at
-the limit, too, only every twentieth small command or so looks.
+the limit, too, only every eightieth small command or so looks, and lets go as many keys in one go.
 
 A slice of eviction takes as long as `maxmemory-eviction-tenacity` allows; if it does not get there, commands pass
 nevertheless, and a timer goes on with it, as in Redis. What was removed and waits to be freed is freed first: evicting
@@ -29,14 +29,15 @@ from node.timers import Timer, Timers
 
 ARGUMENT_BYTES = 64
 """What an argument is taken to bring beside its own bytes: the head of an object, a place in a table."""
-SLACK_BYTES = 4096
+SLACK_BYTES = 16384
 """How far below the limit eviction goes, so that not every command has to evict..."""
 SLACK_SHARE = 256
 """...but not more than this share of the limit."""
+SLACK_LEFT_SHARE = 4
+"""When no more than this share of the slack is left, the next keys go: where commands overwrite what is there, they
+would else come to the limit by ever smaller steps, with a look at each."""
 LOOK_SHARE = 64
 """No more than this share of the limit comes in between two looks at the account."""
-KEYS_A_LOOK = 16
-"""How many keys go before the clock is looked at."""
 CONTINUE_MS = 0
 """Between two slices of a long eviction: the clients have their turn all the same."""
 KEYS_GONE_SHARE = 8
@@ -175,9 +176,10 @@ class Eviction:
         if self._excess() > 0 and self._is_out_of_date():
             self._read()
         state = State.ROOM
-        if self._excess() > 0 and self._victims.policy != NO_EVICTION:
+        slack = min(SLACK_BYTES, self.limit // SLACK_SHARE)
+        if self._excess() > -slack // SLACK_LEFT_SHARE and self._victims.policy != NO_EVICTION:
             started_ns = self._host.clock_ns()
-            state = self._evict(min(SLACK_BYTES, self.limit // SLACK_SHARE))
+            state = self._evict(slack)
             self._note_delay("eviction-cycle", started_ns)
         if state is not State.GOING_ON:
             if self._excess() > 0 and keyspace.dirty != self._dirty:
@@ -215,22 +217,22 @@ class Eviction:
             self._read_if_freed()
         watched = bool(host.latency.threshold_ms)
         lazily = host.config.lazyfree_lazy_eviction
+        each = host.memory.used // max(1, host.keyspace.size) + 1  # what a key takes, about
         needed = self._excess() + slack
-        evicted = 0
         while needed > 0:
-            victim = self._victims.next()
-            if victim is None:
+            victims = self._victims.next(needed // each + 1)
+            if not victims:
                 return State.FULL if reclaimer.idle else State.GOING_ON
-            db, key = victim
-            began_ns = host.clock_ns() if watched else 0
-            size = db.evict(key, lazily=lazily)
-            if watched:
-                self._note_delay("eviction-del", began_ns)
-            host.memory.discharged += size
-            needed -= size
-            self._keys -= 1
-            evicted += 1
-            if not evicted % KEYS_A_LOOK and host.clock_ns() >= end_ns:
+            evicted = host.keyspace.evicted_keys
+            for db, keys in victims:
+                began_ns = host.clock_ns() if watched else 0
+                size = db.evict(keys, lazily=lazily)
+                if watched:
+                    self._note_delay("eviction-del", began_ns)
+                host.memory.discharged += size
+                needed -= size
+            self._keys -= host.keyspace.evicted_keys - evicted
+            if needed > 0 and host.clock_ns() >= end_ns:
                 return State.GOING_ON
         return State.ROOM
 

@@ -331,6 +331,10 @@ class Platform:
 
         return sorted(glob(pattern))
 
+    def list_directory(self, path: str) -> list[str]:
+        """The names in a directory, in order. Raises OSError."""
+        return sorted(os.listdir(path))
+
     def open_read(self, path: str) -> IO[bytes]:
         return open(path, "rb")
 

@@ -29,7 +29,7 @@ from node.pubsub import PubSub
 from node.replication.replication import Replication
 from node.slowlog import SlowLog
 from node.stats import Counts, Rates, Stats
-from node.table import FAST, SKIP_SLOWLOG, Command, CommandTable
+from node.table import DENY_OOM, FAST, KEYED, RIGHTS, SKIP_SLOWLOG, Command, CommandTable
 from node.timers import Timers
 from node.tls import Tls
 from node.tracking import Tracking
@@ -44,6 +44,8 @@ REDIS_VERSION = "7.2.6"
 SLOW_NS_MIN = 1_000_000
 """What is slow at less than this is timed command by command, the careful way: a session's measuring is too coarse."""
 NOTHING_IS_SLOW_NS = 1 << 62
+OFTEN_PASSED = KEYED | RIGHTS | DENY_OOM
+"""Gates that are closed for long, for commands that mostly pass all the same."""
 
 
 class CannotStart(Exception):
@@ -69,6 +71,9 @@ class Cluster(Protocol):
     def broadcast(self, channel: bytes, message: bytes, *, sharded: bool) -> None:
         """Send a published message to the other nodes, or to those of our shard."""
 
+    def address_behind(self, client: Client, host: str, port: int) -> tuple[str, int]:
+        """Where this node reaches the node that the client's network knows by this address; else that address."""
+
     @property
     def my_id(self) -> str: ...
 
@@ -91,6 +96,9 @@ class Cluster(Protocol):
     @property
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
+
+    def reset_counts(self) -> None:
+        """CONFIG RESETSTAT: what was counted by slot is forgotten."""
 
     def drop_packets(self, kind: int) -> None:
         """Be deaf to bus packets of this type; -1: to none."""
@@ -183,6 +191,19 @@ class Server:
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """See `Cluster.is_mine`; nothing is kept from a session by a cluster that there is not."""
         return self.cluster is not None and self.cluster.is_mine(command, argv)
+
+    def lets_pass(self, client: Client, command: Command, argv: Argv, blocked: int) -> bool:
+        """Do the gates that are closed for a command let it pass: the cluster's, its user's rights, `maxmemory`?
+
+        What these have in common: most commands pass, at the price of a look. False: ask the guards, one by one.
+        """
+        if blocked & ~OFTEN_PASSED:
+            return False
+        if blocked & RIGHTS and client.account.denial(command, argv) is not None:
+            return False
+        if blocked & KEYED and not self.is_mine(command, argv):
+            return False
+        return not blocked & DENY_OOM or self.eviction.has_room(argv)
 
     def has_room(self, argv: Argv) -> bool:
         """Is the data set within `maxmemory`, after an attempt to make room?"""
@@ -335,6 +356,8 @@ class Server:
         self.commands_processed = 0
         self.eviction.forget_counts()
         self.memory.forget_peak()
+        if self.cluster is not None:
+            self.cluster.reset_counts()
 
     # --- counts ---------------------------------------------------------------------------------------------------
 

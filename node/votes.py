@@ -29,6 +29,10 @@ class Ballot:
         assert not self.is_spent(epoch), f"second vote in epoch {epoch}"
         self.epoch = epoch
 
+    def pass_over(self, epoch: int) -> None:
+        """Vote in no epoch up to this one any more."""
+        self.epoch = max(self.epoch, epoch)
+
 
 class Tally:
     """One candidate's count in one epoch."""

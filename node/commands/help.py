@@ -170,6 +170,10 @@ REPLICAS <node-id>
     Shows the replicas of <node-id>.
 SAVECONFIG
     Writes nodes.conf now.
+SLOT-STATS SLOTSRANGE <start slot> <end slot>
+SLOT-STATS ORDERBY <metric> [LIMIT <count>] [ASC|DESC]
+    Tells what the slots of this node's shard hold and cost: a range of them, or the ones with
+    the most of key-count, cpu-usec, network-bytes-in or network-bytes-out.
 SLOTS
     Shows ranges of slots, each with its first and last slot and with the address, port and
     name of its primary and replicas.

@@ -73,9 +73,12 @@ def migrate(client: Client, argv: Argv) -> Reply:
     keys = [key for key in named if client.db.read(key) is not None]
     if not keys:
         return NO_KEY
+    host, port = argv[1].decode("utf-8", "surrogateescape"), parse_int(argv[2]) or 0
+    if client.host.cluster is not None:
+        host, port = client.host.cluster.address_behind(client, host, port)
     order = Order(
-        argv[1].decode("utf-8", "surrogateescape"),
-        parse_int(argv[2]) or 0,
+        host,
+        port,
         db,
         timeout_ms if timeout_ms > 0 else TIMEOUT_DEFAULT_MS,
         options.copy,

@@ -1,13 +1,26 @@
 """What a script's command must pass before it runs: the order and the words are those of Redis's scriptCall."""
 
-from node.dispatch import IN_SCRIPTS, call_without_touching, refusal_in_script
+from node.dispatch import IN_SCRIPTS, call_in_script, call_without_touching, refusal_in_script
 from node.dispatch import call as run_command
 from node.eviction import OUT_OF_MEMORY
 from node.net.resp import Argv, Failure, Reply
 from node.script.running import Run
 from node.server import Client, Server
 from node.slots import slot_of
-from node.table import ANY, CONTAINER, DENY_OOM, KEYED, MAY_REPLICATE, NO_SCRIPT, READ, STALE, WRITE, Command, never_run
+from node.table import (
+    ANY,
+    CONTAINER,
+    DENY_OOM,
+    IN_TRANSACTION,
+    KEYED,
+    MAY_REPLICATE,
+    NO_SCRIPT,
+    READ,
+    STALE,
+    WRITE,
+    Command,
+    never_run,
+)
 
 UNKNOWN = Failure(b"ERR Unknown Redis command called from script")
 WRONG_ARITY = Failure(b"ERR Wrong number of args calling Redis command from script")
@@ -22,24 +35,32 @@ NOT_LOCAL = Failure(b"ERR Script attempted to access a non local key in a cluste
 
 
 def call(run: Run, argv: Argv) -> Reply:
-    """Run a command for a script, or say why not."""
+    """Run a command for a script, or say why not. The usual case is short, as the session's is."""
     client: Client = run.client
+    command = client.host.words.get(argv[0])
+    if command is None or command.flags & (client.gates & ~IN_TRANSACTION | run.against):
+        return _call_carefully(run, client, argv)
+    if len(argv) != command.arity and not 0 < -command.arity <= len(argv):
+        return _call_carefully(run, client, argv)
+    if command.flags & WRITE:
+        run.wrote = True
+    return call_in_script(client, command, argv)
+
+
+def _call_carefully(run: Run, client: Client, argv: Argv) -> Reply:
+    """As `call`, where something may stand against it."""
     server = client.host
-    command = server.words.get(argv[0]) or server.commands.find(argv[0])
+    command = server.commands.find(argv[0])
     if command is not None and command.flags & CONTAINER and len(argv) > 1:
         command = command.subcommands.get(argv[1].lower())
     if command is None:
         return _refused(server, None, UNKNOWN)
-    flags = command.flags
-    oom = DENY_OOM if run.out_of_memory and not run.wrote else 0
-    unusual = client.gates | oom | (NO_SCRIPT | WRITE | MAY_REPLICATE if run.read_only else NO_SCRIPT)
-    if flags & unusual or not command.takes(len(argv)):
-        refusal = _refusal(run, server, client, command, argv)
-        if refusal is not None:
-            return _refused(server, command, refusal)
-    if flags & WRITE:
+    refusal = _refusal(run, server, client, command, argv)
+    if refusal is not None:
+        return _refused(server, command, refusal)
+    if command.flags & WRITE:
         run.wrote = True
-    if client.no_touch and flags & READ and command.name != "touch":
+    if client.no_touch and command.flags & READ and command.name != "touch":
         return call_without_touching(client, command, argv)
     return run_command(client, command, argv)
 

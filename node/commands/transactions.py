@@ -6,9 +6,9 @@ an error of a command that runs does not undo the others. What spoils a transact
 """
 
 from node.commands.family import command
-from node.dispatch import call, no_longer_permitted
+from node.dispatch import run_queued
 from node.keyspace.watching import Watcher
-from node.net.resp import NULL_ARRAY, OK, Argv, CommandError, Encoded, Reply, encode
+from node.net.resp import NULL_ARRAY, OK, Argv, CommandError, Encoded, Reply
 from node.net.session import Transaction
 from node.server import Client
 
@@ -49,7 +49,7 @@ def unwatch(client: Client, argv: Argv) -> Reply:
 
 @command("exec", 1, "noscript loading stale skip_slowlog", acl="transaction")
 def exec_(client: Client, argv: Argv) -> Reply:
-    """Run what was queued. Each reply is encoded before the next command runs: it may be the stored value itself."""
+    """Run what was queued."""
     transaction = client.transaction
     if transaction is None:
         raise CommandError("ERR EXEC without MULTI")
@@ -66,9 +66,7 @@ def exec_(client: Client, argv: Argv) -> Reply:
     may_block, client.may_block = client.may_block, False
     journal.begin_unit()
     try:
-        for queued, queued_argv in transaction.commands:
-            refusal = no_longer_permitted(client, queued, queued_argv) if client.restricted else None
-            encode(refusal or call(client, queued, queued_argv), out, client.resp3)
+        run_queued(client, transaction.commands, out)
     finally:
         journal.end_unit()
         client.may_block = may_block

@@ -12,6 +12,7 @@ from node.config.coming import MODULES_REFUSED, REFUSED, refusal
 from node.config.directives import ALIASES, DIRECTIVES, FORGOTTEN, Directive, find_directive
 from node.config.errors import ConfigError, ConfigFileError, ConfigSetError
 from node.config.lines import FindFiles, Line, ReadFile, follow_includes, matching_paths, read_lines, read_text
+from node.config.networks import check_networks
 from node.config.rewrite import rewrite_text
 from node.config.settings import Settings
 from node.config.values import CLIENT_CLASSES, OutputLimit, Value, parse, parse_text, show, write
@@ -32,7 +33,7 @@ def _defaults() -> dict[str, Value]:
     no_limits = dict.fromkeys(CLIENT_CLASSES, OutputLimit(0, 0, 0))
     return {
         name: parse_text(directive, directive.default, no_limits)
-        if directive.default or directive.kind in ("string", "addresses")
+        if directive.default or directive.kind in ("string", "addresses", "networks")
         else None
         if directive.kind == "replicaof"
         else ""
@@ -251,6 +252,9 @@ class _Loader:
         value = parse(directive, words, self.config[directive.name])
         if directive.name == "save" and words and "save" in self.origins:
             value = self.config.save + value
+        if directive.kind == "networks" and words and directive.name in self.origins:
+            value = (*self.config[directive.name], *value)
+            check_networks(value)
         self.check(directive.name, value)
         self.config.put(directive.name, _settle(directive.name, value))
         self.origins[directive.name] = line

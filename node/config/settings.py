@@ -4,6 +4,7 @@ Units are those of the directive in redis.conf, sizes in bytes.  An unset string
 `maxmemory_clients` is a share of `maxmemory` in percent.  `save` holds (seconds, changes).
 """
 
+from node.config.networks import AnnouncedNetwork
 from node.config.values import OutputLimits
 
 
@@ -49,6 +50,7 @@ class Settings:
     cluster_announce_hostname: str
     cluster_announce_human_nodename: str
     cluster_announce_ip: str
+    cluster_announce_network: tuple[AnnouncedNetwork, ...]
     cluster_announce_port: int
     cluster_announce_tls_port: int
     cluster_config_file: str
@@ -62,8 +64,10 @@ class Settings:
     cluster_preferred_endpoint_type: str
     cluster_replica_no_failover: bool
     cluster_replica_validity_factor: int
+    cluster_replica_votes: bool
     cluster_require_full_coverage: bool
     cluster_seeds: tuple[str, ...]
+    cluster_slot_stats_enabled: bool
     crash_log_enabled: bool
     crash_memcheck_enabled: bool
     daemonize: bool

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from node.config.directives import Directive
 from node.config.errors import ConfigError
+from node.config.networks import parse_networks, show_networks
 from node.config.words import quote
 
 Value = Any  # by kind: bool, int, str, or one of the tuples below; `settings.py` says which
@@ -277,6 +278,10 @@ def _parse_addresses(directive: Directive, words: list[str], current: Value) -> 
     return tuple(words)
 
 
+def _parse_networks(directive: Directive, words: list[str], current: Value) -> Value:
+    return parse_networks(words)
+
+
 def _parse_dir(directive: Directive, words: list[str], current: Value) -> Value:
     if len(words) != 1:
         raise ConfigError("wrong number of arguments")
@@ -372,6 +377,7 @@ _PARSE: dict[str, Callable[[Directive, list[str], Value], Value]] = {
     "client-output-buffer-limit": _parse_limits,
     "bind": _parse_bind,
     "addresses": _parse_addresses,
+    "networks": _parse_networks,
     "dir": _parse_dir,
     "notify-keyspace-events": _parse_events,
     "oom-score-adj-values": _parse_oom_scores,
@@ -388,6 +394,7 @@ _SHOW: dict[str, Callable[[Value], str]] = {
     "client-output-buffer-limit": _show_limits,
     "bind": _show_words,
     "addresses": _show_words,
+    "networks": show_networks,
     "notify-keyspace-events": _show_events,
     "oom-score-adj-values": _show_words,
     "latency-tracking-info-percentiles": _show_percentiles,
@@ -434,6 +441,8 @@ def write(directive: Directive, value: Value, default: Value) -> list[tuple[str,
         return [(f"{name} {quote(value)}", value != default)]
     if kind == "save":
         return [(f"save {seconds} {changes}", True) for seconds, changes in value] or [('save ""', True)]
+    if kind == "networks":
+        return [(f"{name} {' '.join(line)}", True) for line in value]
     if kind == "client-output-buffer-limit":
         return _write_limits(value, default)
     if (kind == "bind" and value == default) or (kind == "replicaof" and value is None):

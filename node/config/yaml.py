@@ -17,7 +17,9 @@ from node.config.words import UnbalancedQuotes, split_words
 if TYPE_CHECKING:
     from yaml import Node
 
-REPEATED = frozenset(("save", "client-output-buffer-limit", "include", "user", "rename-command", "loadmodule"))
+REPEATED = frozenset((
+    "save", "client-output-buffer-limit", "cluster-announce-network", "include", "user", "rename-command", "loadmodule",
+))  # fmt: skip
 
 _YES_NO = {"true": "yes", "on": "yes", "yes": "yes", "false": "no", "off": "no", "no": "no"}
 

@@ -365,7 +365,7 @@ class Database:
 
     def remove(self, key: bytes) -> Value | None:
         """Remove `key` and return its value; None if it is not there. Says nothing to anyone: see `delete`."""
-        number = slot_of(key)
+        number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
         slot = self.slots[number]
         if slot is None or key not in slot.values:
             return None
@@ -411,22 +411,33 @@ class Database:
         keyspace.notify("x", "expired", key, self.index)
         keyspace.touched(self, key, by_itself=True)
 
-    def evict(self, key: bytes, *, lazily: bool) -> int:
-        """Remove a key to make room, tell whoever listens, and journal it; the bytes that it held, about.
+    def evict(self, keys: Sequence[bytes], *, lazily: bool) -> int:
+        """Remove keys to make room, tell whoever listens, and journal it; the bytes that they held, about.
 
-        A big container is freed in slices in any case; `lazily` (lazyfree-lazy-eviction) only names the removal.
+        Keys that are not there are passed over. A big container is freed in slices in any case; `lazily`
+        (lazyfree-lazy-eviction) only names the removal.
         """
-        keyspace = self.keyspace
-        slot = self.slots[slot_of(key)]
-        assert slot is not None
-        value = slot.values[key]
-        size = block_bytes(BYTES_HEAD + len(key))  # its place in the dictionary is the next key's
-        size += block_bytes(BYTES_HEAD + len(value)) if type(value) is bytes else footprint(value)
-        self.discard(self.remove(key))
-        keyspace.evicted_keys += 1
-        keyspace.journal.append(self.index, (b"UNLINK" if lazily else b"DEL", key))
-        keyspace.notify("e", "evicted", key, self.index)
-        keyspace.touched(self, key, by_itself=True)
+        keyspace, journal = self.keyspace, self.keyspace.journal
+        verb = b"UNLINK" if lazily else b"DEL"
+        size = 0
+        for key in keys:
+            value = self.remove(key)
+            if value is None:
+                continue
+            size += block_bytes(BYTES_HEAD + len(key))  # its place in the dictionary is the next key's
+            if type(value) is bytes:
+                size += block_bytes(BYTES_HEAD + len(value))
+            else:
+                size += footprint(value)
+                self.discard(value)
+            keyspace.evicted_keys += 1
+            if journal.unheard:  # as `append` does, but for the call
+                journal.offset += 1
+            else:
+                journal.append(self.index, (verb, key))
+            if keyspace.listening:
+                keyspace.notify("e", "evicted", key, self.index)
+                keyspace.touched(self, key, by_itself=True)
         return size
 
     def set_deadline(self, key: bytes, deadline_ms: int) -> None:

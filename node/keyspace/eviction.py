@@ -12,6 +12,7 @@ A key that waited in the pool and was used meanwhile has a better score now, and
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice, repeat
+from operator import itemgetter
 from random import Random
 from types import MappingProxyType
 
@@ -20,10 +21,11 @@ from node.keyspace.keyspace import Keyspace
 from node.keyspace.scan import draw, slot_sizes
 from node.slots import SLOTS
 
-POOL_SIZE = 16
-"""How many of the worst keys wait, as in Redis."""
-KEYS_A_LOOK = 4
-"""So many keys go of those in the pool before others are looked at, `maxmemory-samples` for each of them."""
+VICTIMS_MAX = 16
+"""So many keys go at once at the most, and `maxmemory-samples` are looked at for each of them in one go: what is done
+once for all of them would cost as much as the key that goes."""
+POOL_SIZE = 64
+"""How many of the worst keys wait. Redis lets go of one key at a time and keeps 16."""
 SLOT_DRAWS_MAX = 8
 """How often a slot with deadlines is sought in proportion to all keys, before the next one does."""
 SKIPPED_MAX = 512
@@ -33,24 +35,21 @@ ROUNDS_MAX = 64
 
 NO_EVICTION = "noeviction"
 Scores = Callable[[Database, Sequence[bytes]], list[int]]
-"""A score for each key: the higher, the sooner it goes."""
+"""A score for each key: the lower, the sooner it goes."""
 Candidate = tuple[int, int, bytes]
 """(score, database, key)"""
+SCORE = itemgetter(0)
 
 
-def _score(candidate: Candidate) -> int:
-    return candidate[0]
+def _use(db: Database, keys: Sequence[bytes]) -> list[int]:
+    return db.uses_of(keys)
 
 
-def _disuse(db: Database, keys: Sequence[bytes]) -> list[int]:
-    return [-use for use in db.uses_of(keys)]
+def _deadlines(db: Database, keys: Sequence[bytes]) -> list[int]:
+    return [db.deadline(key) or 0 for key in keys]
 
 
-def _haste(db: Database, keys: Sequence[bytes]) -> list[int]:
-    return [-(db.deadline(key) or 0) for key in keys]
-
-
-SCORES: Mapping[str, Scores] = MappingProxyType({"lru": _disuse, "lfu": _disuse, "ttl": _haste})
+SCORES: Mapping[str, Scores] = MappingProxyType({"lru": _use, "lfu": _use, "ttl": _deadlines})
 
 
 def goes_by_use(policy: str) -> bool:
@@ -59,15 +58,14 @@ def goes_by_use(policy: str) -> bool:
 
 
 class Victims:
-    """Draws the keys that go, one by one."""
+    """Draws the keys that go, a few at a time."""
 
     def __init__(self, keyspace: Keyspace, random: Random) -> None:
         self._keyspace = keyspace
         self._random = random
         self.policy = NO_EVICTION
         self.samples = 5  # maxmemory-samples
-        self._pool: list[Candidate] = []
-        self._left = 0  # how many keys may go before the next look
+        self._pool: list[Candidate] = []  # the one that goes first stands first
         self._hands = [Hand() for _ in keyspace.databases]
         self._next_db = 0  # whose turn it is under the policies that go by luck alone
 
@@ -75,53 +73,60 @@ class Victims:
         """Go by another rule from now on; one of the words of `maxmemory-policy`."""
         self.policy = policy
         self._pool.clear()
-        self._left = 0
 
-    def next(self) -> tuple[Database, bytes] | None:
-        """The key that goes next; None if none may go."""
+    def next(self, count: int) -> list[tuple[Database, list[bytes]]]:
+        """The keys that go next, by database: `count` of them (up to VICTIMS_MAX) or fewer; nothing if none may go."""
         volatile = self.policy.startswith("volatile-")
         scores = SCORES.get(self.policy.rpartition("-")[2])
-        return self._random_one(volatile) if scores is None else self._worst(volatile, scores)
+        return self._random_one(volatile) if scores is None else self._worst(volatile, scores, min(count, VICTIMS_MAX))
 
     def _candidates(self, volatile: bool) -> list[Database]:
         databases = self._keyspace.databases
         return [db for db in databases if db.deadline_count] if volatile else [db for db in databases if db.size]
 
-    def _random_one(self, volatile: bool) -> tuple[Database, bytes] | None:
+    def _random_one(self, volatile: bool) -> list[tuple[Database, list[bytes]]]:
         databases = self._candidates(volatile)
         if not databases:
-            return None
+            return []
         self._next_db += 1
         db = databases[self._next_db % len(databases)]
         key = _draw_volatile(db, self._random) if volatile else draw(db, self._random)
         assert key is not None
-        return db, key
+        return [(db, [key])]
 
-    def _worst(self, volatile: bool, scores: Scores) -> tuple[Database, bytes] | None:
-        pool, databases = self._pool, self._keyspace.databases
+    def _worst(self, volatile: bool, scores: Scores, count: int) -> list[tuple[Database, list[bytes]]]:
         for _ in range(ROUNDS_MAX):
-            if not self._left and not self._look(volatile, scores):
-                return None
-            self._left -= 1
-            while pool:
-                worst, index, key = pool.pop()
-                db = databases[index]
-                if _is_there(db, key, volatile) and scores(db, (key,))[0] >= worst:
-                    return db, key
-            self._left = 0
-        return None
+            if not self._look(volatile, scores, count * self.samples):
+                break
+            waiting: dict[int, list[Candidate]] = {}
+            for candidate in self._pool[:count]:
+                waiting.setdefault(candidate[1], []).append(candidate)
+            del self._pool[:count]
+            found = []
+            for index, candidates in waiting.items():
+                db = self._keyspace.databases[index]
+                found.append((db, _still_worst(db, candidates, volatile, scores)))
+            if any(keys for _, keys in found):
+                return found
+        return []
 
-    def _look(self, volatile: bool, scores: Scores) -> bool:
-        """Look at keys for the next few that go; False if there are none."""
+    def _look(self, volatile: bool, scores: Scores, count: int) -> bool:
+        """Look at more keys, `count` of each database; False if there are none."""
         pool = self._pool
         databases = self._candidates(volatile)
         for db in databases:
-            keys = self._hands[db.index].take(db, self.samples * KEYS_A_LOOK, volatile)
+            keys = self._hands[db.index].take(db, count, volatile)
             pool += zip(scores(db, keys), repeat(db.index), keys)
-        pool.sort(key=_score)  # by nothing else: names are no merit
-        del pool[:-POOL_SIZE]
-        self._left = KEYS_A_LOOK
+        pool.sort(key=SCORE)  # by nothing else: names are no merit
+        del pool[POOL_SIZE:]
         return bool(databases)
+
+
+def _still_worst(db: Database, candidates: list[Candidate], volatile: bool, scores: Scores) -> list[bytes]:
+    """Of these candidates of `db`, the keys that were not used while they waited; what has gone evicts nobody."""
+    now = scores(db, [key for _, _, key in candidates])
+    keys = [key for (score, _, key), scored in zip(candidates, now, strict=True) if scored <= score]
+    return [key for key in keys if db.deadline(key) is not None] if volatile else keys
 
 
 class Hand:
@@ -150,6 +155,10 @@ class Hand:
             slot = db.slots[found]
             assert slot is not None
             wanted = count - len(keys)
+            if (found != number or not place) and not turned and not volatile and len(slot.values) < wanted:
+                keys += slot.values  # a small slot as a whole, as most are
+                number, place = found + 1, 0
+                continue
             if turned and found == first:  # the slot where it began: the keys before its place are left
                 wanted = min(wanted, first_place - (place if found == number else 0))
                 if wanted <= 0:
@@ -170,12 +179,6 @@ def _from_place(slot: Slot, place: int, count: int, volatile: bool) -> list[byte
     if slot.order is not None:
         return slot.order.keys[place : place + count]
     return list(islice(slot.values, place, place + count))
-
-
-def _is_there(db: Database, key: bytes, volatile: bool) -> bool:
-    if volatile:
-        return db.deadline(key) is not None
-    return db.holds(key)
 
 
 def _draw_volatile(db: Database, random: Random) -> bytes:

@@ -103,6 +103,8 @@ class Journal:
         """The transaction is over: its effects are one unit, for each reader of those that are for it."""
         unit, self._unit = self._unit, None
         assert unit is not None
+        if not unit:
+            return
         unit = [effect for effect in unit if effect[2]]
         if not unit:
             return

@@ -97,7 +97,8 @@ class Keyspace:
         effects = self.effects
         if effects is None:
             effects = self.effects = []
-        effects.extend((db, argv) for argv in commands)
+        if commands:
+            effects.extend((db, argv) for argv in commands)
 
     def commit(self, db: int, argv: Sequence[bytes]) -> None:
         """The running command changed something: journal it, or what stands for it."""

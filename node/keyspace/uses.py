@@ -34,22 +34,22 @@ SECONDS_A_MINUTE = 60
 class UseRules:
     """How uses are counted and timed: the same for all databases of a node."""
 
-    __slots__ = ("_minute", "_shared", "_tick", "decay_minutes", "log_factor", "luck")
+    __slots__ = ("_minute", "_shared", "decay_minutes", "log_factor", "luck", "tick", "tick_ends_ms", "tick_ms")
 
     def __init__(self, luck: Callable[[], float]) -> None:
         self.log_factor = 10  # `lfu-log-factor`: the bigger, the more uses a counter of 255 stands for
         self.decay_minutes = 1  # `lfu-decay-time`: a counter loses one each time so many minutes go by; 0: never
         self.luck = luck  # from 0 up to below 1
-        self._tick = 0
+        self.tick = 0  # of the time from `tick_ms` up to `tick_ends_ms`: one object, which its keys share
+        self.tick_ms = self.tick_ends_ms = 0
         self._minute = -1
         self._shared: list[int] = []  # of the running minute, an int for each counter
 
-    def tick_at(self, now_ms: int) -> int:
-        """The tick of a time, as one object while it lasts."""
-        tick = now_ms // TICK_MS
-        if tick != self._tick:
-            self._tick = tick
-        return self._tick
+    def turn(self, now_ms: int) -> None:
+        """Another tick has begun."""
+        self.tick = now_ms // TICK_MS
+        self.tick_ms = self.tick * TICK_MS
+        self.tick_ends_ms = self.tick_ms + TICK_MS
 
     def made(self, count: int, minute: int) -> int:
         """What is noted of a key whose counter is `count`."""
@@ -82,11 +82,17 @@ class TimingDatabase(Database):
 
     def _tick(self) -> int:
         """The time of now. Keys of one tick share one int."""
-        return self.keyspace.use_rules.tick_at(self.keyspace.now_ms)
+        now_ms, rules = self.keyspace.now_ms, self.keyspace.use_rules
+        if not rules.tick_ms <= now_ms < rules.tick_ends_ms:
+            rules.turn(now_ms)
+        return rules.tick
 
     def _note(self, key: bytes) -> None:
         """A key that is there was used."""
-        self.uses[hash(key) & TABLES_MASK][key] = self._tick()
+        now_ms, rules = self.keyspace.now_ms, self.keyspace.use_rules
+        if not rules.tick_ms <= now_ms < rules.tick_ends_ms:
+            rules.turn(now_ms)
+        self.uses[hash(key) & TABLES_MASK][key] = rules.tick
 
     def _unnoted(self, key: bytes) -> int:
         """When a key was used of which nothing is noted: the shared table knows about."""
@@ -108,7 +114,10 @@ class TimingDatabase(Database):
 
     def set(self, key: bytes, value: Value) -> None:
         Database.set(self, key, value)
-        self._note(key)
+        now_ms, rules = self.keyspace.now_ms, self.keyspace.use_rules  # as `_note`: what every SET pays
+        if not rules.tick_ms <= now_ms < rules.tick_ends_ms:
+            rules.turn(now_ms)
+        self.uses[hash(key) & TABLES_MASK][key] = rules.tick
 
     def set_all(self, words: list[bytes]) -> None:
         for at in range(1, len(words), 2):
@@ -181,9 +190,12 @@ class CountingDatabase(TimingDatabase):
     def _note(self, key: bytes) -> None:
         uses = self.uses[hash(key) & TABLES_MASK]
         noted = uses.get(key)
-        minute = self.clock_s // SECONDS_A_MINUTE
-        rules = self.keyspace.use_rules
+        minute, rules = self.clock_s // SECONDS_A_MINUTE, self.keyspace.use_rules
         uses[key] = rules.made(FIRST_COUNT, minute) if noted is None else rules.used(noted, minute)
+
+    def set(self, key: bytes, value: Value) -> None:
+        Database.set(self, key, value)
+        self._note(key)
 
     def idle_seconds(self, key: bytes) -> int:
         return 0
@@ -202,7 +214,9 @@ class CountingDatabase(TimingDatabase):
         return self.use_count(key) or 0
 
     def uses_of(self, keys: Sequence[bytes]) -> list[int]:
-        return [self.use_count(key) or 0 for key in keys]
+        uses, minute, count = self.uses, self._minute(), self.keyspace.use_rules.count
+        first = minute << COUNT_BITS | FIRST_COUNT  # what is noted of a key of which nothing is
+        return [count(uses[hash(key) & TABLES_MASK].get(key, first), minute) for key in keys]
 
     def restore_use(self, key: bytes, noted: int) -> None:
         self.set_use_count(key, noted)

@@ -193,7 +193,7 @@ class Reactor:
 
     def _receive_all(self, ready: list[tuple[int, int]]) -> None:
         """Take what has come, and have it acted on."""
-        find, dirty = self.connections.get, self.dirty
+        find = self.connections.get
         for fd, mask in ready:
             connection = find(fd)
             if connection is None:
@@ -201,7 +201,7 @@ class Reactor:
                 continue
             if not connection.dirty:
                 connection.dirty = True
-                dirty.append(connection)
+                self.dirty.append(connection)  # not held in a local name: a batch within this one begins another list
             peer = connection.peer
             if peer.closing or peer.more:
                 continue  # what has been taken is served first

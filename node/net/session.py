@@ -49,6 +49,9 @@ class Host(Protocol):
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """Of a command that only the cluster's gate is closed for: does its key live here, as most do?"""
 
+    def lets_pass(self, session: Any, command: Command, argv: Argv, blocked: int) -> bool:
+        """As `is_mine`, of a command that these gates are closed for: does nothing stand against it after all?"""
+
     def execute(self, session: Any, argv: Argv) -> Reply: ...
     def command_failed(self, command: Command, failure: Failure) -> None: ...
     def was_slow(self, session: Any, command: Command, run: list[Argv], time_ns: int) -> None:
@@ -86,11 +89,12 @@ class Waiting:
 class Transaction:
     """What a client has queued since MULTI."""
 
-    __slots__ = ("bytes", "commands", "ending", "spoiled")
+    __slots__ = ("bytes", "commands", "common_flags", "ending", "spoiled")
 
     def __init__(self) -> None:
         self.commands: list[tuple[Command, Argv]] = []
         self.bytes = 0  # of their arguments
+        self.common_flags = -1  # those that all of them have; every bit there is while nothing is queued
         self.spoiled = False  # something was refused: EXEC will refuse all
         self.ending = False  # EXEC asks the guards
 
@@ -297,7 +301,11 @@ class Session(Peer, Generic[HostT]):
         if command is None or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity)):
             return False
         blocked = command.flags & self.gates
-        if blocked and (blocked != KEYED or not host.is_mine(command, argv)):
+        if (
+            blocked
+            and (blocked != KEYED or not host.is_mine(command, argv))
+            and (blocked == KEYED or not host.lets_pass(self, command, argv, blocked))
+        ):
             return False
         keyspace = host.keyspace
         dirty = keyspace.dirty
@@ -389,7 +397,7 @@ class Session(Peer, Generic[HostT]):
                 or (
                     (blocked := (flags := command.flags) & self.gates)
                     and (blocked != KEYED or not is_mine(command, argv))
-                    and (blocked != RIGHTS or self.account.denial(command, argv) is not None)
+                    and (blocked == KEYED or not host.lets_pass(self, command, argv, blocked))
                 )
             ):
                 if running is not None:  # the same command, but now there is something in its way

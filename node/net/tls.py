@@ -113,6 +113,26 @@ def _client_context(settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
+def caller_context(ca_cert_file: str, cert_file: str, key_file: str, *, verify: bool) -> ssl.SSLContext:
+    """For a program that calls nodes and is none: a certificate of its own only if it is given one. Raises BadTls.
+
+    ca_cert_file -- whose certificates are believed; the system's CAs if empty.  verify -- off: anybody is believed.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nodes are known by address: their certificates must be of our CA
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    if cert_file or key_file:
+        _load_key(context, cert_file, key_file or cert_file, "")
+    try:
+        if ca_cert_file:
+            context.load_verify_locations(ca_cert_file)
+        else:
+            context.load_default_certs()
+    except (OSError, ValueError) as error:
+        raise BadTls(f"{ca_cert_file}: failed to read the CA's certificate: {_reason(error)}") from error
+    return context
+
+
 def _load_key(context: ssl.SSLContext, cert_file: str, key_file: str, password: str) -> None:
     """A file that is not there, or no certificate, is named; so is a key that is another certificate's."""
     for name, what in ((cert_file, "certificate"), (key_file, "private key")):

@@ -82,8 +82,8 @@ class Snapshots:
         enough = config["repl-diskless-sync-max-replicas"]
         if not config["repl-diskless-sync"] or (enough and len(waiting) >= enough):
             return 0
-        if not all(replica.takes_eof for replica in waiting):
-            return 0
+        if not all(replica.takes_eof for replica in waiting) or any(replica.rdb_only for replica in waiting):
+            return 0  # who wants the file alone takes a backup, perhaps with writers held back meanwhile
         delay_ms: int = config["repl-diskless-sync-delay"] * 1000
         return delay_ms
 

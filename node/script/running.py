@@ -20,6 +20,7 @@ from node.net.session import Session, Waiting
 from node.platform import Platform
 from node.script.engine import CompileError, Engine
 from node.script.scripts import Cache, Flags
+from node.table import DENY_OOM, MAY_REPLICATE, NO_SCRIPT, WRITE
 from node.timers import Timers
 
 CALLS_BETWEEN_LOOKS = 64
@@ -49,8 +50,8 @@ class Run:
     """A script or function that runs now."""
 
     __slots__ = (
-        "calls", "client", "flags", "is_function", "killed", "name", "out_of_memory", "read_only", "repl", "slot",
-        "started_ns", "wrote",
+        "against", "calls", "client", "flags", "is_function", "killed", "name", "out_of_memory", "read_only", "repl",
+        "slot", "started_ns", "wrote",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class Run:
         self.read_only = read_only  # by the command (EVAL_RO) or by its flags
         self.is_function = is_function
         self.started_ns = started_ns
+        self.against = NO_SCRIPT | (WRITE | MAY_REPLICATE if read_only else 0)  # flags of commands that may be refused
         self.out_of_memory = False  # when it began: what needs memory is refused, until something was written
         self.wrote = False  # a command that writes was called
         self.killed = b""  # the error that it ends with
@@ -157,7 +159,9 @@ class Scripts:
         dirty, db = keyspace.dirty, client.db
         command, resp3, may_block = client.last_command, client.resp3, client.may_block
         run = self.running = Run(client, name, flags, read_only, host.platform.clock_ns(), is_function)
-        run.out_of_memory = not flags.allow_oom and not host.has_room([])
+        if not flags.allow_oom and not host.has_room([]):
+            run.out_of_memory = True
+            run.against |= DENY_OOM
         run.slot = slot
         in_unit = journal.in_unit
         if not in_unit:

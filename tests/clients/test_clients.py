@@ -141,3 +141,17 @@ def test_redis_py_on_a_single_node(protocol: int) -> None:
         ]
         assert client.dbsize() == 10_000
         assert len(list(client.scan_iter(count=1000))) == 10_000
+
+
+@pytest.mark.long
+def test_clients_of_two_networks_stay_in_their_own(node_modules: Path) -> None:
+    other = "127.0.0.2"
+    options = {"bind": ["127.0.0.1", other], "cluster_announce_network": ["other", f"at:{other}", other]}
+    with LocalCluster(HexadServer, nodes=3, replicas=0, **options) as cluster:
+        for host in ("127.0.0.1", other):
+            done = subprocess.run(
+                ["node", str(HERE / "nodes_seen.js"), host, str(cluster.ports[0])],
+                env={**os.environ, "NODE_PATH": str(node_modules)}, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+            expected = " ".join(sorted(f"{host}:{port}" for port in cluster.ports))
+            assert done.stdout.splitlines() == [expected, expected], done.stderr

@@ -6,6 +6,7 @@ The same talks are held with genuine nodes where both can be asked.
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,6 +64,9 @@ MOVING = [
     ("b", "ASKING"), ("b", "MULTI"), ("b", "GET {06S}new"), ("b", "EXEC"),
     ("a", "MULTI"), ("a", "GET {06S}1"), ("a", "GET other"), ("a", "EXEC"),
     ("a", "MULTI"), ("a", "GET {06S}gone"), ("a", "EXEC"),
+    ("a", "SPUBLISH {06S}ch m"), ("a", "SSUBSCRIBE {06S}ch"), ("a", "SUNSUBSCRIBE {06S}ch"),
+    ("b", "SPUBLISH {06S}ch m"), ("b", "SSUBSCRIBE {06S}ch"), ("b", "ASKING"), ("b", "SPUBLISH {06S}ch m"),
+    ("b", "ASKING"), ("b", "SSUBSCRIBE {06S}ch"),
     ("a", "MIGRATE 127.0.0.1 1 {06S}none 0 100"),
     ("a", "CLUSTER SETSLOT 0 NODE id-b"), ("a", "CLUSTER SETSLOT 0 STABLE"), ("a", "GET {06S}gone"),
     ("b", "CLUSTER SETSLOT 0 STABLE"), ("b", "ASKING"), ("b", "GET {06S}new"),
@@ -85,6 +89,24 @@ def test_a_slot_that_moves_is_told_as_redis_tells_it() -> None:
             told.append(replies)
     for mine, his in zip(*told, strict=True):
         assert mine == his
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_link_that_takes_too_little_is_cut(kind: type[Server]) -> None:
+    with pair(kind, cluster_node_timeout=60_000, cluster_link_sendbuf_limit=100_000) as (at_a, _, servers):
+        servers[1].signal(signal.SIGSTOP)
+        try:
+
+            def is_cut() -> bool:
+                at_a("PUBLISH", "news", b"x" * 500_000)
+                return b"total_cluster_links_buffer_limit_exceeded:0" not in at_a("CLUSTER", "INFO")
+
+            wait_until(is_cut, 30, "the link is cut")
+        finally:
+            servers[1].signal(signal.SIGCONT)
+        wait_until(lambda: len(at_a("CLUSTER", "LINKS")) == 2, 30, "the links stand again")
+        assert all(dict(zip(x[::2], x[1::2], strict=True))[b"send-buffer-used"] == 0 for x in at_a("CLUSTER", "LINKS"))
 
 
 ERRORS = [

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from node.slots import slot_of
-from tests.gossip.load import Counting
-from tests.support import HexadServer, wait_until
+from tests.gossip.load import ClusterClient, Counting
+from tests.support import HexadServer, RedisServer, wait_until
 from tests.support.cluster import LocalCluster, parse_nodes
 from tests.support.servers import Server
 
@@ -103,6 +103,23 @@ def test_reshard_under_load_loses_nothing(cluster: LocalCluster, counters: list[
         moved_keys = [f"key:{n}" for n in range(KEYS) if slot_of(b"key:%d" % n) < 1500]
         assert moved_keys and all(900 < wire("TTL", key) <= 100000 for key in moved_keys)
     assert "[OK] All 16384 slots covered" in cli("check", at(first))
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_import_brings_the_keys_of_a_lone_server(cluster: LocalCluster, stays: bool) -> None:
+    with RedisServer() as source, source.wire() as wire:
+        for number in range(200):
+            wire("SET", f"imported:{stays}:{number}", number, "EX", 100_000)
+        options = ["--cluster-copy"] if stays else []
+        cli("import", at(cluster.nodes[0]), "--cluster-from", at(source), *options)
+        assert wire("DBSIZE") == (200 if stays else 0)
+    client = ClusterClient(cluster.ports)
+    for number in range(200):
+        key = f"imported:{stays}:{number}"
+        assert client("GET", key) == str(number).encode()
+        assert 99_000 < client("TTL", key) <= 100_000
+        assert client("DEL", key) == 1
+    client.close()
 
 
 def test_rebalance(cluster: LocalCluster) -> None:

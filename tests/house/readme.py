@@ -76,6 +76,10 @@ _RUNS = {
     "tests/hexad/test_up.py::test_sentinels_replace_the_primary_and_the_next_start_knows": [
         "hexad up --topology sentinel --dir /tmp/watched",
     ],
+    "tests/hexad/backup/test_live.py::test_three_shards_into_one_server_and_back": [
+        "hexad cluster backup /backups/monday --node 127.0.0.1:7000",
+        "hexad cluster restore /backups/monday --node 127.0.0.1:8000",
+    ],
     "tests/hexad/test_up.py::test_a_proxy_in_front": ["hexad up --proxy --dir /tmp/proxied"],
     "tests/chaos/test_sentinel.py::test_the_primary_is_replaced": [
         "docker compose -f deploy/compose/sentinel.yaml up -d",

@@ -57,6 +57,10 @@ SHELLS = {
     "hexad/up.py": "the nursery of a local topology",
     "hexad/local.py": "starts, asks and stops the nodes of a local topology, each wait with a bound",
     "hexad/processes.py": "waits for processes",
+    "hexad/backup/program.py": "runs a backup or a restore until it ends or a signal comes",
+    "hexad/backup/nodes.py": "dials nodes, each wait with a bound",
+    "hexad/backup/taking.py": "pauses all primaries and takes their snapshots at once",
+    "hexad/backup/sending.py": "sends keys to all primaries at once, and again where slots have moved",
 }
 
 

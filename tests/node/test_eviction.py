@@ -277,7 +277,7 @@ def test_a_long_eviction_goes_on_by_itself() -> None:
 
 
 def test_a_big_value_is_freed_in_slices() -> None:
-    node = Node(10, "allkeys-lru")
+    node = Node(10, "allkeys-lru", maxmemory_samples=20)
     node("RPUSH", "list", *range(50_000))
     node.pass_ms(1000)
     fill(node, 12)
@@ -313,15 +313,45 @@ def test_the_pool_is_bounded_and_forgets_who_was_used() -> None:
     victims = Victims(node.keyspace, random.Random(1))
     victims.set_policy("allkeys-lru")
     victims.samples = 50
-    for number in range(50):
+    for number in range(100):
         db.set(b"key:%d" % number, b"v")
         node.pass_ms(1000)
-    assert victims.next() == (db, b"key:0")
-    assert len(victims._pool) == POOL_SIZE - 1
-    db.remove(b"key:0")
-    db.read(b"key:1")
-    db.remove(b"key:2")
-    assert victims.next() == (db, b"key:3")
+    assert victims.next(2) == [(db, [b"key:0", b"key:1"])]
+    assert len(victims._pool) == POOL_SIZE - 2
+    db.read(b"key:2")
+    db.remove(b"key:4")
+    victims.samples = 0  # none but those that wait
+    assert victims.next(3) == [(db, [b"key:3", b"key:4"])], "one was used, another evicts nobody"
+    assert db.evict([b"key:3", b"key:4"], lazily=False) > 0 and node.keyspace.evicted_keys == 1
+
+
+def test_keys_of_several_databases_go_together() -> None:
+    node = LocalNode()
+    node.keyspace.note_uses(counts=False, matters=True)
+    victims = Victims(node.keyspace, random.Random(1))
+    victims.set_policy("volatile-lru")
+    for number in range(10):
+        db = node.keyspace.databases[number % 2]
+        db.set(b"key:%d" % number, b"v")
+        db.set_deadline(b"key:%d" % number, node.keyspace.now_ms + 100_000)
+        node.pass_ms(1000)
+    node.keyspace.databases[1].persist(b"key:3")
+    found = {db.index: keys for db, keys in victims.next(5)}
+    assert found == {0: [b"key:0", b"key:2", b"key:4"], 1: [b"key:1", b"key:5"]}
+
+
+def test_commands_that_only_overwrite_find_room_at_the_limit() -> None:
+    node = Node(100, "allkeys-lru")
+    fill(node, 120)
+    node("SET", "kept", V)
+    for _ in range(3):
+        node.client_.raw("SET", "kept", V)
+    looks, refresh = [], node.server.memory.refresh
+    node.server.memory.refresh = lambda: bool(looks.append(1)) or refresh()  # type: ignore[method-assign,func-returns-value]
+    node.server.memory.stayed = 0.0
+    for _ in range(100):
+        node.client_.raw("SET", "kept", "v")
+    assert len(looks) <= 25, "a look for some commands, not for each"
 
 
 def test_counters_grow_by_luck_and_shrink_by_time() -> None:

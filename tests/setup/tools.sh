@@ -29,6 +29,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
 }
 
 need redis-server redis-server redis-check-rdb redis-check-aof
+need redis-sentinel redis-sentinel
 need redis-tools redis-cli redis-benchmark
 need gcc gcc
 has_c_headers || missing+=(libc6-dev)

@@ -3,11 +3,12 @@
 A trace is reviewed as a diff: run with HEXAD_REWRITE_TRACES=1 to write what happens now, and read the change. A
 script's commands, one a line behind `> `:
 
-    world seed=N [primaries=N] [replicas=N] [timeout=MS]     begin (once, first)
+    world seed=N [primaries=N] [replicas=N] [timeout=MS] [replica_votes=1]     begin (once, first)
     run MS                     let time pass
     crash NAME… / start NAME…  stop at once / start from its disk
     cut A B / isolate NAME… / heal
     order NAME failover|force|takeover
+    forbid NAME                its settings forbid agreed voters
     silence NAME / offset NAME N    its settings forbid it to fail over / it has that much data
     show                       every node's view of everybody
 
@@ -48,6 +49,9 @@ def perform(world: World, words: list[str]) -> list[str]:
             world.hosts[name].handle(Failover({"failover": ""}.get(mode, mode.upper())))
         case ["silence", name]:
             world.hosts[name].settings.replica_no_failover = True
+            world.hosts[name].handle(SettingsChanged())
+        case ["forbid", name]:
+            world.hosts[name].settings.replica_votes = False
             world.hosts[name].handle(SettingsChanged())
         case ["offset", name, number]:
             world.hosts[name].data_offset = int(number)

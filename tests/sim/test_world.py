@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from gossip.events import (
     AddSlots,
     Failover,
@@ -162,6 +164,18 @@ def test_a_replica_migrates_to_an_orphaned_primary() -> None:
     primary = world.hosts["p1"].up.state.myself
     world.run_until(lambda: primary.healthy_replicas() == 1, 20_000)
     assert next(replica for replica in primary.replicas if not replica.is_failed).link_up
+
+
+@pytest.mark.parametrize(("barrier", "allowed"), [(2, True), (1, False)])
+def test_no_replica_migrates_beyond_the_barrier_or_where_that_is_forbidden(barrier: int, allowed: bool) -> None:
+    world = World(11, replicas=2)
+    for host in world.hosts.values():
+        host.settings.migration_barrier, host.settings.allow_replica_migration = barrier, allowed
+    world.run_until(world.agreed, 8000)
+    for name in ("r1", "s1"):
+        world.hosts[name].crash()
+    world.run(20_000)
+    assert not world.hosts["p1"].up.state.myself.healthy_replicas()
 
 
 def test_an_idle_machine_sleeps() -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from gossip.comeback import keeps_data
+from gossip.electorate import Electorate
 from gossip.events import (
     BecomePrimary,
     CloseLink,
@@ -43,9 +44,10 @@ from gossip.events import (
 )
 from gossip.machine import ClusterMachine
 from gossip.nodesconf import parse, render
-from gossip.packet import AUTH_ACK, PacketReader, encode
+from gossip.packet import AUTH_ACK, AUTH_REQUEST, MODULE, Packet, PacketReader, encode
 from gossip.settings import ClusterSettings
 from gossip.state import Node
+from node.votes import majority
 
 EPOCH_MS = 1_700_000_000_000
 """Unix time at which a world begins."""
@@ -75,6 +77,7 @@ class Host:
         self.world, self.name = world, name
         self.ip = f"10.0.0.{number}"
         self.settings = ClusterSettings(port=7000, cport=17000, node_timeout_ms=world.timeout_ms)
+        self.settings.replica_votes = world.replica_votes
         self.durable = self.written = text
         self.machine: ClusterMachine | None = None
         self.wires: dict[int, Wire] = {}
@@ -84,7 +87,10 @@ class Host:
         self.paused_until_ms = 0
         self.heard_primary_ms = 0
         self.crash_rate = 0.0
+        self.voters_seen = 0
         self.by_vote = True
+        self.genuine = False
+        """It passes for a genuine Redis node: it neither shows nor sees what only Hexad has."""
         self.keys: dict[int, int] = {}
 
     def __repr__(self) -> str:
@@ -152,9 +158,13 @@ class Host:
                 if fsync:
                     self.durable = self.written
             case Send(links, packet):
-                data = encode(packet)
                 if packet.kind == AUTH_ACK:
-                    world.saw_vote(self, links[0], packet.current_epoch)
+                    world.saw_vote(self, self.up.core.links[links[0]].id, packet.current_epoch)
+                elif packet.kind == AUTH_REQUEST and self.up.state.ballot.epoch == packet.current_epoch:
+                    world.saw_vote(self, packet.sender, packet.current_epoch)
+                if self.genuine:
+                    packet = replace(packet, mflags=packet.mflags & 0xFF, voters=0)
+                data = encode(packet)
                 for link in links:
                     world.carry(self, link, data)
             case Dial(link, ip, _cport):
@@ -200,8 +210,13 @@ class Host:
 class World:
     """Hosts, time, the network between them, and the judge."""
 
-    def __init__(self, seed: int, timeout_ms: int = 2000, primaries: int = 3, replicas: int = 1) -> None:
+    def __init__(
+        self, seed: int, timeout_ms: int = 2000, primaries: int = 3, replicas: int = 1, replica_votes: bool = False
+    ) -> None:
         self.rng = Random(seed)
+        self.replica_votes = replica_votes
+        self.versions: dict[int, tuple[str, ...]] = {}
+        """The agreed voters, by version."""
         self.timeout_ms = timeout_ms
         self.now_ms = EPOCH_MS
         self.tie = itertools.count()
@@ -326,6 +341,10 @@ class World:
             self.at(self.now_ms + STALL_MS, lambda: self.deliver(wire, side, data))
             return
         for packet in wire.readers[side].feed(data):
+            if receiver.genuine and isinstance(packet, Packet):
+                if packet.kind == MODULE:
+                    continue
+                packet = replace(packet, mflags=packet.mflags & 0xFF, voters=0)
             if link in receiver.wires:
                 receiver.handle(PacketReceived(link, packet, sender.ip, receiver.ip))
 
@@ -380,9 +399,8 @@ class World:
 
     # ---- the judge ----
 
-    def saw_vote(self, voter: Host, link: int, epoch: int) -> None:
-        """A vote leaves: it must be the voter's only one of that epoch, and on its disk."""
-        target = voter.up.core.links[link].id
+    def saw_vote(self, voter: Host, target: str, epoch: int) -> None:
+        """A vote is given, to another or to the voter itself: it must be its only one of that epoch."""
         known = self.votes.setdefault((voter.name, epoch), target)
         assert known == target, f"{voter} votes twice in epoch {epoch}: {self.ids[known]}, {self.ids[target]}"
 
@@ -393,8 +411,22 @@ class World:
         known = self.winners.setdefault(epoch, host.name)
         assert known == host.name, f"epoch {epoch} was won by {known} and {host}"
 
+    def saw_voters(self, host: Host, electorate: Electorate) -> None:
+        """A host goes by a version of the voters: it is the same for all, and one step from those around it."""
+        host.voters_seen = electorate.version
+        if electorate.version:
+            known = self.versions.setdefault(electorate.version, electorate.members)
+            assert known == electorate.members, f"{host}: version {electorate.version} of the voters is not one"
+        before, after = self.versions.get(electorate.version - 1, ()), electorate.members
+        if before and after:
+            assert len(set(before) ^ set(after)) == 1, f"version {electorate.version} is more than one step"
+            together = majority(len(before)) + majority(len(after))
+            assert together > len(set(before) | set(after)), "two majorities need not meet"
+
     def judge(self, host: Host) -> None:
         self.events += 1
+        if host.machine is not None and host.machine.state.electorate.version != host.voters_seen:
+            self.saw_voters(host, host.machine.state.electorate)
         if host.machine is not None and self.events % CHECK_EVERY == 0:
             host.machine.state.check()
             self.check_owners()

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import HexadServer, RedisServer, wait_until
+from tests.support.local import LocalNode
 from tests.support.servers import Server
-from tests.support.wire import ReplyError, Wire
+from tests.support.wire import ReplyError, Wire, encode
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,54 @@ def test_a_cluster_takes_a_transaction_of_one_slot() -> None:
             else:
                 assert told == reply
         assert wire("EXEC") == ReplyError("ERR EXEC without MULTI")
+
+
+def test_rows_of_a_transaction_are_counted_judged_and_answered_one_by_one() -> None:
+    node = LocalNode()
+    client, other = node.client(), node.client()
+    words = [("SET", "n", number) for number in range(20)] + [("INCR", "n")] * 2 + [("LPUSH", "n", 1), ("GET", "n")]
+    replies = b"+OK\r\n" * 20 + b":20\r\n:21\r\n-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+    piece = b"".join(encode(*line) for line in [("MULTI",), *words, ("EXEC",)])
+    node.server.read_clock()
+    client.session.receive(piece)
+    assert bytes(client.session.out) == b"+OK\r\n" + 24 * b"+QUEUED\r\n" + b"*24\r\n" + replies + b"$2\r\n21\r\n"
+    stats = other.raw("INFO", "commandstats")
+    for line in (b"set:calls=20,", b"incr:calls=2,", b"lpush:calls=1,", b"get:calls=1,", b"exec:calls=1,"):
+        assert b"cmdstat_" + line in stats
+    assert b"failed_calls=1" in next(line for line in stats.split() if line.startswith(b"cmdstat_lpush"))
+
+
+def test_a_slow_row_of_a_transaction_is_told() -> None:
+    node = LocalNode()
+    client, now_ns = node.client(), 0
+
+    def clock_ns() -> int:
+        nonlocal now_ns
+        now_ns += 20_000_000
+        return now_ns
+
+    client.raw("CONFIG", "SET", "slowlog-log-slower-than", 10_000)
+    client.raw("MULTI")
+    client.raw("SET", "n", 1)
+    node.server.clock_ns = clock_ns
+    assert client.raw("EXEC") == b"*1\r\n+OK\r\n"
+    assert b"$3\r\nSET\r\n$1\r\nn\r\n" in client.raw("SLOWLOG", "GET")
+
+
+def test_a_transaction_that_makes_its_client_a_subscriber_is_answered_before_its_messages() -> None:
+    client = LocalNode().client()
+    client.raw("HELLO", 3)
+    for line in ("MULTI", "SET a 1", "SUBSCRIBE c", "PUBLISH c x", "SET a 2"):
+        client.raw(*line.split())
+    reply = client.raw("EXEC")
+    assert reply.startswith(b"*4\r\n+OK\r\n") and reply.index(b":1\r\n+OK\r\n") < reply.index(b"$7\r\nmessage")
+
+
+def test_a_limit_of_memory_that_comes_between_refuses_exec() -> None:
+    node = LocalNode()
+    client = node.client()
+    for line in ("MULTI", "SET a 1"):
+        client.raw(*line.split())
+    node.client().raw("CONFIG", "SET", "maxmemory", 1)
+    assert client.raw("EXEC").startswith(b"-EXECABORT Transaction discarded because of: OOM")
+    assert client.raw("GET", "a") == b"$-1\r\n" and client.session.transaction is None

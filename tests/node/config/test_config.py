@@ -36,8 +36,11 @@ def test_defaults_are_those_of_the_real_server(peer: Peer) -> None:
     newer = ours.keys() - theirs.keys()
     assert newer == {
         "cluster-announce-human-nodename",
+        "cluster-announce-network",
         "cluster-hand-over-when-behind",
+        "cluster-replica-votes",
         "cluster-seeds",
+        "cluster-slot-stats-enabled",
         "locale-collate",
         "set-max-listpack-entries",
         "set-max-listpack-value",

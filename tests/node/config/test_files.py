@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.config import DIRECTIVES, Config, ConfigFileError, ConfigUnreadable, parse_command_line
+from node.config import DIRECTIVES, Config, ConfigFileError, ConfigSetError, ConfigUnreadable, parse_command_line
 from node.config.lines import INCLUDE_DEPTH_MAX
 from node.config.words import UnbalancedQuotes, quote, split_words
 from tests.node.config.conftest import Peer, load
@@ -244,6 +244,10 @@ def test_sentinel_mode_takes_no_value() -> None:
             "client-output-buffer-limit normal 1 2 3 pubsub 4 5 6",
         ),
         ("unixsocketperm: 0700", "unixsocketperm 700"),
+        (
+            "cluster-announce-network: ['in ::/0 n1', 'out 0.0.0.0/0 h:1']",
+            "cluster-announce-network in ::/0 n1\ncluster-announce-network out 0.0.0.0/0 h:1",
+        ),
     ],
 )
 def test_yaml_says_the_same(tmp_path: Path, yaml: str, conf: str) -> None:
@@ -304,3 +308,44 @@ def test_any_text_is_read_or_refused(pieces: list[str]) -> None:
 
     with contextlib.suppress(ConfigFileError):
         Config.load(stdin=" ".join(pieces), read_file=nothing, find_files=lambda _pattern: [])
+
+
+NETWORKS = (
+    "cluster-announce-network in 10.0.0.0/8,fd00::/8 n1\n"
+    "cluster-announce-network out ::/0,port:7443 [2001:db8::1]:7001\n"
+)
+
+
+def test_several_lines_of_networks_are_kept_in_order_rewritten_and_set() -> None:
+    config = load(stdin=NETWORKS)
+    assert config.text("cluster-announce-network") == "in 10.0.0.0/8,fd00::/8 n1 out ::/0,port:7443 [2001:db8::1]:7001"
+    assert config.cluster_announce_network[1].reached_at == ("2001:db8::1", 7001, 0)
+    assert config.rewrite("").splitlines()[1:3] == NETWORKS.splitlines()
+    config.set([("cluster-announce-network", "out 0.0.0.0/0 h:1:2")])
+    assert config.rewrite(NETWORKS).splitlines()[0] == "cluster-announce-network out 0.0.0.0/0 h:1:2"
+    config.set([("cluster-announce-network", "")])
+    assert "cluster-announce-network" not in config.rewrite(NETWORKS)
+    assert load(stdin=NETWORKS + 'cluster-announce-network ""\n').cluster_announce_network == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a 10.0.0.0/8", "a name, its clients and an address are expected"),
+        ("a/b 10.0.0.0/8 h", "'a/b' is no name of a network"),
+        ("a 10.0.0.1/8 h", "'10.0.0.1/8' names no clients"),
+        ("a port:0 h", "'port:0' names no clients"),
+        ("a port:000001 h", "'port:000001' names no clients"),
+        ("a at:nowhere h", "'at:nowhere' names no clients"),
+        ("a ::/0 h:", "'h:' is no address"),
+        ("a ::/0 h:65536", "'h:65536' is no address"),
+        ("a ::/0 fd00::1", "'fd00::1' is no address"),
+        ("a ::/0 h a 0.0.0.0/0 i", "network 'a' has two addresses"),
+        (" ".join(f"n{n} ::/0 h" for n in range(17)), "at most 16 networks"),
+    ],
+)
+def test_networks_that_are_none_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(ConfigSetError, match=reason):
+        Config().set([("cluster-announce-network", text)])
+    with pytest.raises(ConfigFileError, match=reason):
+        load(stdin=f"cluster-announce-network {text}\n")

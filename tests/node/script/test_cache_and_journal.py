@@ -78,6 +78,24 @@ def test_who_waits_is_served_after_the_script_and_the_script_itself_never_waits(
     assert pushes.raw("PING") == b"+PONG\r\n"
 
 
+def test_calls_are_counted_whatever_way_they_take() -> None:
+    node = LocalNode()
+    client, watcher = node.client(), node.client()
+    program = "for i=1,3 do redis.call('incr','n') redis.call('InCr','n') end return redis.pcall('lpush','n',1)"
+    assert client.raw("EVAL", program, 0).startswith(b"-WRONGTYPE")
+    watcher.raw("MONITOR")
+    watcher.session.out.clear()
+    client.raw("EVAL", program, 0)
+    assert bytes(watcher.session.out).count(b' lua] "') == 7, "who monitors sees the commands of scripts"
+    stats = client.raw("INFO", "commandstats").split()
+    (incr,) = [line for line in stats if line.startswith(b"cmdstat_incr:")]
+    (lpush,) = [line for line in stats if line.startswith(b"cmdstat_lpush:")]
+    assert incr.startswith(b"cmdstat_incr:calls=12,") and lpush.endswith(b",failed_calls=2")
+    assert client.raw("GET", "n") == b"$2\r\n12\r\n"
+    refused = client.raw("EVAL_RO", "return redis.call('incr','n')", 0)
+    assert refused.startswith(b"-ERR Write commands are not allowed from read-only scripts.")
+
+
 def test_a_session_is_as_it_was() -> None:
     node = LocalNode()
     client = node.client()
