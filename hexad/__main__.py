@@ -8,7 +8,7 @@ Usage: hexad up [options]                                  a cluster on this mac
        hexad server [/path/to/redis.conf] [options] [-]    one node, as redis-server
        hexad sentinel /path/to/sentinel.conf [options]     one Sentinel, as redis-sentinel
        hexad proxy --cluster HOST:PORT,... [options]       one Redis in front of a cluster
-       hexad cluster backup|restore PATH [options]         all shards of one moment, and back
+       hexad cluster SUBCOMMAND [options]                  make, mend, balance, save a cluster
        hexad check FILE... [options]                       what files of data hold
        hexad --version
        hexad --help
@@ -39,7 +39,7 @@ def main() -> int:
     if words[:1] == ["up"]:
         return int(import_module("hexad.up").main(words[1:]))
     if words[:1] == ["cluster"]:
-        return int(import_module("hexad.backup.program").main(words[1:]))
+        return int(import_module("hexad.cluster.program").main(words[1:]))
     if words[:1] == ["check"]:
         return int(import_module("hexad.check").main(words[1:]))
     if words in (["--version"], ["-v"]):

@@ -7,7 +7,7 @@ The forms are Redis's: INFO is `field:value` lines; a line of CLUSTER NODES is
 where `[slot->-id]` and `[slot-<-id]` tell of a slot that is moving.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SLOT_COUNT = 16384
@@ -26,6 +26,11 @@ class Known:
     primary: str
     config_epoch: int
     ranges: tuple[Range, ...]
+    bus_port: int = 0
+    migrating: tuple[tuple[int, str], ...] = ()
+    """Slots that are on their way to another node, with its id: a node says so of itself alone."""
+    importing: tuple[tuple[int, str], ...] = ()
+    """Slots that are on their way from another node, with its id."""
 
     @property
     def is_arriving(self) -> bool:
@@ -82,11 +87,27 @@ def _parse_node(line: str) -> Known:
     if len(words) < 8:
         raise ValueError(f"not a line of CLUSTER NODES: {line!r}")
     id, address, flags, primary, _, _, epoch, _, *slots = words
-    host, _, port = address.split(",")[0].split("@")[0].rpartition(":")
+    address, _, bus_port = address.split(",")[0].partition("@")
+    host, _, port = address.rpartition(":")
     ranges = tuple(_parse_range(word) for word in slots if not word.startswith("["))
     return Known(
-        id, host, int(port), frozenset(flags.split(",")), "" if primary == "-" else primary, int(epoch), ranges
+        id,
+        host,
+        int(port),
+        frozenset(flags.split(",")),
+        "" if primary == "-" else primary,
+        int(epoch),
+        ranges,
+        int(bus_port or 0),
+        _parse_moving(slots, "->-"),
+        _parse_moving(slots, "-<-"),
     )
+
+
+def _parse_moving(words: Sequence[str], arrow: str) -> tuple[tuple[int, str], ...]:
+    """The slots in words like `[12->-id]`, and the ids."""
+    pairs = (word[1:-1].partition(arrow)[::2] for word in words if word.startswith("[") and arrow in word)
+    return tuple((int(slot), id) for slot, id in pairs)
 
 
 def _parse_range(word: str) -> Range:
@@ -113,6 +134,20 @@ def ranges_of(slots: Iterable[int]) -> tuple[Range, ...]:
         else:
             ranges.append((slot, slot))
     return tuple(ranges)
+
+
+def parse_ranges(text: str) -> set[int]:
+    """The slots that a text like "0-99,200" names. Raises ValueError that says what is wrong."""
+    found: set[int] = set()
+    for word in text.replace(",", " ").split():
+        first, dash, last = word.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise ValueError(f"{word!r} is no slot and no range of slots like 0-99")
+        ends = int(first), int(last or first)
+        if ends[0] > ends[1] or ends[1] >= SLOT_COUNT:
+            raise ValueError(f"{word!r}: slots go from 0 to {SLOT_COUNT - 1}, the lower end first")
+        found |= slots_in([ends])
+    return found
 
 
 def ranges_text(ranges: Iterable[Range]) -> str:

@@ -46,6 +46,17 @@ class NodeStatus:
     clients: int | None = None
     log: tuple[str, ...] = field(default=(), compare=False)
     """The last lines of its log, if it is down."""
+    host: str = ""
+    """Where it is, in a topology of several hosts; empty on one machine, where ports tell nodes apart."""
+    primary_host: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.port}" if self.host else str(self.port)
+
+    @property
+    def primary_name(self) -> str:
+        return f"{self.primary_host}:{self.primary_port}" if self.primary_host else str(self.primary_port)
 
     @property
     def is_up(self) -> bool:
@@ -109,8 +120,8 @@ def _sentinel_status(port: int, pid: int, info: dict[str, str]) -> NodeStatus:
 
 def with_lags(nodes: Sequence[NodeStatus]) -> list[NodeStatus]:
     """The same nodes, with what each replica lacks of its primary's journal."""
-    offsets = {node.port: node.offset for node in nodes if node.role == "primary"}
-    return [_with_lag(node, offsets.get(node.primary_port or 0)) for node in nodes]
+    offsets = {node.name: node.offset for node in nodes if node.role == "primary"}
+    return [_with_lag(node, offsets.get(node.primary_name)) for node in nodes]
 
 
 def _with_lag(node: NodeStatus, primary_offset: int | None) -> NodeStatus:
@@ -131,18 +142,18 @@ def describe(node: NodeStatus) -> str:
     if node.role == "sentinel":
         return f"sentinel of {node.primary_port}" + (", which is down" if node.link != "up" else "")
     if node.role == "replica":
-        return f"replica of {node.primary_port}" + (", without its data" if node.link != "up" else "")
+        return f"replica of {node.primary_name}" + (", without its data" if node.link != "up" else "")
     return f"primary of slots {node.slots}" if node.slots else "primary without slots" if node.cluster else "primary"
 
 
 def news(before: Sequence[NodeStatus], now: Sequence[NodeStatus]) -> list[str]:
     """What has changed, a line each; everything if there was nothing before."""
-    old = {node.port: describe(node) for node in before}
+    old = {node.name: describe(node) for node in before}
     lines = []
     for node in now:
         text = describe(node)
-        if old.get(node.port) != text:
-            lines.append(f"node {node.port} (pid {node.pid}): {text}")
+        if old.get(node.name) != text:
+            lines.append(f"node {node.name} (pid {node.pid}): {text}")
             lines += [f"    {line}" for line in node.log]
     state = summary_state(now)
     if state and state != summary_state(before):
@@ -162,10 +173,10 @@ HEADINGS = ("Node", "Pid", "Role and slots", "Keys", "Lag", "Op/s", "Memory", "C
 def row(node: NodeStatus) -> tuple[str, ...]:
     """A node's cells under `HEADINGS`."""
     if not node.is_up:
-        return (str(node.port), str(node.pid), node.condition, *[""] * (len(HEADINGS) - 3))
-    role = f"{node.role} {node.slots}" if node.primary_port is None else f"{node.role} of {node.primary_port}"
+        return (node.name, str(node.pid), node.condition, *[""] * (len(HEADINGS) - 3))
+    role = f"{node.role} {node.slots}" if node.primary_port is None else f"{node.role} of {node.primary_name}"
     return (
-        str(node.port),
+        node.name,
         str(node.pid),
         role.rstrip(),
         _count(node.keys),
@@ -203,8 +214,9 @@ class Terminal(Console):
 class View:
     """Prints progress, the table, and news."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, caption: str = "Ctrl-C stops all nodes") -> None:
         self.console = console
+        self._caption = caption
         self._live: Live | None = None
         self._status: Status | None = None
         self._before: Sequence[NodeStatus] = ()
@@ -262,7 +274,7 @@ class View:
         with suppress(OSError):
             if not is_first:
                 self._print("\n".join(lines))  # above the table
-            self._live.update(table(title, nodes), refresh=True)
+            self._live.update(table(title, nodes, self._caption), refresh=True)
 
     def _print(self, text: str) -> None:
         if text:
@@ -270,13 +282,11 @@ class View:
                 self.console.print(Text(text), soft_wrap=True)
 
 
-def table(title: str, nodes: Sequence[NodeStatus]) -> Table:
+def table(title: str, nodes: Sequence[NodeStatus], caption: str = "") -> Table:
     """The live view; it fits a terminal of 80 columns, where only long lists of slots are folded."""
     state = summary_state(nodes)
     title = f"{title}   cluster_state:{state}" if state else title
-    shown = Table(
-        title=title, caption="Ctrl-C stops all nodes", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
+    shown = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in HEADINGS:
         is_role = heading == HEADINGS[2]
         shown.add_column(heading, justify="left" if is_role else "right", no_wrap=not is_role, overflow="fold")

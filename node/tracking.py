@@ -15,8 +15,8 @@ A client is found by its number, since it may be gone or redirected to one that 
 clients end: whoever is not tracking any more is passed over. Once nobody tracks the table is dropped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from node.keyspace.indexed import IndexedKeys
 from node.net.resp import Argv, Push, Reply
@@ -44,6 +44,15 @@ class Tracker:
         self.caching = False  # CLIENT CACHING was said, for the next command or transaction
         self.broken = False  # the client that it is redirected to was gone when there was something to say
         self.prefixes: dict[bytes, None] = {}
+
+
+class Figures(NamedTuple):
+    """How many clients track, how many keys are remembered, for how many clients in sum, and how many prefixes."""
+
+    clients: int
+    keys: int
+    items: int
+    prefixes: int
 
 
 class Prefix:
@@ -92,10 +101,9 @@ class Tracking:
         self._running: Client = None  # whose command is running, if it may be one that tracks
         self._short_rounds = 0  # how often in a row the table was still too big
 
-    @property
-    def keys(self) -> int:
-        """How many keys are remembered."""
-        return len(self._holders)
+    def figures(self) -> Figures:
+        """What INFO tells."""
+        return Figures(len(self.trackers), len(self._holders), self.items, len(self.prefixes))
 
     # --- who tracks -----------------------------------------------------------------------------------------------
 
@@ -153,13 +161,16 @@ class Tracking:
 
     def remember(self, tracker: Tracker, command: Command, argv: Argv) -> None:
         """A command that reads was run for the tracker's client: it may keep what it got."""
+        if command.name not in READERS_UNTRACKED:
+            self.remember_keys(tracker, [argv[at] for at in command.key_positions(argv) or ()])
+
+    def remember_keys(self, tracker: Tracker, keys: Iterable[bytes]) -> None:
+        """The tracker's client gets these keys' values, and may keep them."""
         if tracker.bcast or (tracker.optin and not tracker.caching) or (tracker.optout and tracker.caching):
             return
-        if command.name in READERS_UNTRACKED:
-            return
         number = tracker.client.id
-        for at in command.key_positions(argv) or ():
-            self._hold(argv[at], number)
+        for key in keys:
+            self._hold(key, number)
         if len(self._holders) > self._keys_max() > 0:
             self._shrink()
         else:

@@ -53,8 +53,10 @@ Options (each may stand in the file, without the dashes):
        --listen [HOST:]PORT                   where clients come (6380)
        --backend-user NAME, --backend-password PASSWORD
                                               who the proxy is to the nodes
+       --backend-login NAME USER PASSWORD     clients who are NAME here are USER there (may be repeated)
        --read-policy primary|prefer-replica|nearest
        --cross-slot relaxed|strict            transactions whose keys are in several slots
+       --unknown-outcome error|close          for a client whose command was lost with its node (error)
        --retry-timeout MS                     how long a command waits for a node that can take it (15000)
        --node-timeout MS                      how long a node may owe an answer (15000)
        --refresh-period MS                    time between looks at the topology (5000)

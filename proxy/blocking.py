@@ -13,12 +13,13 @@ at most one pop is under way and what it takes is delivered. In between the clie
 - sorted sets, and streams read by a group: a look every `LOOK_MS`.
 """
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from node.datatypes.numbers import parse_float
 from node.net.resp import NO_REPLY, NULL_ARRAY, Argv, CommandError, Encoded, Failure, Reply
 from node.table import Run
-from proxy.calls import AGAIN_MS
+from proxy.calls import AGAIN_MS, LOST
 from proxy.link import Link
 from proxy.moves import move_element
 from proxy.pool import TooManyPrivate
@@ -35,7 +36,7 @@ SIGNAL_KEYS_MAX = 64
 """At how many keys at a time one client may wait in several slots: each costs a connection."""
 TIMEOUT_S_MAX = (1 << 63) // 1000
 
-_LOST = (b"ERR proxy: lost", b"UNBLOCKED")
+_LOST = (LOST, b"UNBLOCKED")
 
 
 class Deadline:
@@ -64,6 +65,11 @@ class Deadline:
         return self._until_ms - self._proxy.monotonic_ms() or -1.0
 
     @property
+    def until_ms(self) -> float:
+        """Until when the node may be silent."""
+        return self._until_ms or inf
+
+    @property
     def is_over(self) -> bool:
         return self.left_ms < 0
 
@@ -84,7 +90,8 @@ def _wait_at_node(client: Any, slot: int, deadline: Deadline | None, argv: Argv,
     proxy: Proxy = client.host
     give_up_ms = 0.0
     while True:
-        raw = yield from _ask_alone(client, slot, argv if deadline is None else deadline.argv())
+        words, until_ms = (argv, 0.0) if deadline is None else (deadline.argv(), deadline.until_ms)
+        raw = yield from _ask_alone(client, slot, words, until_ms)
         if raw[:1] != b"-":
             return Encoded(raw)
         failure: Failure = value_of(raw)
@@ -102,8 +109,8 @@ def _wait_at_node(client: Any, slot: int, deadline: Deadline | None, argv: Argv,
             give_up_ms = 0.0
 
 
-def _ask_alone(client: Any, slot: int, argv: Argv) -> Story:
-    """The raw reply to a command over a connection of its own; ASK is followed."""
+def _ask_alone(client: Any, slot: int, argv: Argv, until_ms: float) -> Story:
+    """The raw reply to a command over a connection of its own, that may wait until then; ASK is followed."""
     proxy: Proxy = client.host
     try:
         link = proxy.private_link(slot, client)
@@ -111,24 +118,26 @@ def _ask_alone(client: Any, slot: int, argv: Argv) -> Story:
         raise CommandError(str(error)) from None
     if link is None:
         return b"-UNREACHABLE no node serves slot %d\r\n" % slot
+    link.patient_until_ms = until_ms
     try:
         (raw,) = yield [AskLink(link, argv, raw=True)]
     finally:
         proxy.pool.give_back(link)
     words = raw[1:-2].split(b" ")
     if raw[:5] == b"-ASK " and len(words) == 3:
-        raw = yield from _ask_other(client, words[2], argv)
+        raw = yield from _ask_other(client, words[2], argv, until_ms)
     return raw
 
 
-def _ask_other(client: Any, address: bytes, argv: Argv) -> Story:
+def _ask_other(client: Any, address: bytes, argv: Argv, until_ms: float) -> Story:
     """As `_ask_alone`, at the node that imports the slot."""
     proxy: Proxy = client.host
     try:
         node = proxy.topology.node(parse_address(address.decode("utf-8", "replace")))
-        link = proxy.pool.take(node, (client.resp3, client.db.index, False))
+        link = proxy.pool.take(node, client.private_key)
     except (ValueError, TooManyPrivate) as error:
         raise CommandError(f"ERR proxy: {error}") from None
+    link.patient_until_ms = until_ms
     try:
         _, raw = yield [AskLink(link, [b"ASKING"]), AskLink(link, argv, raw=True)]
     finally:
@@ -147,6 +156,7 @@ def _wait_for_lists(client: Any, keys: list[bytes], deadline: Deadline) -> Story
         for key in keys[:SIGNAL_KEYS_MAX]:
             link = proxy.private_link(proxy.slot(key), client)
             if link is not None:
+                link.patient_until_ms = inf  # the race has an end of its own
                 asks.append(AskLink(link, [b"BLMOVE", key, key, b"LEFT", b"LEFT", b"0"]))
         if not asks:
             proxy.look_soon()
@@ -189,7 +199,7 @@ def _popper(name: bytes) -> Any:
 
     def attempt(proxy: "Proxy", key: bytes) -> Story:
         (popped,) = yield [Ask(proxy.slot(key), [name, key])]
-        if is_nothing(must(popped)) or popped == []:
+        if _is_lost(popped) or is_nothing(must(popped)) or popped == []:
             return None
         return [key, popped] if name in (b"LPOP", b"RPOP") else [key, *popped]
 
@@ -201,9 +211,14 @@ def _multi_popper(name: bytes, rest: Argv) -> Any:
 
     def attempt(proxy: "Proxy", key: bytes) -> Story:
         (popped,) = yield [Ask(proxy.slot(key), [name, b"1", key, *rest])]
-        return None if is_nothing(must(popped)) else popped
+        return None if _is_lost(popped) or is_nothing(must(popped)) else popped
 
     return attempt
+
+
+def _is_lost(popped: Reply) -> bool:
+    """Has a node gone before it told what it had popped? Then the client waits on, as one in a single slot does."""
+    return type(popped) is Failure and popped.startswith(_LOST)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -341,6 +356,7 @@ def _wait_for_streams(client: Any, words: StreamWords, deadline: Deadline) -> St
         for slot, part in words.parts(proxy).items():
             link: Link | None = proxy.private_link(slot, client)
             if link is not None:
+                link.patient_until_ms = inf  # the race has an end of its own
                 asks.append(AskLink(link, [part[0], b"BLOCK", b"0", *part[1:]]))
         if not asks:
             proxy.look_soon()

@@ -13,15 +13,12 @@ from typing import Any, Protocol
 from node.net.resp import Argv
 from node.timers import Timers
 from proxy.link import UNSENT_COMMANDS_MAX, Link, Pending
-from proxy.topology import Address, Node, Topology
+from proxy.topology import Address, LinkKey, Node, Topology
 
 DETOURS_AT_ONCE_MAX = 8
 """So many redirects of one command are followed at once; then it waits a little: two nodes send it to one another."""
 AGAIN_MS = 50
 """How long a command waits before it is tried again; news of the topology come first."""
-
-LinkKey = tuple[bool, int, bool]
-"""RESP3, database, reads only (READONLY): the state of a shared connection."""
 
 _WAITS = frozenset({b"TRYAGAIN", b"CLUSTERDOWN", b"LOADING", b"MASTERDOWN", b"READONLY"})
 
@@ -43,6 +40,9 @@ class Owner(Protocol):
 
     def detour(self) -> None:
         """A command has not been run where it was sent first."""
+
+    def unknown(self) -> None:
+        """A command was lost with its node: the answer that comes says so."""
 
 
 class Call:
@@ -84,6 +84,7 @@ class Call:
             self.router.again(self, f"{link.node.name}: {reason}")
         else:
             self.router.unknown_outcomes += 1
+            self.owner.unknown()
             self.reply(unknown_outcome(link, reason))
 
     def unsent(self, link: Link, reason: str) -> None:
@@ -93,9 +94,15 @@ class Call:
 _CODES = _WAITS | {b"MOVED", b"ASK"}
 
 
+LOST = b"ERR proxy: lost "
+"""How the error of a command begins that may have been run or not."""
+HALF_DONE = b"ERR proxy: a transaction over several slots was done in part: "
+"""How the error of a transaction begins of which one node has run its part and another has not, or is lost."""
+
+
 def unknown_outcome(link: Link, reason: str) -> bytes:
     """The error of a command that may have been run or not."""
-    text = f"-ERR proxy: lost {link.node.name} ({_one_line(reason)}) after the command was sent: its outcome is unknown"
+    text = f"-{LOST.decode()}{link.node.name} ({_one_line(reason)}) after the command was sent: its outcome is unknown"
     return text.encode() + b"\r\n"
 
 
@@ -210,6 +217,7 @@ class UnitPart:
     def lost(self, link: Link, reason: str) -> None:
         if self._is_last:
             self._unit.router.unknown_outcomes += 1
+            self._unit.owner.unknown()
             self._unit.reply(unknown_outcome(link, reason))
 
     def unsent(self, link: Link, reason: str) -> None:
@@ -232,7 +240,7 @@ class Router:
     ) -> None:
         self.clock = clock
         self.slow_ms = NOTHING_IS_SLOW_MS  # a call that takes as long, with all its detours, is told to `was_slow`
-        self.was_slow: Callable[[Call], None] = lambda _call: None
+        self.was_slow: Callable[[Any], None] = lambda _call: None
         self.topology = topology
         self.timers = timers
         self._link = link
@@ -270,13 +278,13 @@ class Router:
         if call.reads and self.choose_reader is not None and not call.detours:
             reader = self.choose_reader(owner)
             if reader is not owner:
-                owner, key = reader, (key[0], key[1], True)
+                owner, key = reader, key._replace(reads_only=True)
         self._link(owner, key).send(call)
 
     def refused(self, call: "Call | UnitCall", code: bytes, raw: bytes) -> None:
         """A node has sent a call elsewhere, or to a later time."""
         if code in _WAITS:
-            if code == b"READONLY" and call.key[2]:
+            if code == b"READONLY" and call.key.reads_only:
                 call.reply(raw)  # a command that writes nevertheless
                 return
             self.again(call, raw[1:-2].decode("utf-8", "replace"))
@@ -297,7 +305,7 @@ class Router:
         if call.detours > DETOURS_AT_ONCE_MAX:
             self.again(call, raw[1:-2].decode("utf-8", "replace"))
             return
-        link = self._link(node, (call.key[0], call.key[1], False))
+        link = self._link(node, call.key)
         if isinstance(call, UnitCall):
             call.send_over(link, asking=code == b"ASK")
         else:

@@ -16,7 +16,7 @@ from typing import Any
 from node.net.resp import NO_REPLY, Argv, CommandError, Reply
 from node.pubsub import CHANNELS, PATTERNS, SHARD_CHANNELS
 from node.table import KEYED, Run, Spec, never_run
-from proxy import blocking, everywhere, merging, messages, moves, scripts, several, telling, transactions
+from proxy import blocking, caching, everywhere, merging, moves, scripts, several, subscribing, telling, transactions
 from proxy.scatter import gather
 from proxy.settings import STRICT
 from proxy.shapes import crossing, forward, keys_of, refused_here
@@ -27,7 +27,6 @@ LOCAL = frozenset(
     "readwrite readonly asking cluster latency slowlog proxy unsubscribe punsubscribe sunsubscribe pubsub".split()
 )
 """Commands, or heads of commands, that the proxy runs as a node would."""
-LOCAL_BUT = frozenset({"client|tracking", "client|caching", "client|getredir", "client|trackinginfo"})
 
 SUBSCRIBE = {"subscribe": CHANNELS, "psubscribe": PATTERNS, "ssubscribe": SHARD_CHANNELS}
 GATHERED = frozenset("del unlink exists touch mget mset".split())
@@ -112,9 +111,9 @@ def _run_of(spec: Spec) -> Run:
     if own is not None:
         return own
     if name in SUBSCRIBE:
-        return messages.subscribing(SUBSCRIBE[name], spec.run)  # type: ignore[no-any-return]
+        return subscribing.subscribing(SUBSCRIBE[name], spec.run)  # type: ignore[no-any-return]
     head = name.partition("|")[0]
-    if spec.run is never_run or (head in LOCAL and name not in LOCAL_BUT) or name.endswith("|help"):
+    if spec.run is never_run or head in LOCAL or name.endswith("|help"):
         return spec.run
     if spec.flags & KEYED:
         return forward
@@ -130,9 +129,10 @@ RUNS: dict[str, Run] = {
     "eval_ro": scripts.evaluate,
     "evalsha": scripts.evaluate_sha,
     "evalsha_ro": scripts.evaluate_sha,
-    "publish": told(messages.publish),
-    "spublish": told(messages.shard_publish),
+    "publish": told(subscribing.publish),
+    "spublish": told(subscribing.shard_publish),
     "watch": transactions.watch,
     "exec": transactions.execute,
     "info": telling.info,
+    "client|tracking": caching.tracking,
 }

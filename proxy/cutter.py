@@ -46,12 +46,12 @@ class Cutter:
             if end < 2:
                 break
             if kind == _DOLLAR:
-                length = _number(data[start + 1 : end - 2])
-                if length >= 0:
-                    end += length + 2
+                digits = data[start + 1 : end - 2]
+                if digits.isdigit():
+                    end += int(digits) + 2
                     if end > size or data[end - 2 : end] != b"\r\n":
                         break
-                elif length != -1:
+                elif digits != b"-1":
                     break
             elif kind not in _LINES:
                 break

@@ -10,13 +10,14 @@ after it. Keys that move may be told twice, none is left out. A slot is told as 
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from node.datatypes.numbers import parse_int
 from node.glob import compile_glob
 from node.net.resp import Argv, CommandError, Failure, Reply
 from node.slots import SLOTS
-from proxy.calls import AGAIN_MS
+from proxy.calls import AGAIN_MS, LOST
 from proxy.shapes import forward
 from proxy.stories import Ask, AskLink, AskNode, Pause, Story, begin, must, value_of
 from proxy.topology import Node, parse_own_slots
@@ -100,15 +101,22 @@ def wait(client: Any, argv: Argv) -> Story:
         raise CommandError("ERR value is not an integer or out of range")
     if argv[2].startswith(b"-"):
         raise CommandError("ERR timeout is negative")
-    key = (client.resp3, 0, False)
+    key = client.private_key._replace(database=0)
     links = [proxy.pool.take(node, key) for node in proxy.topology.primaries]
     try:
         yield [AskLink(link, [b"PUBLISH", b"__hexad-proxy__:wait", b""]) for link in links]
+        for link in links:
+            link.patient_until_ms = proxy.monotonic_ms() + int(argv[2]) if int(argv[2]) else inf
         counts = yield [AskLink(link, argv) for link in links]
-        return min((must(count) for count in counts), default=0)
+        return min((0 if _is_gone(count) else must(count) for count in counts), default=0)
     finally:
         for link in links:
             proxy.pool.give_back(link)
+
+
+def _is_gone(reply: Reply) -> bool:
+    """Was the node lost that was asked? Then nobody knows which replicas have what."""
+    return type(reply) is Failure and reply.startswith((b"UNREACHABLE", LOST))
 
 
 # --- SCAN -------------------------------------------------------------------------------------------------------------
@@ -186,7 +194,7 @@ def _patiently(proxy: "Proxy", look: Callable[[], Story]) -> Story:
         try:
             found = yield from look()
         except CommandError as error:
-            if not error.reply.startswith((b"UNREACHABLE", b"ERR proxy: lost")) or proxy.monotonic_ms() >= until_ms:
+            if not error.reply.startswith((b"UNREACHABLE", LOST)) or proxy.monotonic_ms() >= until_ms:
                 raise
             proxy.look_soon()
             yield [Pause(AGAIN_MS)]

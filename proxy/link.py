@@ -17,7 +17,7 @@ from node.net.peer import CLOSE_NOW, OPEN, RECEIVE_BYTES, RECEIVE_BYTES_MAX, Pee
 from node.net.replies import MalformedReply
 from node.net.resp import Argv
 from proxy.cutter import Cutter
-from proxy.topology import Node
+from proxy.topology import LinkKey, Node
 
 UNSENT_COMMANDS_MAX = 100_000
 """How many commands wait for a connection that is being made; more are refused."""
@@ -59,14 +59,14 @@ class LinkHost(Protocol):
 
 
 class Link(Peer):
-    """One connection. `key` is the (RESP3, database, reads only) of its state at the node."""
+    """One connection. `key` is its state at the node."""
 
     __slots__ = (
-        "cutter", "ended", "host", "is_private", "key", "node", "on_push", "parked_sessions",
+        "cutter", "ended", "host", "is_private", "key", "node", "on_push", "parked_sessions", "patient_until_ms",
         "pending", "progress_ms", "queue", "ready",
     )  # fmt: skip
 
-    def __init__(self, host: LinkHost, node: Node, key: tuple[bool, int, bool], *, is_private: bool = False) -> None:
+    def __init__(self, host: LinkHost, node: Node, key: LinkKey, *, is_private: bool = False) -> None:
         super().__init__()
         self.host = host
         self.node = node
@@ -79,6 +79,7 @@ class Link(Peer):
         self.ended = False
         self.on_push: Callable[[bytes], None] | None = None  # gets messages that answer nothing
         self.parked_sessions: dict[Any, None] = {}  # clients that wait for room in `out`
+        self.patient_until_ms = 0.0  # a command that waits for others may leave it silent until then
         self.progress_ms = host.monotonic_ms()  # when the node last answered, or had nothing to answer
         host.dial(self)
 
@@ -87,6 +88,9 @@ class Link(Peer):
     def send(self, call: Pending) -> None:
         """Send one command, or keep it until there is a connection."""
         if not self.ready:
+            if self.ended:  # while its story did something else
+                call.unsent(self, "the connection was lost")
+                return
             if len(self.queue) >= UNSENT_COMMANDS_MAX:
                 call.unsent(self, "too many commands wait for the connection")
                 return
@@ -96,6 +100,14 @@ class Link(Peer):
             self.progress_ms = self.host.monotonic_ms()
         self.pending.append(call)
         append_command(self.out, call.argv)
+        self.touch()
+
+    def send_gets(self, names: list[bytes], call: Pending) -> None:
+        """Send a GET for each of these keys over a connection that is `ready`; `call` gets all their replies."""
+        if not self.pending:
+            self.progress_ms = self.host.monotonic_ms()
+        self.pending.extend([call] * len(names))
+        self.out += b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names])
         self.touch()
 
     def send_row(self, calls: Sequence[Pending]) -> None:
@@ -179,7 +191,8 @@ class Link(Peer):
         self.ready = False
         self.host.link_ended(self)
         self.close(CLOSE_NOW)
-        pending, self.pending = self.pending, deque()
+        pending = list(self.pending)
+        self.pending.clear()  # `receive` may be at it, and must find none whom a further reply could be for
         queue, self.queue = self.queue, []
         sessions, self.parked_sessions = self.parked_sessions, {}
         for call in pending:
@@ -198,7 +211,8 @@ class Link(Peer):
 
     def is_stuck(self, now_ms: float, patience_ms: float) -> bool:
         """Has the node left its oldest command unanswered for longer than `patience_ms`?"""
-        return bool(self.pending or self.queue) and now_ms - self.progress_ms > patience_ms
+        silent_since_ms = max(self.progress_ms, self.patient_until_ms)
+        return bool(self.pending or self.queue) and now_ms - silent_since_ms > patience_ms
 
 
 class Greeting:
@@ -217,10 +231,16 @@ class Greeting:
 
     def refused(self, raw: bytes) -> None:
         name = self.argv[0].upper()
-        if name in (b"CLIENT", b"READONLY"):  # an old node, or one without a cluster: all the same to us
+        if name == b"READONLY" or self.argv[1] == b"SETNAME":  # one without a cluster, or an old node: all the same
             self.reply(raw)
             return
-        self._link.fail(f"{name.decode()}: {raw[1:-2].decode('utf-8', 'replace')}")
+        text = f"{name.decode()}: {raw[1:-2].decode('utf-8', 'replace')}"
+        queue: list[Pending] = []
+        if name == b"AUTH":  # that will not come right by itself: whoever waits is told at once
+            queue, self._link.queue = self._link.queue, []
+        self._link.fail(text)
+        for call in queue:
+            call.refused(f"-NOPERM proxy: {self._link.node.name} does not let us in: {text}\r\n".encode())
 
     def lost(self, _link: Link, _reason: str) -> None:
         pass

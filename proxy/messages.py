@@ -18,7 +18,6 @@ from node.net.resp import Argv, CommandError, Failure, Reply
 from node.net.session import Waiting
 from node.pubsub import CHANNELS, PATTERNS, SHARD_CHANNELS, Kind, PubSub
 from proxy.link import Link, append_command
-from proxy.stories import Ask, Story, must
 from proxy.topology import Node
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 Name = tuple[Kind, bytes]
 
-_VERBS = {CHANNELS: b"SUBSCRIBE", PATTERNS: b"PSUBSCRIBE", SHARD_CHANNELS: b"SSUBSCRIBE"}
+VERBS = {CHANNELS: b"SUBSCRIBE", PATTERNS: b"PSUBSCRIBE", SHARD_CHANNELS: b"SSUBSCRIBE"}
 _UNVERBS = {CHANNELS: b"UNSUBSCRIBE", PATTERNS: b"PUNSUBSCRIBE", SHARD_CHANNELS: b"SUNSUBSCRIBE"}
 _MESSAGES = {b"message": CHANNELS, b"pmessage": PATTERNS, b"smessage": SHARD_CHANNELS}
 _CONFIRMED = {b"subscribe": CHANNELS, b"psubscribe": PATTERNS, b"ssubscribe": SHARD_CHANNELS}
@@ -75,14 +74,14 @@ class Feed:
         """The connection stands: subscribe to what has been asked for meanwhile."""
         self._is_up = True
         for kind, name in self.asked:
-            self._say(_VERBS[kind], name)
+            self._say(VERBS[kind], name)
 
     def ask(self, name: Name) -> None:
         """Subscribe."""
         if name not in self.asked:
             self.asked.add(name)
             if self._is_up:
-                self._say(_VERBS[name[0]], name[1])
+                self._say(VERBS[name[0]], name[1])
 
     def leave(self, name: Name) -> None:
         """Unsubscribe; does nothing if there is no such subscription."""
@@ -327,50 +326,3 @@ class Hub:
                 feed.link.fail("nobody listens any more")
         for name in list(self.wanted):
             self.confirmed(name)
-
-
-# --- commands ---------------------------------------------------------------------------------------------------------
-
-
-def subscribing(kind: Kind, run: Any) -> Any:
-    """The `run` of a command that subscribes, from the node's own."""
-
-    def subscribe(client: Any, argv: Argv) -> Reply:
-        if client.transaction is not None:
-            raise CommandError("ERR proxy: subscribing is not allowed in a transaction")
-        return client.host.hub.subscribe(client, kind, run, argv)
-
-    return subscribe
-
-
-def publish(client: Any, argv: Argv) -> Story:
-    """PUBLISH: at the node that messages are taken from. The count is that of the clients here, and of others there."""
-    proxy: Proxy = client.host
-    _, channel, _ = argv
-    home = proxy.hub.home
-    slot = proxy.topology.owners.index(home) if home is not None else 0
-    table = proxy.pubsub
-    before = table.receivers(channel)
-    (count,) = yield [Ask(slot, argv)]
-    feed = proxy.hub.feeds.get(home) if home is not None else None
-    ours = 0 if feed is None else _fitting(feed, table, channel)
-    return max(0, must(count) - ours) + before
-
-
-def _fitting(feed: Feed, table: ListenerTable, channel: bytes) -> int:
-    """How often the node has counted our feed as a receiver."""
-    patterns = sum((PATTERNS, pattern) in feed.confirmed for pattern in table.patterns_for(channel))
-    return ((CHANNELS, channel) in feed.confirmed) + patterns
-
-
-def shard_publish(client: Any, argv: Argv) -> Story:
-    """SPUBLISH: at the node of the channel's slot."""
-    proxy: Proxy = client.host
-    _, channel, _ = argv
-    slot = proxy.slot(channel)
-    owner = proxy.topology.owners[slot]
-    before = len(proxy.pubsub.shard_channels.get(channel, ()))
-    (count,) = yield [Ask(slot, argv)]
-    feed = proxy.hub.feeds.get(owner) if owner is not None else None
-    ours = feed is not None and (SHARD_CHANNELS, channel) in feed.confirmed
-    return max(0, must(count) - ours) + before

@@ -3,14 +3,12 @@
 from collections.abc import Callable
 
 from proxy.link import Link
-from proxy.topology import Node
+from proxy.topology import LinkKey, Node
 
 IDLE_LINKS_MAX = 16
 """How many private connections to a node are kept for their next use."""
 PRIVATE_LINKS_MAX = 10_000
 """How many clients at a time may have a private connection to one node."""
-
-LinkKey = tuple[bool, int, bool]
 
 
 class TooManyPrivate(Exception):
@@ -35,6 +33,7 @@ class Pool:
             if node.private_count >= PRIVATE_LINKS_MAX:
                 raise TooManyPrivate(f"ERR proxy: {PRIVATE_LINKS_MAX} clients have a connection of their own already")
             link = self._make(node, key)
+        link.patient_until_ms = 0.0
         node.private_count += 1
         self.lent[link] = None
         return link

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from node.net.resp import NO_REPLY, Argv, CommandError, Reply
 from node.slots import slot_of
 from node.table import READ, Command
-from proxy.calls import Call, LinkKey, Router
+from proxy.calls import Call, Router
 from proxy.cutter import elements
+from proxy.stories import NO_SENSE, NONSENSE
+from proxy.topology import LinkKey
 
 if TYPE_CHECKING:
     from proxy.server import Proxy
@@ -67,7 +69,7 @@ def gather(client: Any, argv: Argv) -> Reply:
         raise CommandError(f"ERR wrong number of arguments for '{command.full_name}' command")
     answer = Gather(client, plan, silent=client.reply_mode != b"on")
     client.answers.append(answer)
-    answer.send(client.host.router, (client.resp3, client.db.index, False), reads=command.flags & READ != 0)
+    answer.send(client.host.router, client.link_key, reads=command.flags & READ != 0)
     return NO_REPLY
 
 
@@ -104,6 +106,9 @@ class Gather:
     def detour(self) -> None:
         self._session.detour()
 
+    def unknown(self) -> None:
+        self._session.unknown()
+
     def answered(self, _call: Call) -> None:
         """One part is back."""
         self._missing -= 1
@@ -115,7 +120,10 @@ class Gather:
     def _reply(self, answers: list[bytes]) -> bytes:
         if len(answers) == 1 and self._plan[0][1][0] != b"GET":
             return answers[0]
-        return put_together(self._plan, answers, null_of(self._session))
+        try:
+            return put_together(self._plan, answers, null_of(self._session))
+        except NONSENSE:
+            return b"-%b\r\n" % NO_SENSE
 
 
 def put_together(plan: list[Part], answers: list[bytes], null: bytes) -> bytes:

@@ -97,7 +97,8 @@ def _send(client: Any, argv: Argv, text: bytes | None) -> Reply:
         slot = proxy.slot(argv[3])
     if slot is None:
         raise crossing(keys_of(command, argv), "keys of a script")
-    key = (client.resp3, client.db.index, False)
+    key = client.link_key
+    client.may_keep(command, argv)
     silent = client.reply_mode != b"on"
     reads = command.flags & READ != 0
     call = ShaCall(proxy.router, client, argv, slot, key, reads=reads, silent=silent)

@@ -16,16 +16,18 @@ from node.server import Server
 from node.slots import SLOTS, slot_of
 from node.slowlog import SlowLog
 from node.table import Command, CommandTable, Run, Spec
-from proxy.calls import NOTHING_IS_SLOW_MS, Call, LinkKey, Router
+from proxy.caching import Caches
+from proxy.calls import NOTHING_IS_SLOW_MS, Call, Router
 from proxy.link import Link
 from proxy.merging import Kitchen
 from proxy.messages import Hub, ListenerTable
+from proxy.mget import MultiGet
 from proxy.pool import Pool
 from proxy.scripts import KnownScripts
 from proxy.session import ProxySession
 from proxy.settings import NEAREST, PRIMARY, ProxySettings
 from proxy.stories import Turns
-from proxy.topology import Address, Node, Topology, parse_address
+from proxy.topology import Address, LinkKey, Node, Topology, parse_address
 
 GUARDS = (
     dispatch.Protection, dispatch.Authentication, dispatch.Permission, dispatch.Subscriber, dispatch.Monitored,
@@ -67,6 +69,9 @@ class Proxy(Server):
         self.pubsub: ListenerTable = ListenerTable(self.hub.unwanted)
         self.originals: dict[str, Run] = {}  # what a node runs for each command, by full name
         self.kitchen = Kitchen(self)
+        self.tracking = self.caches = Caches(self)  # what the kitchen cooks with is nobody's business
+        self.keyspace.outdated, self.keyspace.emptied = _no_news, _nothing
+        self.reactor.before_send = self.before_send
         self.known_scripts = KnownScripts()
         self.links: dict[Link, None] = {}
         self.begin_dialling: Callable[[Link], None] = _not_running
@@ -123,11 +128,11 @@ class Proxy(Server):
     def private_link(self, slot: int, client: Any) -> Link | None:
         """A connection for one client alone to the node of a slot; None if nobody serves it. TooManyPrivate."""
         owner = self.topology.owners[slot]
-        return None if owner is None else self.pool.take(owner, (client.resp3, client.db.index, False))
+        return None if owner is None else self.pool.take(owner, client.private_key)
 
     def feed_link(self, node: Node) -> Link:
         """A connection for subscriptions."""
-        return Link(self, node, (False, 0, False), is_private=True)
+        return Link(self, node, LinkKey(), is_private=True)
 
     def release(self, links: dict[int, Link]) -> None:
         """Private connections that have watched keys are needed no longer."""
@@ -151,21 +156,25 @@ class Proxy(Server):
     def dial(self, link: Link) -> None:
         self.links[link] = None
         self.links_made += 1
-        self.begin_dialling(link)
+        if self.caches.prepare(link):
+            self.begin_dialling(link)
 
     def handshake(self, link: Link) -> list[Argv]:
-        resp3, database, reads_only = link.key
+        resp3, database, reads_only, login, caller = link.key
         settings, steps = self.settings, []
-        user = (settings.backend_user or "default").encode("utf-8", "surrogateescape")
-        password = settings.backend_password.encode("utf-8", "surrogateescape")
-        if settings.backend_password:
-            steps.append([b"AUTH", user, password] if settings.backend_user else [b"AUTH", password])
+        if login:
+            steps.append([b"AUTH", *settings.logins[login]])
+        elif settings.backend_password:
+            user = [settings.backend_user.encode("utf-8", "surrogateescape")] if settings.backend_user else []
+            steps.append([b"AUTH", *user, settings.backend_password.encode("utf-8", "surrogateescape")])
         if resp3:
             steps.append([b"HELLO", b"3"])
         if database:
             steps.append([b"SELECT", b"%d" % database])
         if reads_only and settings.is_cluster:
             steps.append([b"READONLY"])
+        if caller:
+            steps += self.caches.greeting(link)
         steps.append([b"CLIENT", b"SETNAME", b"hexad-proxy"])
         return steps
 
@@ -175,8 +184,11 @@ class Proxy(Server):
         if link.is_private:
             self.pool.ended(link)
             self.hub.link_ended(link)
+            self.caches.link_ended(link)
         elif node.links.get(link.key) is link:
             del node.links[link.key]
+            if link.key.caller:
+                self.caches.link_ended(link)
         if not node.is_primary:
             node.latency_ms = -1.0  # read elsewhere until a look finds it well
         self.look_soon()
@@ -187,10 +199,10 @@ class Proxy(Server):
             link.fail("the node is no part of the topology any more")
 
     def end_stuck_links(self) -> None:
-        """Give up the shared connections that have been silent for too long though they owe answers."""
+        """Give up connections that have been silent for too long though they owe answers."""
         now_ms = self.monotonic_ms()
         for link in list(self.links):
-            if not link.is_private and link.is_stuck(now_ms, self.settings.node_timeout_ms):
+            if link.is_stuck(now_ms, self.settings.node_timeout_ms):
                 link.fail(f"no answer for {self.settings.node_timeout_ms} ms")
 
     # --- slowness -------------------------------------------------------------------------------------------------
@@ -203,13 +215,18 @@ class Proxy(Server):
         is_on = log.threshold_us >= 0 and log.entries_max
         self.router.slow_ms = max(1, log.threshold_us // 1000) if is_on else NOTHING_IS_SLOW_MS
 
-    def note_slow_call(self, call: Call) -> None:
+    def note_slow_call(self, call: Call | MultiGet) -> None:
         """A node has taken long, or was hard to reach: PROXY SLOWLOG tells of it."""
         now_ms, owner = self.keyspace.now_ms, call.owner
         command = self.commands.resolve(call.argv)
         addr, name = (owner.addr, owner.name) if isinstance(owner, ProxySession) else ("", b"")
         full_name = command.full_name if command is not None else ""
         self.slow_calls.add(now_ms // 1000, (now_ms - call.born_ms) * 1000, full_name, call.argv, addr, name)
+
+    def before_send(self) -> bool:
+        self.tracking.broadcast()
+        self.clients.memory.note_batch()
+        return True
 
     # --- time -----------------------------------------------------------------------------------------------------
 
@@ -228,6 +245,7 @@ class Proxy(Server):
         """A look at the topology has ended well: what waited for news goes on."""
         self.log.verbose(f"topology: {len(self.topology.nodes)} nodes, asked {address[0]}:{address[1]}")
         self.hub.settle()
+        self.caches.settle()
         self.router.try_again()
 
     def role_letter(self) -> str:
@@ -239,4 +257,8 @@ def _not_running(_link: Link) -> None:
 
 
 def _nothing() -> None:
+    pass
+
+
+def _no_news(_key: bytes, _by_itself: bool) -> None:
     pass

@@ -11,20 +11,29 @@ The session stops reading its client while too much is under way, while the node
 from collections import deque
 from typing import Any
 
-from node.net.peer import OPEN
-from node.net.resp import Argv, Reply, encode
+from node.net.peer import CLOSE_NOW, OPEN
+from node.net.resp import Argv, Failure, Reply, encode
 from node.net.session import PARKED, Session, Waiting
 from node.slots import slot_of
-from node.table import READ, RIGHTS, Command
-from proxy.calls import Call, UnitCall
+from node.table import ANY, READ, RIGHTS, Command
+from node.tracking import READERS_UNTRACKED
+from proxy.calls import HALF_DONE, LOST, Call, UnitCall
 from proxy.link import Link
+from proxy.mget import MultiGet, Row, rows_of
 from proxy.scatter import Gather, gather, plan_of
+from proxy.settings import CLOSE
 from proxy.shapes import forward
+from proxy.stories import Telling
+from proxy.topology import LinkKey
 
 ANSWERS_MAX = 1024
 """How many commands of one client are under way at a time."""
 OUT_BYTES_MAX = 1 << 20
 """A client that leaves so much unread has nothing more done for it."""
+
+
+SCRIPTS = frozenset({"eval", "evalsha", "fcall"}) | READERS_UNTRACKED
+"""Commands that read by the commands that they run."""
 
 
 class Held(Waiting):
@@ -34,22 +43,55 @@ class Held(Waiting):
     __slots__ = ()
 
 
+class Unasked:
+    """Something that answers nothing, in its place behind answers that are under way."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw: bytes | None = raw
+
+
 IN_FLIGHT, SLOW_CLIENT, SLOW_NODE, SETTLING = Held(), Held(), Held(), Held()
 
 
 class ProxySession(Session[Any]):
     """One client of the proxy."""
 
-    __slots__ = ("answers", "has_detour", "resume_at", "watching")
+    __slots__ = ("_key", "answers", "has_detour", "late", "may_hear", "resume_at", "watching")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.answers: deque[Call | Gather | UnitCall] = deque()
+        self.answers: deque[Call | Gather | MultiGet | UnitCall | Unasked] = deque()
         self.has_detour = False  # one of `answers` was sent elsewhere: nothing more is sent before all are there
         self.resume_at = 0  # while IN_FLIGHT: how few answers may be missing
         self.watching: dict[int, Link] = {}  # the private connections of its WATCH, by slot
+        self.may_hear: set[Any] = set()  # the channels of a SUBSCRIBE that its user at the nodes has been let hear
+        self._key: LinkKey | None = None  # which connections its commands go over, as long as nothing changes that
+        self.late = bytearray()  # what answers nothing, and follows the reply of the story that is being told
+
+    @property
+    def link_key(self) -> LinkKey:
+        """Which connections its commands go over."""
+        tracker = self.tracker
+        caller = self.id if tracker is not None and tracker.noloop else 0
+        self._key = LinkKey(self.resp3, self.db.index, False, self.login, caller)
+        return self._key
+
+    @property
+    def private_key(self) -> LinkKey:
+        """Which connections are lent to it alone."""
+        return LinkKey(self.resp3, self.db.index, False, self.login)
+
+    @property
+    def login(self) -> bytes:
+        """The name of its user, if that has a user of its own at the nodes."""
+        return self.user if self.user in self.host.settings.logins else b""
 
     # --- what the client sends ------------------------------------------------------------------------------------
+
+    def _serve_one(self, argv: Argv) -> bool:
+        return False  # what has come alone may still have to wait for what is under way
 
     def _serve(self, end_ns: int) -> None:
         host = self.host
@@ -59,6 +101,7 @@ class ProxySession(Session[Any]):
             return
         find, commands, at = host.words.get, self.commands, self.served
         first, count, answers = at, len(commands), self.answers
+        key = self._key or self.link_key
         while at < count:
             argv = commands[at]
             command = find(argv[0])
@@ -72,9 +115,9 @@ class ProxySession(Session[Any]):
                     self._hold(0 if self.has_detour else ANSWERS_MAX // 2)
                     break
                 if run is forward:
-                    sent = self._send_one(command, argv)
+                    sent = self._send_one(command, argv, key)
                 else:
-                    sent = self._send_many(command, argv)
+                    sent = self._send_many(command, argv, key)
                 if sent:
                     at += 1
                     command.calls += 1
@@ -89,6 +132,7 @@ class ProxySession(Session[Any]):
             at += 1
             self.served = at
             reply = host.execute(self, argv)
+            key = self.link_key  # a command of the careful way may change it
             at = self.served  # the commands behind it may have been queued, too
             if reply is not PARKED:
                 encode(reply, self.out, self.resp3)
@@ -101,10 +145,18 @@ class ProxySession(Session[Any]):
             self.hears_of_sending = True
 
     def _may(self, blocked: int, command: Command, argv: Argv) -> bool:
-        """Is a gate closed only for what this command does not do?"""
-        return blocked == RIGHTS and self.account.denial(command, argv) is None
+        """Is a gate closed only for what this command does not do, or because what it reads has to be remembered?"""
+        if blocked & ~(RIGHTS | ANY) or (blocked & RIGHTS and self.account.denial(command, argv) is not None):
+            return False
+        tracker = self.tracker
+        if not blocked & ANY:
+            return True
+        if tracker is None or tracker.caching or self.is_unusual:
+            return False
+        self.may_keep(command, argv)
+        return True
 
-    def _send_one(self, command: Command, argv: Argv) -> bool:
+    def _send_one(self, command: Command, argv: Argv, key: LinkKey) -> bool:
         """Send a command on; False if it has to wait (then the session is parked) or is not for one slot."""
         at = command.only_key
         if at:
@@ -115,7 +167,6 @@ class ProxySession(Session[Any]):
                 return False
             slot = found
         self.last_command = command
-        key = (self.resp3, self.db.index, False)
         router = self.host.router
         call = Call(router, self, argv, slot, key, reads=command.flags & READ != 0)
         owner = router.topology.owners[slot]
@@ -133,12 +184,13 @@ class ProxySession(Session[Any]):
         router.send(call)
         return True
 
-    def _send_many(self, command: Command, argv: Argv) -> bool:
+    def _send_many(self, command: Command, argv: Argv, key: LinkKey) -> bool:
         """Cut a command by slots and send the parts on; False if it has to be looked at with more care."""
+        if command.name == "mget" and (rows := rows_of(self, self.host.router, argv, key)) is not None:
+            return self._send_rows(command, rows)
         plan = plan_of(self.host, command, argv)
         if plan is None:
             return False
-        key = (self.resp3, self.db.index, False)
         owners = self.host.topology.owners
         for slot, _, _ in plan:
             owner = owners[slot]
@@ -153,12 +205,26 @@ class ProxySession(Session[Any]):
         answer.send(self.host.router, key, reads=command.flags & READ != 0)
         return True
 
+    def _send_rows(self, command: Command, rows: dict[Link, Row]) -> bool:
+        """Send an MGET to nodes that are all connected; False if it has to wait for one of them."""
+        for link in rows:
+            if link.is_full:
+                self.parked = SLOW_NODE
+                link.wait_for_room(self)
+                return False
+        self.last_command = command
+        for link, row in rows.items():
+            link.send_gets(row.names, row)
+        self.answers.append(row.whole)
+        return True
+
     def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:
         """Send a command on when nothing else is under way: from the careful way."""
         assert not self.answers
+        if command.name in SCRIPTS:
+            self.may_keep(command, argv)
         silent = self.reply_mode != b"on"
-        key = (self.resp3, self.db.index, False)
-        call = Call(self.host.router, self, argv, slot, key, reads=command.flags & READ != 0, silent=silent)
+        call = Call(self.host.router, self, argv, slot, self.link_key, reads=command.flags & READ != 0, silent=silent)
         self.answers.append(call)
         self.host.router.send(call)
         return call
@@ -179,9 +245,38 @@ class ProxySession(Session[Any]):
         else:
             self.touch()
 
+    def may_keep(self, command: Command, argv: Argv) -> None:
+        """A command is sent of which `call` does not know: the client may keep copies of what it reads.
+
+        What a script reads only its node knows: here the client has read all keys that the script was given.
+        """
+        if self.tracker is None:
+            return
+        if command.flags & READ and command.name not in READERS_UNTRACKED:
+            self.host.tracking.remember(self.tracker, command, argv)
+        elif command.name in SCRIPTS:
+            self.host.tracking.remember_keys(self.tracker, [argv[at] for at in command.key_positions(argv) or ()])
+
+    def push(self, value: Reply) -> None:
+        """Send something that answers no request. It follows the answers that are under way: they may be older."""
+        if not self.answers and type(self.parked) is not Telling:
+            super().push(value)
+            return
+        out = bytearray()
+        encode(value, out, self.resp3)
+        if self.answers:
+            self.answers.append(Unasked(bytes(out)))
+        else:
+            self.late += out
+
     def detour(self) -> None:
         """A command was not done where it was sent: those that follow must not overtake it."""
         self.has_detour = True
+
+    def unknown(self) -> None:
+        """A command of the client was lost with its node: it is told, or let go, as by a single Redis that ends."""
+        if self.host.settings.unknown_outcome == CLOSE:
+            self.close(CLOSE_NOW)
 
     def _hold(self, resume_at: int) -> None:
         self.parked = IN_FLIGHT
@@ -218,5 +313,11 @@ class ProxySession(Session[Any]):
 
     def resume(self, reply: Reply) -> None:
         """The wait is over; a client that has gone meanwhile gets nothing."""
+        self._key = None
+        if type(reply) is Failure and reply.startswith((LOST, HALF_DONE)):
+            self.unknown()
         if self.parked is not None and self.closing == OPEN:
             super().resume(reply)
+            if self.late:
+                self.out += self.late
+                self.late.clear()

@@ -7,8 +7,10 @@ They come from a file (as redis.conf or YAML) and from options, the last word wi
     nodes HOST:PORT,…       a server, or a primary with replicas   ┘
     listen [HOST:]PORT      where clients come (6380)
     backend-user, backend-password    what the proxy tells the nodes who it is
+    backend-login NAME USER PASSWORD  clients who are NAME here are USER at the nodes (may be repeated)
     read-policy             primary, prefer-replica or nearest
     cross-slot              relaxed or strict: transactions over slots
+    unknown-outcome         error or close: what a client gets whose command was lost with its node
     retry-timeout           milliseconds that a command waits for a node that can serve it (15000)
     node-timeout            milliseconds without an answer after which a node's connection is given up (15000)
     refresh-period          milliseconds between looks at the topology (5000)
@@ -28,6 +30,7 @@ from proxy.topology import Address, parse_address
 
 PRIMARY, PREFER_REPLICA, NEAREST = "primary", "prefer-replica", "nearest"
 RELAXED, STRICT = "relaxed", "strict"
+ERROR, CLOSE = "error", "close"
 DEFAULT_PORT = 6380
 MILLISECONDS_MAX = 24 * 3600 * 1000
 
@@ -43,19 +46,27 @@ class ProxySettings:
     backend_password: str = ""
     read_policy: str = PRIMARY
     cross_slot: str = RELAXED
+    unknown_outcome: str = ERROR
     retry_timeout_ms: int = 15_000
     node_timeout_ms: int = 15_000
     refresh_period_ms: int = 5_000
     drain_timeout_ms: int = 10_000
+    logins: dict[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    """Users of the proxy that are users of their own at the nodes: name to name there and password."""
 
     @property
     def is_cluster(self) -> bool:
         return self.source == "cluster"
 
 
-_CHOICES = {"read-policy": (PRIMARY, PREFER_REPLICA, NEAREST), "cross-slot": (RELAXED, STRICT)}
+_CHOICES = {
+    "read-policy": (PRIMARY, PREFER_REPLICA, NEAREST),
+    "cross-slot": (RELAXED, STRICT),
+    "unknown-outcome": (ERROR, CLOSE),
+}
 _TIMES = frozenset({"retry-timeout", "node-timeout", "refresh-period", "drain-timeout"})
 _TEXTS = frozenset({"master-name", "backend-user", "backend-password"})
+LOGIN = "backend-login"
 _SOURCES = frozenset({"cluster", "sentinel", "nodes"})
 
 
@@ -65,7 +76,7 @@ def read(path: str | None, options: str | None, read_file: Callable[[str], str])
     lines: list[Line] = []
     if path is not None:
         text = read_text(path, read_file)
-        lines += read_yaml(text) if is_yaml(path) else read_lines(text)
+        lines += read_yaml(text, also_repeated=(LOGIN,)) if is_yaml(path) else read_lines(text)
     lines += read_lines(options or "")
     for line in lines:
         rest += _take(settings, line)
@@ -85,6 +96,8 @@ def _take(settings: ProxySettings, line: Line) -> Iterable[str]:
                 raise ValueError(f"'{settings.source}' and '{name}' exclude each other")
             settings.source = name
             settings.seeds = [parse_address(text) for word in words for text in word.split(",") if text]
+        elif name == LOGIN:
+            _login(settings, words)
         elif name in _CHOICES:
             word = _one(name, words).lower()
             if word not in _CHOICES[name]:
@@ -112,6 +125,15 @@ def _milliseconds(name: str, words: list[str]) -> int:
     if not word.isdigit() or not 0 < int(word) <= MILLISECONDS_MAX:
         raise ValueError(f"'{name}' is a number of milliseconds from 1 to {MILLISECONDS_MAX}")
     return int(word)
+
+
+def _login(settings: ProxySettings, words: list[str]) -> None:
+    if len(words) != 3:
+        raise ValueError(f"'{LOGIN}' takes a user of the proxy, one of the nodes, and the password of that one")
+    name, user, password = (word.encode("utf-8", "surrogateescape") for word in words)
+    if name in settings.logins:
+        raise ValueError(f"'{words[0]}' has a '{LOGIN}' already")
+    settings.logins[name] = user, password
 
 
 def _listen(word: str) -> list[str]:

@@ -116,8 +116,10 @@ class Turns:
             next(iter(queue.values()))()
 
 
-NONSENSE = (TypeError, ValueError, LookupError, AttributeError)
-"""What a story raises that reckons with a reply of the wrong kind: a broken node must not end the proxy."""
+NONSENSE = (TypeError, ValueError, LookupError, AttributeError, MalformedReply)
+"""What is raised by code that reckons with a reply of another kind: a broken node must not end the proxy."""
+NO_SENSE = Failure(b"ERR proxy: a node's reply makes no sense")
+"""What a client is told then."""
 
 
 def value_of(raw: bytes) -> Reply:
@@ -199,6 +201,7 @@ class Telling(Waiting):
             while True:
                 step = next(self._story) if replies is None else self._story.send(replies)
                 if step:
+                    _check(step)
                     break
                 replies = []
         except StopIteration as end:
@@ -209,8 +212,9 @@ class Telling(Waiting):
             return True, error.reply
         except NONSENSE as error:  # a node has answered with something else than it was asked for
             self._is_over = True
+            self._story.close()
             self._client.host.log.warning(f"A story ended at a reply that makes no sense: {error!r}")
-            return True, Failure(b"ERR proxy: a node's reply makes no sense")
+            return True, NO_SENSE
         self._send(step)
         return False, None
 
@@ -219,7 +223,7 @@ class Telling(Waiting):
         self._missing = len(step)
         client, number = self._client, self._number
         router = client.host.router
-        key = (client.resp3, client.db.index, False)
+        key = client.link_key
         for place, ask in enumerate(step):
             if type(ask) is Ask:
                 router.send(Call(router, Listener(self, number, place), ask.argv, ask.slot, key, reads=ask.reads))
@@ -288,6 +292,22 @@ class Telling(Waiting):
             self._client.resume(reply)
 
 
+def _check(step: Step) -> None:
+    """Raise TypeError for a command that is none: a node has said something else than what was to go into it."""
+    for ask in step:
+        for argv in _commands_of(ask):
+            if any(type(word) is not bytes for word in argv):
+                raise TypeError("a command of something else than strings")
+
+
+def _commands_of(ask: Any) -> Sequence[Argv]:
+    if isinstance(ask, Unit | RawUnit):
+        return ask.commands
+    if isinstance(ask, First):
+        return [one.argv for one in ask.asks]
+    return [ask.argv] if isinstance(ask, Ask | AskNode | AskLink) else ()
+
+
 class BlockedTelling(Telling):
     """The story of a command that waits for what other clients do."""
 
@@ -317,6 +337,9 @@ class Listener:
 
     def detour(self) -> None:
         pass
+
+    def unknown(self) -> None:
+        pass  # what comes of it is the story's to say
 
 
 class RawListener(Listener):

@@ -35,8 +35,22 @@ class Shard(NamedTuple):
 View = list[Shard]
 
 
+class LinkKey(NamedTuple):
+    """What a connection is at its node: commands that need the same may share one.
+
+    `login` is the name of the proxy's user whose backend user it acts for; `b""`: the proxy's own. `caller` is the
+    number of the one client whose connection it is, since that wants no news of its own writes (`proxy.caching`), or 0.
+    """
+
+    resp3: bool = False
+    database: int = 0
+    reads_only: bool = False
+    login: bytes = b""
+    caller: int = 0
+
+
 class Node:
-    """A node behind the proxy. `links` are the shared connections to it, by (RESP3, database, reads only)."""
+    """A node behind the proxy. `links` are the shared connections to it."""
 
     __slots__ = ("address", "idle", "is_primary", "latency_ms", "links", "missed", "name", "private_count", "replicas")
 
@@ -45,7 +59,7 @@ class Node:
         self.name = show(address)
         self.is_primary = True
         self.replicas: list[Node] = []
-        self.links: dict[tuple[bool, int, bool], Any] = {}
+        self.links: dict[LinkKey, Any] = {}
         self.idle: list[Any] = []  # private connections that wait for their next use
         self.private_count = 0
         self.missed = 0  # in how many views in a row it was not

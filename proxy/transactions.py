@@ -29,7 +29,8 @@ from node.net.resp import (
     encode,
 )
 from node.table import Command, Run
-from proxy.calls import AGAIN_MS, UnitCall
+from proxy.caching import tracking, tracking_in_transaction
+from proxy.calls import AGAIN_MS, HALF_DONE, UnitCall
 from proxy.cutter import elements
 from proxy.link import Link
 from proxy.pool import TooManyPrivate
@@ -121,7 +122,7 @@ def plan_transaction(proxy: "Proxy", commands: Sequence[tuple[Command, Argv]]) -
 
 
 def _is_local(proxy: "Proxy", command: Command) -> bool:
-    return command.run is proxy.originals.get(command.full_name)
+    return command.run is proxy.originals.get(command.full_name) or command.run is tracking
 
 
 def _add(plan: TransactionPlan, slot: int, argv: Argv, place: int, part: int = 0) -> None:
@@ -203,9 +204,11 @@ def execute(client: Any, argv: Argv) -> Reply:
         proxy.release(watching)
         text = error.reply
         raise CommandError(text if text.startswith(b"EXECABORT") else b"EXECABORT " + text) from None
+    for command, words in transaction.commands:
+        client.may_keep(command, words)
     if plan.is_plain and not watching:
         (group,) = plan.groups.values()
-        key = (client.resp3, client.db.index, False)
+        key = client.link_key
         loads = proxy.known_scripts.loads_for(group.commands)
         call = UnitCall(proxy.router, client, group.commands, group.slot, key, before=loads, silent=silent)
         client.answers.append(call)
@@ -279,8 +282,7 @@ def _half_done(plan: TransactionPlan, done: dict[int, bytes], why: bytes) -> Com
     numbers = sorted({place + 1 for slot in done for place, _ in plan.groups[slot].places})
     shown = b", ".join(b"%d" % number for number in numbers)
     return CommandError(
-        b"ERR proxy: a transaction over several slots was done in part: commands %b (slots %b) were run, the others "
-        b"were not or are unknown: %b" % (shown, slots, why)
+        b"%bcommands %b (slots %b) were run, the others were not or are unknown: %b" % (HALF_DONE, shown, slots, why)
     )
 
 
@@ -302,7 +304,7 @@ def _assembled(client: Any, plan: TransactionPlan, done: dict[int, bytes]) -> Re
 
 
 def _answer_here(client: Any, local: Local) -> Reply:
-    run: Run = local.command.run
+    run: Run = tracking_in_transaction if local.command.run is tracking else local.command.run
     try:
         return run(client, local.argv)
     except CommandError as error:

@@ -16,16 +16,22 @@ UNTRACKED = -1
 @command("client|tracking", -3, USUAL, acl="connection")
 def tracking(client: Client, argv: Argv) -> Reply:
     """CLIENT TRACKING (ON|OFF) [REDIRECT id] [PREFIX prefix ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]."""
-    wanted, given = _options(client, argv)
     mode = argv[2].lower()
     if mode == b"on":
-        _check(wanted, given, client.tracker)
-        client.host.tracking.track(client, wanted)
-    elif mode == b"off":
+        client.host.tracking.track(client, wanted_tracker(client, argv))
+        return OK
+    _options(client, argv)
+    if mode == b"off":
         client.host.tracking.untrack(client)
-    else:
-        raise SYNTAX
-    return OK
+        return OK
+    raise SYNTAX
+
+
+def wanted_tracker(client: Client, argv: Argv) -> Tracker:
+    """How CLIENT TRACKING ON wants the client to be tracked. Raises CommandError."""
+    wanted, given = _options(client, argv)
+    _check(wanted, given, client.tracker)
+    return wanted
 
 
 def _options(client: Client, argv: Argv) -> tuple[Tracker, list[bytes]]:

@@ -115,7 +115,7 @@ def clients_fields(server: Server) -> Fields:
         "client_recent_max_input_buffer": max((client.parser.waiting_bytes for client in normal), default=0),
         "client_recent_max_output_buffer": max((len(client.out) for client in normal), default=0),
         "blocked_clients": len(blocked),
-        "tracking_clients": len(server.tracking.trackers),
+        "tracking_clients": server.tracking.figures().clients,
         "clients_in_timeout_table": sum(client.parked_timer is not None for client in blocked),
         "total_blocking_keys": len(waiting.keys),
         "total_blocking_keys_on_nokey": 0,
@@ -289,11 +289,11 @@ NO_DEFRAGMENTATION: Fields = {
 
 
 def _tracking_fields(server: Server) -> Fields:
-    tracking = server.tracking
+    figures = server.tracking.figures()
     return {
-        "tracking_total_keys": tracking.keys,
-        "tracking_total_items": tracking.items,
-        "tracking_total_prefixes": len(tracking.prefixes),
+        "tracking_total_keys": figures.keys,
+        "tracking_total_items": figures.items,
+        "tracking_total_prefixes": figures.prefixes,
     }
 
 

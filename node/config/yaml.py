@@ -6,7 +6,7 @@ be repeated (`save`, `client-output-buffer-limit`, `include`…), and the words 
 (`bind`, `replicaof`…).  An item may itself be a list of words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from node.config.directives import find_directive
@@ -29,8 +29,11 @@ def is_yaml(path: str) -> bool:
     return path.endswith((".yaml", ".yml"))
 
 
-def read_yaml(text: str) -> Iterator[Line]:
-    """The directives as lines, numbered as in the YAML text.  Raises ConfigFileError."""
+def read_yaml(text: str, also_repeated: Collection[str] = ()) -> Iterator[Line]:
+    """The directives as lines, numbered as in the YAML text.  Raises ConfigFileError.
+
+    `also_repeated` names what may be repeated beside a node's directives.
+    """
     import yaml
 
     rows = text.split("\n")
@@ -53,11 +56,11 @@ def read_yaml(text: str) -> Iterator[Line]:
         if key.value.lower() in seen:
             raise _fault(rows, key, f"YAML: '{key.value}' appears twice: give a list instead")
         seen.add(key.value.lower())
-        yield from _directive(rows, key.value, value)
+        yield from _directive(rows, key.value, value, REPEATED.union(also_repeated))
 
 
-def _directive(rows: list[str], name: str, value: "Node") -> Iterator[Line]:
-    if isinstance(value.value, list) and value.tag.endswith(":seq") and name.lower() in REPEATED:
+def _directive(rows: list[str], name: str, value: "Node", repeated: Collection[str]) -> Iterator[Line]:
+    if isinstance(value.value, list) and value.tag.endswith(":seq") and name.lower() in repeated:
         if not value.value and name.lower() == "save":
             yield _line(rows, value, [name, ""])
         for item in value.value:

@@ -259,9 +259,14 @@ class Session(Peer, Generic[HostT]):
         self.no_touch = no_touch
         self.set_gate(READ, no_touch)
 
-    def _update_any_gate(self) -> None:
+    @property
+    def is_unusual(self) -> bool:
+        """Is there more to each of its commands than that it is run and answered, tracking aside?"""
         unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking
-        self.set_gate(ANY, unusual or self.subscriptions is not None or self.tracker is not None)
+        return unusual or self.subscriptions is not None
+
+    def _update_any_gate(self) -> None:
+        self.set_gate(ANY, self.is_unusual or self.tracker is not None)
 
     def wanted(self, reply: Reply) -> Reply:
         """The reply, or nothing where CLIENT REPLY says so."""

@@ -154,15 +154,16 @@ FAULTS = (
 
 
 @contextlib.contextmanager
-def compose_cluster(env: dict[str, str], image: str, network: str) -> Iterator[ComposeCluster]:
-    """A cluster of nodes of an image, up and whole; gone at the end."""
+def compose_cluster(env: dict[str, str], image: str, network: str, **more: str) -> Iterator[ComposeCluster]:
+    """A cluster of nodes of an image, up and whole; gone at the end. `more` are further variables of the file."""
     settings = {
         "HEXAD_IMAGE": image,
         "HEXAD_NET": network,
         "HEXAD_PORTS": free_port_prefix(),
         "HEXAD_TIMEOUT_MS": str(NODE_TIMEOUT_MS),
+        **more,
     }
-    name = "hexad-chaos-" + image.replace(":", "-")
+    name = "-".join(["hexad-chaos", image.replace(":", "-"), *more.get("COMPOSE_PROFILES", "").split()])
     with contextlib.contextmanager(project)("cluster.yaml", name, {**env, **settings}) as compose:
         cluster = ComposeCluster(compose)
         cluster.up()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hexad.sight import key_count, parse_info, parse_nodes, ranges_of, ranges_text, slots_in
+from hexad.sight import key_count, parse_info, parse_nodes, parse_ranges, ranges_of, ranges_text, slots_in
 from tests.support import RedisServer
+
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_a_real_server() -> None:
@@ -33,6 +35,8 @@ def test_every_form_of_a_line() -> None:
     assert (b.host, b.port, b.ranges, b.is_failing, b.config_epoch) == ("::1", 7001, ((0, 5), (7, 7)), True, 3)
     assert (c.host, c.port) == ("", 0)
     assert d.is_arriving
+    assert (b.migrating, b.importing, b.bus_port) == (((9, "c"),), ((10, "c"),), 17001)
+    assert (a.migrating, a.importing, a.bus_port) == ((), (), 17000)
 
 
 @pytest.mark.parametrize("text", [b"PONG", b"a b c d e f g h"])
@@ -41,11 +45,24 @@ def test_no_line_at_all(text: bytes) -> None:
         parse_nodes(text)
 
 
+@RELAXED
 @given(st.sets(st.integers(0, 200)))
 def test_ranges_hold_the_slots(slots: set[int]) -> None:
     ranges = ranges_of(slots)
     assert slots_in(ranges) == slots
     assert all(ranges[n][1] + 1 < ranges[n + 1][0] for n in range(len(ranges) - 1))
+
+
+@RELAXED
+@given(st.sets(st.integers(0, 16383)))
+def test_ranges_are_read_as_they_are_written(slots: set[int]) -> None:
+    assert parse_ranges(ranges_text(ranges_of(slots)).replace(" ", ",")) == slots
+
+
+@pytest.mark.parametrize("text", ["x", "5-", "-5", "9-3", "16384", "0-16384", "1-2-3"])
+def test_what_is_no_range_of_slots(text: str) -> None:
+    with pytest.raises(ValueError, match=r"slot"):
+        parse_ranges(text)
 
 
 def test_texts() -> None:

@@ -84,6 +84,29 @@ _RUNS = {
     "tests/chaos/test_sentinel.py::test_the_primary_is_replaced": [
         "docker compose -f deploy/compose/sentinel.yaml up -d",
     ],
+    "tests/hexad/cluster/test_commands.py::test_a_new_cluster": [
+        "hexad cluster create 10.0.0.1:7000 10.0.0.2:7000 10.0.0.3:7000 10.0.0.1:7001 10.0.0.2:7001 10.0.0.3:7001",
+    ],
+    "tests/hexad/cluster/test_commands.py::test_looking": [
+        "hexad cluster check 127.0.0.1:7000",
+        "hexad cluster info 127.0.0.1:7000",
+        "hexad cluster watch 127.0.0.1:7000",
+    ],
+    "tests/hexad/cluster/test_commands.py::test_our_own_nodes": ["hexad cluster fix 127.0.0.1:7000"],
+    "tests/hexad/cluster/test_commands.py::test_nodes_come_and_go": [
+        "hexad cluster add 127.0.0.1:7000 127.0.0.1:7006 --replica-of auto",
+        "hexad cluster remove 127.0.0.1:7000 127.0.0.1:7006",
+        "hexad cluster failover 127.0.0.1:7000 127.0.0.1:7001",
+    ],
+    "tests/hexad/cluster/test_commands.py::test_costs_of_slots": [
+        "hexad cluster rebalance 127.0.0.1:7000 --by memory --dry-run",
+    ],
+    "tests/hexad/cluster/test_cut_short.py::test_reshard_rebalance_and_remove": [
+        "hexad cluster reshard 127.0.0.1:7000 --to 127.0.0.1:7001 --slots 0-99",
+    ],
+    "tests/hexad/cluster/test_roles.py::test_a_rolling_restart": [
+        "hexad cluster rolling-restart 127.0.0.1:7000 --command 'systemctl restart redis-%p' --back",
+    ],
     "tests/house/test_images.py::test_standalone": ["docker compose -f deploy/compose/standalone.yaml up -d"],
 }
 

@@ -3,6 +3,8 @@
 const { Queue, Worker, QueueEvents, FlowProducer } = require('bullmq');
 
 const connection = { host: '127.0.0.1', port: Number(process.env.HEXAD_PORT), maxRetriesPerRequest: null };
+// Its scripts take keys of several kinds at once: where there are slots, a tag keeps them together.
+const settings = process.env.HEXAD_CLUSTER ? { connection, prefix: '{bull}' } : { connection };
 const RESULT_TIMEOUT_MS = 60000;
 const JOBS = 100;
 
@@ -19,7 +21,7 @@ const kinds = {
 };
 
 async function work() {
-  const worker = new Worker('shop', (job) => kinds[job.name](job), { connection, concurrency: 4 });
+  const worker = new Worker('shop', (job) => kinds[job.name](job), { ...settings, concurrency: 4 });
   await worker.waitUntilReady();
   console.log('ready');
   process.on('SIGTERM', async () => { await worker.close(); process.exit(0); });
@@ -27,12 +29,12 @@ async function work() {
 
 async function ranks(events) {
   // In a queue of its own with one worker at a time: what is asked for while it is paused comes out by rank.
-  const queue = new Queue('ranked', { connection });
+  const queue = new Queue('ranked', settings);
   await queue.pause();
   const order = [];
   const jobs = [];
   for (const rank of [5, 1, 3, 2, 4]) jobs.push(await queue.add('rank', { rank }, { priority: rank }));
-  const worker = new Worker('ranked', async (job) => { order.push(job.data.rank); }, { connection, concurrency: 1 });
+  const worker = new Worker('ranked', async (job) => { order.push(job.data.rank); }, { ...settings, concurrency: 1 });
   const waiting = await queue.getPrioritizedCount();
   await queue.resume();
   await Promise.all(jobs.map((job) => job.waitUntilFinished(events, RESULT_TIMEOUT_MS)));
@@ -42,10 +44,10 @@ async function ranks(events) {
 }
 
 async function drive() {
-  const queue = new Queue('shop', { connection });
-  const events = new QueueEvents('shop', { connection });
-  const rankedEvents = new QueueEvents('ranked', { connection });
-  const flows = new FlowProducer({ connection });
+  const queue = new Queue('shop', settings);
+  const events = new QueueEvents('shop', settings);
+  const rankedEvents = new QueueEvents('ranked', settings);
+  const flows = new FlowProducer(settings);
   await Promise.all([events.waitUntilReady(), rankedEvents.waitUntilReady()]);
   const result = (job) => job.waitUntilFinished(events, RESULT_TIMEOUT_MS);
   const asked = Date.now();

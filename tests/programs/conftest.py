@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.programs.running import Programs, programs_of
+from tests.programs.sends import seen, told
 from tests.proxy.support import ProxyServer
 from tests.support import HexadServer, RedisServer, Server
 from tests.support.cluster import LocalCluster
@@ -27,6 +28,7 @@ def node() -> Iterator[Server]:
 def proxy() -> Iterator[Server]:
     """A proxy before three primaries with a replica each: the programs take it for one server."""
     with LocalCluster(KIND, nodes=6, replicas=1) as cluster, ProxyServer(cluster=cluster.ports) as server:
+        server.nodes = cluster.nodes
         yield server
 
 
@@ -37,6 +39,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield server
         with server.wire() as wire:
             assert wire("PING") == "PONG"
+        program = getattr(request.module, "PROGRAM", "")
+        if program and isinstance(server, ProxyServer):
+            found = seen(server, server.nodes)
+            assert found.is_within(told()[program]), f"{program} sends what docs/proxy.md does not tell: {found}"
         assert "BUG REPORT" not in server.log() and "Traceback" not in server.log(), server.log()
 
 

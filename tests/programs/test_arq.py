@@ -7,6 +7,7 @@ import pytest
 from tests.programs.running import Programs
 
 pytestmark = pytest.mark.long
+PROGRAM = "arq"
 
 SHOP = "tests.programs.arq_shop"
 

@@ -7,11 +7,10 @@ import pytest
 from tests.programs.running import HERE, Programs, node_modules
 
 pytestmark = pytest.mark.long
+PROGRAM = "BullMQ"
 
 
 def test_jobs_retries_flows_priorities_schedules_and_events(programs: Programs) -> None:
-    if programs.is_cluster:
-        pytest.skip("its scripts take keys of several slots, unless a prefix with a tag is given")
     path = str(node_modules())
     workers = [programs.start("node", str(HERE / "bullmq_shop.js"), "work", NODE_PATH=path) for _ in range(2)]
     for worker in workers:

@@ -10,6 +10,7 @@ from tests.programs.running import Programs
 from tests.support import Server, wait_until
 
 pytestmark = pytest.mark.long
+PROGRAM = "Celery"
 
 SHOP = "tests.programs.celery_shop"
 CELERY = ("celery", "-A", SHOP)

@@ -9,6 +9,7 @@ import pytest
 from tests.programs.running import STOP_TIMEOUT_S, Programs
 
 pytestmark = pytest.mark.long
+PROGRAM = "channels_redis"
 
 MESSAGES = 80
 SHOP = ("python", "-m", "tests.programs.channels_shop")

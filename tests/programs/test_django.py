@@ -8,6 +8,7 @@ from tests.programs.running import Programs
 from tests.support import Server
 
 pytestmark = pytest.mark.long
+PROGRAM = "django-redis"
 
 SHOP = ("python", "-m", "tests.programs.django_shop")
 

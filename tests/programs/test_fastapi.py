@@ -16,6 +16,7 @@ from tests.programs.running import Programs
 from tests.support import Server, free_port, wait_until
 
 pytestmark = pytest.mark.long
+PROGRAM = "FastAPI"
 
 HTTP_TIMEOUT_S = 40
 GONE, TOO_MANY = 410, 429

@@ -11,6 +11,7 @@ from tests.programs.running import STOP_TIMEOUT_S, Program, Programs
 from tests.support import Server, wait_until
 
 pytestmark = pytest.mark.long
+PROGRAM = "redis-py Lock"
 
 LOCKS = ("python", "-m", "tests.programs.locks")
 PROCESSES, ROUNDS = 4, 60

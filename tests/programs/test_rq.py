@@ -8,6 +8,7 @@ from tests.programs.running import Programs
 from tests.support import Server
 
 pytestmark = pytest.mark.long
+PROGRAM = "RQ"
 
 SHOP = "tests.programs.rq_shop"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +12,9 @@ from tests.proxy.support import ProxyServer
 from tests.support.cluster import LocalCluster
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
-from tests.support.wire import Wire, encode
+from tests.support.wire import ReplyError, Wire, encode
 
-VISITORS = 300
+VISITORS, CROWD = 300, 150
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +58,23 @@ def test_clients_that_vanish_leave_nothing_behind(cluster: LocalCluster, proxy: 
     luck = random.Random(9)
     with proxy.wire() as steady:
         steady("MSET", "a", "1", "r1", "x")
+        crowd: list[Wire] = []
         for visit in range(VISITORS):
             visitor = proxy.wire(protocol=luck.choice([2, 2, 3]))
             data = b"".join(encode(*command) for command in luck.choice(BEGINNINGS))
             visitor.send_raw(data[: luck.choice([len(data), len(data), luck.randint(1, len(data))])])
             if luck.random() < 0.3:
                 visitor.read_some(0.05) if not visitor.is_silent(0.01) else None
-            visitor.close()
+            crowd.append(visitor)
+            if len(crowd) > CROWD:
+                crowd.pop(luck.randrange(CROWD)).close()
             assert (
                 steady.pipeline([("SET", "mine", visit), ("GET", "mine"), ("ECHO", visit)])[1:]
                 == [str(visit).encode()] * 2
             )
+
+        for visitor in crowd:
+            visitor.close()
 
         def is_clean() -> bool:
             seen = info(steady)
@@ -102,6 +109,29 @@ def test_a_client_that_reads_nothing_is_held_back_alone(proxy: ProxyServer) -> N
             assert other("ECHO", number) == str(number).encode()
         rss = int(other.info("memory")["used_memory_rss"])
         assert rss < 400 << 20
+
+
+def test_a_node_that_stands_still_holds_up_its_own_keys_alone(cluster: LocalCluster, proxy: ProxyServer) -> None:
+    still = cluster.nodes[0]
+    with still.wire() as wire:
+        mine = [f"key:{number}" for number in range(60) if not isinstance(wire("EXISTS", f"key:{number}"), ReplyError)]
+    others = [key for key in (f"key:{number}" for number in range(60)) if key not in mine]
+    crowd = [proxy.wire() for _ in range(30)]
+    with proxy.wire() as steady:
+        steady("MSET", *(word for key in others for word in (key, "v")))
+        still.signal(signal.SIGSTOP)
+        try:
+            for number, client in enumerate(crowd):
+                client.send("INCR", f"{{{mine[number % len(mine)]}}}:count{number}")
+                client.send("MGET", mine[0], others[0])
+            for _ in range(3):
+                assert steady("MGET", *others) == [b"v"] * len(others)
+            assert all(client.is_silent(0) for client in crowd)
+        finally:
+            still.signal(signal.SIGCONT)
+        for client in crowd:
+            assert client.read() == 1 and client.read()[1] == b"v"
+            client.close()
 
 
 def test_a_broken_client_costs_only_itself(proxy: ProxyServer) -> None:
@@ -139,3 +169,32 @@ def test_sigterm_answers_what_is_under_way(cluster: LocalCluster) -> None:
             assert queued("EXEC") == ["OK"]
             assert queued.is_closed(5)
         assert proxy.process.wait(10) == 0
+
+
+def test_users_of_their_own_at_the_nodes() -> None:
+    rules = ["app", "on", ">inside", "~k*", "+@all", "-acl", "&news*", "resetchannels", "&news*"]
+    login = ["app", "app", "inside"]
+    front = {"requirepass": "front", "user": ["app", "on", ">word", "~*", "&*", "+@all"]}
+    with RedisServer(user=["default", "on", ">boss", "~*", "&*", "+@all"]) as node:
+        with node.wire(password="boss") as direct:
+            assert direct("ACL", "SETUSER", *rules) == "OK"
+        with ProxyServer(nodes=[node.port], backend_password="boss", backend_login=login, **front) as proxy:
+            with proxy.wire(password="front") as boss, Wire(proxy.port) as app:
+                assert app("AUTH", "app", "word") == "OK" and app("ACL", "WHOAMI") == b"app"
+                assert boss("SET", "other", "1") == "OK"
+                row = [("SET", "k1", "v"), ("GET", "k1"), ("GET", "other"), ("MGET", "k1", "other")]
+                replies = app.pipeline(row)
+                assert replies[:2] == ["OK", b"v"] and replies[2].code == replies[3].code == "NOPERM"
+                assert app.pipeline([("MULTI",), ("SET", "other", "2"), ("EXEC",)])[2].code == "EXECABORT"
+                assert app("BLPOP", "other", 0.01).code == "NOPERM" and app("WATCH", "other").code == "NOPERM"
+                assert app("SUBSCRIBE", "secret").code == "NOPERM"
+                assert app("PUBLISH", "secret", "x").code == "NOPERM"
+                assert app.pipeline([("SUBSCRIBE", "news1")])[0][0] == b"subscribe"
+                assert boss("PUBLISH", "news1", "hello") == 1
+                assert app.read() == [b"message", b"news1", b"hello"]
+                with node.wire(password="boss") as direct:
+                    assert direct("ACL", "SETUSER", "app", "resetpass", ">other") == "OK"
+                    direct("CLIENT", "KILL", "USER", "app")
+                with Wire(proxy.port) as late:
+                    late("AUTH", "app", "word")
+                    assert "does not let us in: AUTH: WRONGPASS" in late("GET", "k1").text

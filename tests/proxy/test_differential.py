@@ -6,16 +6,22 @@ are compared as sets, what is drawn at random is not drawn.
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.proxy.support import ProxyServer
+from node.slots import slot_of
+from tests.proxy.support import ProxyServer, move_slot
 from tests.support.cluster import LocalCluster
-from tests.support.servers import HexadServer, RedisServer
-from tests.support.wire import RespMap, RespSet, Wire
+from tests.support.servers import HexadServer, RedisServer, Server
+from tests.support.waiting import wait_until
+from tests.support.wire import ReplyError, RespMap, RespSet, Wire
 
 COMMANDS_PER_SEED = 400
 PIPELINE_MAX = 12
@@ -233,3 +239,50 @@ def test_errors_name_the_keys(proxy: ProxyServer) -> None:
         reply = wire("EVAL", "return 1", 2, "a", "b")
         assert reply.text == "CROSSSLOT proxy: these keys of a script are in different slots: 'a' in 15495, 'b' in 3300"
         assert wire("BGSAVE").text.startswith("ERR proxy: BGSAVE is for one node")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(HexadServer, marks=pytest.mark.long), pytest.param(RedisServer, marks=pytest.mark.proof)]
+)
+def test_the_same_replies_while_slots_move_and_primaries_change(kind: type[Server], single: RedisServer) -> None:
+    with LocalCluster(kind, nodes=6, replicas=1) as cluster, ProxyServer(cluster=cluster.ports) as proxy:
+        over, moved = threading.Event(), Counter[str]()
+        worker = threading.Thread(target=_move_things, args=(cluster, over, moved))
+        worker.start()
+        try:
+            with proxy.wire(timeout_s=60) as ours, single.wire() as theirs:
+                for wire in (ours, theirs):
+                    wire("FLUSHALL")
+                for seed in itertools.count(100):
+                    run_beside(ours, theirs, seed, COMMANDS_PER_SEED)
+                    if moved["slot"] >= MOVES and moved["primary"] >= 2:
+                        break
+                    assert worker.is_alive()
+        finally:
+            over.set()
+            worker.join(60)
+
+
+MOVES = 12
+
+
+def _has_taken_over(cluster: LocalCluster, replica: Server) -> bool:
+    """Is it a primary? Else it is asked to become one, again: a failover is given up after five seconds."""
+    with replica.wire() as wire:
+        return isinstance(wire("CLUSTER", "FAILOVER"), ReplyError) and replica in cluster.primaries()
+
+
+def _move_things(cluster: LocalCluster, over: threading.Event, moved: Counter[str]) -> None:
+    """Slots with keys go to other primaries, and now and then a replica takes its primary's place."""
+    luck = random.Random(1)
+    names = ["{t}", *(f"{kind}{number}" for kind in "slhzt" for number in range(6))]
+    while not over.is_set():
+        for _ in range(4):
+            cluster.wait_until_whole()
+            move_slot(cluster, slot_of(luck.choice(names).strip("{}").encode()), luck.choice(cluster.primaries()))
+            moved["slot"] += 1
+        cluster.wait_until_whole()
+        primaries = cluster.primaries()
+        replica = next(node for node in cluster.nodes if node not in primaries)
+        wait_until(partial(_has_taken_over, cluster, replica), 60, "the replica is the primary")
+        moved["primary"] += 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
-from tests.proxy.support import ProxyServer
+from tests.proxy.support import ProxyServer, move_slot
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer
 from tests.support.waiting import wait_until
-from tests.support.wire import ReplyError
+from tests.support.wire import Push, ReplyError, Wire
 
 KEYS = [f"key:{number}" for number in range(40)]
 
@@ -30,8 +31,11 @@ def test_a_primary_dies() -> None:
             for key in KEYS:
                 counts[key] = wire("INCR", key)
             assert wire("WAIT", 1, 5000) == 1
+            keeper = proxy.wire(protocol=3, timeout_s=30)
+            assert keeper("CLIENT", "TRACKING", "ON") == "OK" and keeper("MGET", *KEYS) is not None
             assert victim.process is not None
             victim.process.kill()
+            assert keeper.read() == Push([b"invalidate", None]), "no copy is good any more"
             unknown = 0
             for _ in range(3):
                 for key in KEYS:
@@ -47,19 +51,31 @@ def test_a_primary_dies() -> None:
             assert wire("RPUSH", "work4", "job") == 1
             assert popper.read() == [b"work4", b"job"]
             _hears(wire, listener)
+            for key in KEYS[:10]:
+                wait_until(partial(_is_told, wire, keeper, key), 10, f"{key} is told again")
+            keeper.close()
             listener.close()
             popper.close()
 
 
-def _hears(wire: object, listener: object) -> None:
+def _hears(wire: Wire, listener: Wire) -> None:
     """The subscriptions are there again, each message once they are."""
-    from tests.support.wire import Wire
-
-    assert isinstance(wire, Wire) and isinstance(listener, Wire)
     wait_until(lambda: wire("PUBLISH", "news", "x") == 1 and not listener.is_silent(0.1), 10, "news arrive")
     for channel in range(8):
         name = f"shard{channel}"
         wait_until(lambda name=name: wire("SPUBLISH", name, "x") == 1, 10, f"{name} is listened to")
+
+
+def _is_told(wire: Wire, keeper: Wire, key: str) -> bool:
+    """Is who has read a key told that it has changed?"""
+    keeper.send("GET", key)
+    while isinstance(keeper.read(), Push):
+        pass
+    assert isinstance(wire("INCR", key), int)
+    while not keeper.is_silent(0.2):
+        if keeper.read() == Push([b"invalidate", [key.encode()]]):
+            return True
+    return False
 
 
 def test_slots_move_under_load() -> None:
@@ -87,33 +103,18 @@ def test_slots_move_under_load() -> None:
                         failures.extend(f"SCAN lost {name}" for name in names if name.encode() not in found)
                         rounds[0] += 1
 
+            keeper = proxy.wire(protocol=3, timeout_s=30)
+            assert keeper("CLIENT", "TRACKING", "ON", "NOLOOP") == "OK"
             worker = threading.Thread(target=work)
             worker.start()
             for number in range(4):
                 seen = rounds[0]
-                _move_slot(cluster, slot, cluster.nodes[number % 3])
+                move_slot(cluster, slot, cluster.nodes[number % 3])
                 wait_until(lambda seen=seen: rounds[0] > seen or failures, 20, "the work goes on")
+                assert _is_told(wire, keeper, "{tag}own"), "wherever a key is, its changes are told"
+            keeper.close()
             over.set()
             worker.join(60)
             assert not failures, failures[:5]
             assert rounds[0] > 1
             assert wire("MGET", *names[1:]) == [str(rounds[0]).encode()] * (len(names) - 1)
-
-
-def _move_slot(cluster: LocalCluster, slot: int, target: RedisServer) -> None:
-    """Move a slot with its keys as redis-cli does, a few keys at a time."""
-    ids = {node.port: node.wire()("CLUSTER", "MYID").decode() for node in cluster.nodes}
-    owners = cluster.nodes[0].wire()("CLUSTER", "SLOTS")
-    port = next(primary[1] for first, last, primary, *_ in owners if first <= slot <= last)
-    source = cluster.node(port)
-    if source is target:
-        return
-    with source.wire() as from_node, target.wire() as to_node:
-        assert to_node("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port]) == "OK"
-        assert from_node("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port]) == "OK"
-        while keys := from_node("CLUSTER", "GETKEYSINSLOT", slot, 20):
-            assert from_node("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys) == "OK"
-        for wire in (to_node, from_node):
-            assert wire("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port]) == "OK"
-        for node in cluster.nodes:
-            node.wire()("CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])

@@ -7,83 +7,15 @@ from typing import Any
 import pytest
 
 from node.config.errors import ConfigFileError
-from node.slots import SLOTS, slot_of
-from node.timers import Timers
-from proxy.calls import AGAIN_MS, Call, Router
-from proxy.link import Link
+from node.slots import SLOTS
+from proxy.calls import AGAIN_MS
+from proxy.mget import rows_of
 from proxy.scatter import put_together
 from proxy.settings import ProxySettings, read
-from proxy.topology import MalformedView, Node, Shard, Topology, parse_own_slots, parse_slots, whole
-
-A, B, C = ("a", 1), ("b", 2), ("c", 3)
-HALVES = [Shard(A, (C,), ((0, 8191),)), Shard(B, (), ((8192, 16383),))]
-
-
-class World:
-    """A router with links that only note what is sent, and a clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_ms = 0.0
-        self.dropped: list[Node] = []
-        self.topology = Topology(is_cluster=True, dropped=self.dropped.append)
-        self.topology.adopt(HALVES)
-        self.timers = Timers(lambda: self.now_ms)
-        self.looks = 0
-        self.links: dict[tuple[str, Any], Link] = {}
-        self.clock: Any = type("Clock", (), {"now_ms": 0})
-        self.router = Router(
-            self.topology, self.timers, link=self.link, trouble=self.look, retry_timeout_ms=1000, clock=self.clock
-        )
-        self.answers: list[bytes] = []
-        self.detours = 0
-
-    # The host of the links
-
-    def monotonic_ms(self) -> float:
-        return self.now_ms
-
-    def dial(self, link: Link) -> None:
-        link.ready = True
-
-    def handshake(self, _link: Link) -> list[list[bytes]]:
-        return []
-
-    def link_ended(self, link: Link) -> None:
-        self.links = {name: other for name, other in self.links.items() if other is not link}
-
-    # What the router asks for
-
-    def link(self, node: Node, key: tuple[bool, int, bool]) -> Link:
-        if (node.name, key) not in self.links:
-            self.links[node.name, key] = Link(self, node, key)
-        return self.links[node.name, key]
-
-    def look(self) -> None:
-        self.looks += 1
-
-    # The owner of the calls
-
-    def answered(self, call: Call) -> None:
-        assert call.raw is not None
-        self.answers.append(call.raw)
-
-    def detour(self) -> None:
-        self.detours += 1
-
-    def send(self, *argv: bytes, reads: bool = False) -> Call:
-        call = Call(self.router, self, list(argv), slot_of(argv[1]), (False, 0, False), reads=reads)
-        self.router.send(call)
-        return call
-
-    def at(self, name: str) -> Link:
-        return self.links[name, (False, 0, False)]
-
-    def sent(self, name: str) -> list[list[bytes]]:
-        return [pending.argv for pending in self.at(name).pending] if (name, (False, 0, False)) in self.links else []
-
-    def pass_time(self, ms: float) -> None:
-        self.now_ms += ms
-        self.timers.run_due()
+from proxy.topology import LinkKey, MalformedView, Shard, parse_own_slots, parse_slots, whole
+from tests.proxy.inside import LocalProxy
+from tests.proxy.world import HALVES, A, B, C, World
+from tests.support.wire import encode
 
 
 def test_a_redirect_is_followed_and_believed() -> None:
@@ -125,7 +57,7 @@ def test_what_was_sent_is_told_as_unknown_unless_it_only_reads() -> None:
     world.at("b:2").lost("reset")
     assert (
         world.answers == [b"-ERR proxy: lost b:2 (reset) after the command was sent: its outcome is unknown\r\n"]
-        and world.router.unknown_outcomes == 1
+        and world.router.unknown_outcomes == world.unknowns == 1
     )
     world.pass_time(AGAIN_MS)
     assert world.sent("b:2") == [[b"GET", b"foo"]]
@@ -133,7 +65,7 @@ def test_what_was_sent_is_told_as_unknown_unless_it_only_reads() -> None:
 
 def test_what_was_not_sent_is_sent_again() -> None:
     world = World()
-    link = world.link(world.topology.nodes[B], (False, 0, False))
+    link = world.link(world.topology.nodes[B], LinkKey())
     link.ready = False
     world.send(b"INCR", b"foo")
     link.failed("refused")
@@ -170,11 +102,11 @@ def test_a_node_that_talks_nonsense_loses_its_link_alone() -> None:
     world.send(b"SET", b"foo", b"1")
     world.send(b"SET", b"bar", b"1")  # slot 5061
     world.at("b:2").receive(b"hello\r\n")
-    assert world.answers[0].startswith(b"-ERR proxy: lost b:2") and ("b:2", (False, 0, False)) not in world.links
+    assert world.answers[0].startswith(b"-ERR proxy: lost b:2") and ("b:2", LinkKey()) not in world.links
     world.at("a:1").receive(b"+OK\r\n")
     assert world.answers[1] == b"+OK\r\n"
     world.at("a:1").receive(b"+more than was asked for\r\n")
-    assert ("a:1", (False, 0, False)) not in world.links
+    assert ("a:1", LinkKey()) not in world.links
 
 
 def test_nodes_come_and_go() -> None:
@@ -211,6 +143,47 @@ def test_parts_are_put_together() -> None:
     answers = [b"-WRONGTYPE x\r\n", b"*2\r\n$1\r\nb\r\n$-1\r\n"]
     assert put_together(plan, answers, b"$-1\r\n") == b"*3\r\n$1\r\nb\r\n$-1\r\n$-1\r\n"
     assert put_together(plan, [b"-ERR x\r\n", answers[1]], b"_\r\n") == b"-ERR x\r\n"
+
+
+def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
+    world = World()
+    for node in world.topology.primaries:
+        node.links[LinkKey()] = world.link(node, LinkKey())
+    names = [b"foo", b"hello", b"bar", b"abc"]  # slots 12182, 866, 5061, 7638
+    asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
+
+    def begin() -> None:
+        rows = rows_of(asker, world.router, [b"MGET", *names], LinkKey())
+        assert rows is not None and len(rows) == 2
+        for link, row in rows.items():
+            link.send_gets(row.names, row)
+
+    begin()
+    world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
+    world.at("a:1").receive(b"$1\r\n1\r\n-WRONGTYPE x\r\n$-1\r\n")
+    assert world.answers == [] and world.detours == 1
+    world.at("a:1").receive(b"$1\r\nf\r\n")
+    assert world.answers.pop() == b"*4\r\n$1\r\nf\r\n$1\r\n1\r\n$-1\r\n$-1\r\n"
+    world.topology.adopt(HALVES)
+    begin()
+    link = world.at("a:1")
+    link.receive(b"$1\r\n1\r\n")
+    world.at("b:2").receive(b"$1\r\nf\r\n")
+    link.lost("reset")
+    world.pass_time(AGAIN_MS)
+    assert world.sent("a:1") == [[b"GET", b"bar"], [b"GET", b"abc"]]
+    world.at("a:1").receive(b"-NOPERM no\r\n$1\r\n3\r\n")
+    assert world.answers == [b"-NOPERM no\r\n"], "what reads is asked again; a refusal is the whole's"
+    assert rows_of(asker, world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
+
+
+def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
+    home = LocalProxy()
+    client = home.client()
+    client.raw("GET", "a")
+    row = (("SET", "a", "1"), ("GET", "a"), ("PING",), ("SET", "b", "2"), ("MGET", "a", "b"))
+    client.send(*(encode(*command) for command in row))
+    assert client.take() == b"+OK\r\n$1\r\n1\r\n+PONG\r\n+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n"
 
 
 def settings(options: str, files: dict[str, str] | None = None) -> tuple[ProxySettings, str]:
