@@ -36,7 +36,7 @@ WATCH_MS = 100
 WORRY_MS = 1000
 """How often a replica whose data is too old looks again."""
 VOTE_AGAIN = 2
-"""A voter votes for replicas of one primary once in so many T."""
+"""A voter votes for replicas of one primary once in so many T, unless an operator has told them to."""
 
 TOO_OLD = (
     "Disconnected from master for longer than allowed. "
@@ -244,7 +244,9 @@ def _refusal(core: Core, sender: Node, packet: Packet) -> str:
     if not primary.is_failed and not packet.mflags & FORCE_ACK:
         return "its master is up"
     since_vote_ms = core.now_ms - primary.voted_ms
-    if since_vote_ms < VOTE_AGAIN * core.timeout_ms:
+    # An operator who moves a shard twice is no storm of candidates: refused, the second order would stop the shard's
+    # writers for as long as it waits for votes, and then fail.
+    if since_vote_ms < VOTE_AGAIN * core.timeout_ms and not packet.mflags & FORCE_ACK:
         return f"can't vote about this master before {VOTE_AGAIN * core.timeout_ms - since_vote_ms} milliseconds"
     claimed = bitmap_of(packet.slots)
     for node in state.nodes.values():

@@ -38,6 +38,9 @@ from gossip.state import Node
 CHOICE_MS = 1000
 """How often one node is drawn to be pinged."""
 CHOICE_DRAWS = 5
+BEAT_MS, BEATS_MIN = 100, 20
+"""Pings to silent nodes leave together: at most every so many ms, but at least so often in T.  In a cluster of a
+thousand each of them would be a wake-up of its own otherwise, and each of those walks all nodes."""
 GOSSIP_MIN = 3
 """A ping tells of at least so many nodes, if there are so many."""
 HANDSHAKE_MIN_MS = 1000
@@ -107,7 +110,7 @@ def gossip_body(core: Core, receiver: Node | None) -> Gossip:
     nodes = list(state.nodes.values())
     fresh = len(nodes) - 2  # neither ourselves nor the receiver
     wanted = min(max(GOSSIP_MIN, len(nodes) // 10), fresh)
-    chosen: list[Node] = []
+    chosen: dict[Node, None] = {}  # in the order drawn; a list would be walked for each of a hundred draws
     for _ in range(wanted * 3):
         if len(chosen) >= wanted or fresh <= 0:
             break
@@ -117,10 +120,10 @@ def gossip_body(core: Core, receiver: Node | None) -> Gossip:
         if node.flags & (HANDSHAKE | NOADDR) or (node.link is None and not node.slots):
             fresh -= 1
             continue
-        chosen.append(node)
+        chosen[node] = None
         fresh -= 1
-    chosen += [n for n in nodes if n.flags & PFAIL and not n.flags & (HANDSHAKE | NOADDR) and n is not myself]
-    return Gossip(tuple(map(_entry, chosen)), _extensions(core, receiver))
+    suspects = [n for n in nodes if n.flags & PFAIL and not n.flags & (HANDSHAKE | NOADDR) and n is not myself]
+    return Gossip(tuple(map(_entry, (*chosen, *suspects))), _extensions(core, receiver))
 
 
 def _entry(node: Node) -> GossipEntry:
@@ -245,9 +248,19 @@ def beat(core: Core) -> None:
         if node.link is None and node.has_address and node.dial_at_ms <= core.now_ms:
             dial(core, node)
     _ping_one_of_some(core)
+    half_ms = core.timeout_ms // 2
+    next_ms = NEVER
     for node in core.state.others():
+        if node.link_up and not node.ping_sent_ms and not node.flags & HANDSHAKE:
+            # The usual case, kept short: each wake-up walks all nodes, and in a large cluster there are many of both.
+            due_ms = node.pong_received_ms + half_ms + 1
+            if due_ms > core.now_ms:
+                if due_ms < next_ms:
+                    next_ms = due_ms
+                continue
         _ping_if_stale(core, node)
         core.due(_next_due_ms(core, node))
+    core.due(max(next_ms, core.now_ms + min(BEAT_MS, core.timeout_ms // BEATS_MIN)))
 
 
 def _ping_one_of_some(core: Core) -> None:

@@ -11,7 +11,7 @@ from gossip.core import Core
 from gossip.election import advance
 from gossip.events import ClusterError, PauseWrites
 from gossip.heartbeat import answer, send_ping
-from gossip.packet import MFSTART, MIGRATE_TO, PAUSED, PING, Packet
+from gossip.packet import FAILED, MFSTART, MIGRATE_TO, PAUSED, PING, PRIMARY, Packet
 from gossip.roles import bump_epoch, follow, replace_my_primary, reset_manual
 from gossip.state import Node
 
@@ -155,7 +155,8 @@ def migrate_to_orphan(core: Core) -> None:
 def _note_orphans(core: Core) -> None:
     """Remember since when each primary with slots has been without working replicas, having had some."""
     for node in core.state.others():
-        if node.votes and node.flags & MIGRATE_TO and not node.is_failed and not node.healthy_replicas():
+        may_be_orphan = node.slots and node.flags & (PRIMARY | MIGRATE_TO | FAILED) == PRIMARY | MIGRATE_TO
+        if may_be_orphan and all(replica.flags & FAILED for replica in node.replicas):
             node.orphaned_ms = node.orphaned_ms or core.now_ms
         else:
             node.orphaned_ms = 0

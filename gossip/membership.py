@@ -12,7 +12,7 @@ from __future__ import annotations
 from gossip.core import Core, known_node
 from gossip.events import CloseLink, ClusterError, ReplicateFrom
 from gossip.heartbeat import dial, drop_all_links, drop_link, handshake_limit_ms
-from gossip.packet import FAILED, HANDSHAKE, MEETING, MYSELF, NOADDR, PFAIL, Extensions, GossipEntry, Packet
+from gossip.packet import HANDSHAKE, MEETING, MYSELF, NOADDR, TROUBLED, Extensions, GossipEntry, Packet
 from gossip.state import Node, is_name, is_node_id
 from gossip.suspicion import count_reports, report
 
@@ -174,16 +174,21 @@ def learn_extensions(core: Core, sender: Node, extensions: Extensions) -> None:
 def hear_gossip(core: Core, sender: Node, entries: tuple[GossipEntry, ...]) -> None:
     """Learn from what a known node tells of others; strangers neither accuse nor introduce."""
     nodes, myself = core.state.nodes, core.myself
+    latest_ms = core.now_ms + PONG_AHEAD_MAX_MS
     for entry in entries:
         node = nodes.get(entry.node_id)
         if node is None:
             _introduce(core, entry)
-        elif node is not myself:
+        elif node is myself:
+            continue
+        elif (node.flags | entry.flags) & TROUBLED or node.reports or node.ping_sent_ms:
             _compare(core, sender, node, entry)
+        elif node.pong_received_ms < entry.pong_received_s * 1000 <= latest_ms:
+            node.pong_received_ms = entry.pong_received_s * 1000  # the usual case, kept short: a later pong at most
 
 
 def _compare(core: Core, sender: Node, node: Node, entry: GossipEntry) -> None:
-    down = entry.flags & (PFAIL | FAILED) != 0
+    down = entry.flags & TROUBLED != 0
     if core.state.may_accuse(sender) and (down or node.reports):
         report(core, node, sender, down=down)
     if down:
@@ -238,7 +243,13 @@ def hear_inbound(core: Core, sender: Node, link: int) -> None:
 
 
 def forget(core: Core, node_id: str) -> None:
-    """CLUSTER FORGET: remove a node, and keep gossip from bringing it back."""
+    """CLUSTER FORGET: remove a node, and keep gossip from bringing it back.
+
+    Whoever tells all nodes one after the other may be outrun by our own pings, which tell of it too: OK then, as in
+    Redis 7.2.  `redis-cli --cluster del-node` would stop half way otherwise.
+    """
+    if node_id not in core.state.nodes and core.state.is_banned(node_id, core.now_ms):
+        return
     node = known_node(core, node_id)
     if node is core.myself:
         raise ClusterError("ERR I tried hard but I can't forget myself...")

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
 from struct import error as StructError
+from typing import NamedTuple
 
 from node.slots import SLOTS
 
@@ -47,6 +48,7 @@ KIND_NAMES = (
 PRIMARY, REPLICA, PFAIL, FAILED, MYSELF, HANDSHAKE, NOADDR, MEETING, MIGRATE_TO, NOFAILOVER = (
     1 << bit for bit in range(10)
 )
+TROUBLED = PFAIL | FAILED
 
 # Message flags.  Redis uses the first byte; of the second, which it neither sets nor reads, two bits are ours: the
 # sender understands the extensions that only Hexad has, which go to those who showed it, so that a genuine node never
@@ -121,14 +123,12 @@ def bitmap_from(slots: Iterable[int]) -> int:
 def ranges_in(slots: int) -> list[tuple[int, int]]:
     """Return the bitmap's runs of neighbouring slots, ascending, as (first, last)."""
     runs: list[tuple[int, int]] = []
-    base = 0
-    while slots:
-        skipped = (slots & -slots).bit_length() - 1
-        slots >>= skipped
-        length = (~slots & (slots + 1)).bit_length() - 1
-        runs.append((base + skipped, base + skipped + length - 1))
-        slots >>= length
-        base += skipped + length
+    bits = f"{slots:b}"[::-1] + "0"  # as text, since each shift of a large int copies it
+    first = bits.find("1")
+    while first >= 0:
+        after = bits.index("0", first)
+        runs.append((first, after - 1))
+        first = bits.find("1", after)
     return runs
 
 
@@ -137,9 +137,12 @@ def slots_in(slots: int) -> list[int]:
     return [slot for first, last in ranges_in(slots) for slot in range(first, last + 1)]
 
 
-@dataclass(slots=True, frozen=True)
-class GossipEntry:
-    """What a sender tells of one other node.  Times are Unix seconds, as the wire has them."""
+class GossipEntry(NamedTuple):
+    """What a sender tells of one other node.  Times are Unix seconds, as the wire has them.
+
+    A tuple, because a message in a large cluster has a hundred of them, and a frozen dataclass takes several times as
+    long to make.
+    """
 
     node_id: str
     ping_sent_s: int
@@ -292,16 +295,8 @@ def encode(packet: Packet) -> bytes:
 
 
 def _encode_entry(entry: GossipEntry) -> bytes:
-    return ENTRY.pack(
-        entry.node_id.encode("latin-1"),
-        entry.ping_sent_s,
-        entry.pong_received_s,
-        entry.ip.encode("latin-1"),
-        entry.port,
-        entry.cport,
-        entry.flags,
-        entry.pport,
-    )
+    node_id, ping_s, pong_s, ip, port, cport, flags, pport = entry
+    return ENTRY.pack(node_id.encode("latin-1"), ping_s, pong_s, ip.encode("latin-1"), port, cport, flags, pport)
 
 
 def _encode_extensions(extensions: Extensions) -> Iterator[bytes]:
@@ -348,7 +343,8 @@ def _encode_body(body: Body) -> bytes:
 
 def _text(raw: bytes) -> str:
     """Text padded with zeros.  Latin-1, so that no byte fails here: who uses it as an id or address checks it."""
-    return raw.split(b"\0", 1)[0].decode("latin-1")
+    end = raw.find(0)
+    return (raw if end < 0 else raw[:end]).decode("latin-1")
 
 
 def decode(data: bytes) -> Packet:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from gossip.core import Core
 from gossip.events import Resolve, Resolved
 from gossip.membership import is_address, start_handshake, update_address
-from gossip.packet import HANDSHAKE, Packet
+from gossip.packet import HANDSHAKE, TROUBLED, Packet
 from gossip.state import Node
 
 SEEK_MIN_MS, SEEK_MAX_MS = 500, 10_000
@@ -32,7 +32,13 @@ def begin(core: Core) -> None:
 
 def seek(core: Core) -> None:
     """Resolve the seeds, and the names of the nodes that are out of reach, while there are any."""
-    lost = [node for node in core.state.others() if not node.in_handshake and node.is_lost(core.now_ms)]
+    lost = [
+        node
+        for node in core.state.others()
+        if (not node.link_up or node.flags & TROUBLED)  # others are not lost: the usual case, decided without a call
+        and not node.in_handshake
+        and node.is_lost(core.now_ms)
+    ]
     if not lost:
         core.seek_at_ms = core.seek_delay_ms = 0
         return

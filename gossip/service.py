@@ -210,9 +210,12 @@ class ClusterService:
     # --- what the node asks ---------------------------------------------------------------------------------------
 
     def is_mine(self, command: Command, argv: Argv) -> bool:
-        """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays."""
+        """The usual cases of `redirect`, cheaply: one key, in a slot of ours that stays, or one that MIGRATE brings."""
         at = command.only_key
-        return at > 0 and bool(self.serving[slot_of(argv[at])]) and self.state.ok
+        if at <= 0 or not self.state.ok:
+            return False
+        slot = slot_of(argv[at])
+        return bool(self.serving[slot]) or (command.flags & ASKING != 0 and slot in self.state.importing)
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""

@@ -24,8 +24,9 @@ from gossip.packet import (
     PFAIL,
     PRIMARY,
     REPLICA,
+    TROUBLED,
     bitmap_bytes,
-    slots_in,
+    ranges_in,
 )
 from node.config.networks import NetworkAddress
 from node.slots import SLOTS
@@ -163,7 +164,7 @@ class Node:
     @property
     def is_troubled(self) -> bool:
         """PFAIL or FAIL."""
-        return self.flags & (PFAIL | FAILED) != 0
+        return self.flags & TROUBLED != 0
 
     @property
     def in_handshake(self) -> bool:
@@ -358,9 +359,12 @@ class ClusterState:
         mine = node is self.myself
         if not mine:
             self.migrating = {slot: target for slot, target in self.migrating.items() if not slots >> slot & 1}
-        for slot in slots_in(slots):
-            owners[slot] = node
-            serving[slot] = mine and slot not in self.migrating
+        for first, last in ranges_in(slots):
+            count = last - first + 1
+            owners[first : last + 1] = [node] * count
+            serving[first : last + 1] = (b"\1" if mine else b"\0") * count
+        for slot in self.migrating:
+            serving[slot] = 0
 
     def set_migrating(self, slot: int, target: Node | None) -> None:
         """Open our slot towards `target`, or close it."""
@@ -419,10 +423,17 @@ class ClusterState:
                 assert self.nodes.get(reporter.id) is reporter, f"{node}: report of a removed node"
         assert union == self.owned, "owned slots and the nodes' bitmaps differ"
         assert not self.unclaimed & ~self.owned, "an unclaimed slot has no owner"
-        for slot, owner in enumerate(self.owners):
-            assert owner.slots >> slot & 1 if owner else not self.owned >> slot & 1, f"slot {slot}: {owner}"
-            expected = owner is self.myself and slot not in self.migrating
-            assert self.serving[slot] == expected, f"slot {slot}: serving is stale"
+        owners: list[Node | None] = [None] * SLOTS
+        serving = bytearray(SLOTS)
+        for node in self.nodes.values():
+            for first, last in ranges_in(node.slots):
+                owners[first : last + 1] = [node] * (last - first + 1)
+        for first, last in ranges_in(self.myself.slots):
+            serving[first : last + 1] = b"\1" * (last - first + 1)
+        for slot in self.migrating:
+            serving[slot] = 0
+        assert self.owners == owners, "the table of owners is stale"
+        assert self.serving == serving, "the table of what we serve is stale"
         assert self.importing_bits == sum(1 << slot for slot in self.importing)
         for node in (*self.migrating.values(), *self.importing.values()):
             assert self.nodes.get(node.id) is node, f"a slot is open towards {node}, which was removed"

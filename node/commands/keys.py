@@ -248,7 +248,8 @@ def _restore(client: Client, argv: Argv) -> Reply:
     _, key, ttl_text, payload = argv[:4]
     options = _RestoreOptions(argv[4:])
     db = client.db
-    if not options.replace and db.peek(key) is not None:
+    there = db.peek(key) is not None
+    if there and not options.replace:
         raise CommandError("BUSYKEY Target key name already exists.")
     ttl_ms = integer(ttl_text)
     if ttl_ms < 0:
@@ -257,7 +258,6 @@ def _restore(client: Client, argv: Argv) -> Reply:
     if isinstance(value, Hash) and value.soonest_ms != NEVER_MS:
         need_knowing_replicas(client, "restore")
     deadline = ttl_ms if options.absolute or not ttl_ms else ttl_ms + db.keyspace.now_ms
-    there = db.peek(key) is not None
     if there:
         _take_place(db, key)
     if deadline and already_over(client, deadline):

@@ -8,6 +8,7 @@ from datetime import date
 
 from tests.bench import (
     aof,
+    cluster,
     connections,
     containers,
     eviction,
@@ -44,6 +45,7 @@ PARTS: dict[str, Callable[[int], str]] = {
     "connections": connections.table,
     "tls": tls.table,
     "proxy": proxy.table,
+    "cluster": cluster.table,
 }
 
 

@@ -1,11 +1,12 @@
 """A primary dies under load: how long until its slots take writes again, and what comes back afterwards.
 
-Two rounds of each kind in CI; `make proof` runs ten, beside genuine Redis in turns, and prints the medians.
+Two rounds of each kind in CI; `make proof` runs twenty beside a genuine cluster, in turns, and prints the medians.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import statistics
 import threading
@@ -23,6 +24,9 @@ NODE_TIMEOUT_MS = 2000
 BOUND_S = 2 * NODE_TIMEOUT_MS / 1000 + 2
 """Within this time after a failure the slots must take writes again."""
 BACK_TIMEOUT_S = 60.0
+PROOF_ROUNDS = 20
+NOISE_S = 0.3
+"""An election waits for a random part of half a second: medians of twenty rounds differ by so much."""
 
 
 class Load:
@@ -159,16 +163,24 @@ def test_all_nodes_restarted_at_once(cluster: LocalCluster) -> None:
 @pytest.mark.proof
 @pytest.mark.parametrize("hurt", [kill, freeze])
 def test_proof_of_failover(hurt: Callable[[Server], Callable[[], object]], capsys: pytest.CaptureFixture[str]) -> None:
-    rounds = 10
-    medians = {}
-    for kind in (HexadServer, RedisServer):
-        with LocalCluster(kind, cluster_node_timeout=NODE_TIMEOUT_MS) as cluster, Load(cluster.ports):
-            times = [fail_once(cluster, hurt) for _ in range(rounds)]
-        medians[kind.__name__] = (statistics.median(times), max(times))
+    """Both clusters live all the time, each under its load, and fail in turns: what the machine does hits both."""
+    times: dict[str, list[float]] = {"Hexad": [], "Redis": []}
+    with contextlib.ExitStack() as stack:
+        clusters = {}
+        for name, kind in (("Hexad", HexadServer), ("Redis", RedisServer)):
+            clusters[name] = stack.enter_context(LocalCluster(kind, cluster_node_timeout=NODE_TIMEOUT_MS))
+            stack.enter_context(Load(clusters[name].ports))
+        for _ in range(PROOF_ROUNDS):
+            for name, cluster in clusters.items():
+                times[name].append(fail_once(cluster, hurt))
     with capsys.disabled():
-        for name, (middle, worst) in medians.items():
-            print(
-                f"\n| {hurt.__name__} a primary, {rounds} rounds | {name} "
-                f"| median {middle:.2f} s | worst {worst:.2f} s |"
-            )
-    assert medians["HexadServer"][1] <= BOUND_S
+        print(f"\n| {hurt.__name__} a primary, {PROOF_ROUNDS} rounds | median | p99 |\n|---|---|---|")
+        for name, each in times.items():
+            print(f"| {name} | {statistics.median(each):.2f} s | {p99(each):.2f} s |")
+    assert statistics.median(times["Hexad"]) <= statistics.median(times["Redis"]) + NOISE_S
+    assert max(times["Hexad"]) <= max(BOUND_S, max(times["Redis"]))
+
+
+def p99(values: list[float]) -> float:
+    """The value that 99 of 100 keep: of fewer than a hundred, the worst."""
+    return sorted(values)[min(len(values) - 1, math.ceil(0.99 * len(values)) - 1)]

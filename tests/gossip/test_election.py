@@ -53,6 +53,16 @@ def test_one_vote_for_a_primary_in_two_timeouts() -> None:
     assert sent(voter.hear("r1", AUTH_REQUEST, current_epoch=6), AUTH_ACK)
 
 
+def test_an_order_is_not_held_up_by_the_vote_before_it() -> None:
+    """CLUSTER FAILOVER twice within two timeouts: Redis refuses the second, and stops the writers in vain."""
+    voter = Alone("p3")
+    assert sent(voter.hear("r1", AUTH_REQUEST, current_epoch=4, mflags=FORCE_ACK), AUTH_ACK)
+    voter.now_ms += 1
+    assert sent(voter.hear("r1", AUTH_REQUEST, current_epoch=5, mflags=FORCE_ACK), AUTH_ACK)
+    again = voter.hear("r1", AUTH_REQUEST, current_epoch=5, mflags=FORCE_ACK)
+    assert not sent(again, AUTH_ACK), "one vote an epoch, whoever asks"
+
+
 def test_an_unknown_primary_is_a_reason_too() -> None:
     voter = Alone("p3")
     voter.machine.state.detach(voter.node("r1"))

@@ -9,6 +9,7 @@ import pytest
 from gossip.events import (
     Broadcast,
     CloseLink,
+    ClusterError,
     DeliverMessage,
     Dial,
     DialFailed,
@@ -116,6 +117,19 @@ def test_the_forgotten_stay_away_for_a_minute() -> None:
     alone.now_ms += 60_000
     alone.hear("p2", PING, Gossip((again,)))
     assert IDS["r2"] in alone.machine.state.nodes
+
+
+def test_an_order_to_forget_may_come_after_the_news_of_it() -> None:
+    """redis-cli tells all nodes in turn, and the first one's pings may be faster."""
+    alone = Alone("p1")
+    alone.hear("p2", PING, Gossip((), Extensions(forgotten=((IDS["r3"], 60),))))
+    assert IDS["r3"] not in alone.machine.state.nodes
+    alone.handle(Forget(IDS["r3"]))
+    with pytest.raises(ClusterError, match="Unknown node"):
+        alone.handle(Forget("f" * 40))
+    alone.now_ms += 60_000
+    with pytest.raises(ClusterError, match="Unknown node"):
+        alone.handle(Forget(IDS["r3"]))
 
 
 def test_others_forgetting_is_ours_too_but_not_of_ourselves_or_our_primary() -> None:

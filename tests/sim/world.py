@@ -75,7 +75,7 @@ class Host:
 
     def __init__(self, world: World, name: str, number: int, text: str) -> None:
         self.world, self.name = world, name
-        self.ip = f"10.0.0.{number}"
+        self.ip = f"10.0.{number >> 8}.{number & 255}"
         self.settings = ClusterSettings(port=7000, cport=17000, node_timeout_ms=world.timeout_ms)
         self.settings.replica_votes = world.replica_votes
         self.durable = self.written = text
@@ -231,6 +231,7 @@ class World:
         self.events = 0
         self.trace: list[str] = []
         self.hosts: dict[str, Host] = {}
+        self.check_every = CHECK_EVERY
         self.names: dict[str, list[str]] = {}
         """What a name server knows."""
         self.ids: dict[str, str] = {}
@@ -301,8 +302,11 @@ class World:
     def heal(self) -> None:
         self.cuts.clear()
 
+    def at_address(self, ip: str) -> Host | None:
+        return next((host for host in self.hosts.values() if host.ip == ip), None)
+
     def dial(self, host: Host, link: int, ip: str) -> None:
-        target = next((other for other in self.hosts.values() if other.ip == ip), None)
+        target = self.at_address(ip)
         machine = host.machine
 
         def arrive() -> None:
@@ -427,7 +431,7 @@ class World:
         self.events += 1
         if host.machine is not None and host.machine.state.electorate.version != host.voters_seen:
             self.saw_voters(host, host.machine.state.electorate)
-        if host.machine is not None and self.events % CHECK_EVERY == 0:
+        if host.machine is not None and self.events % self.check_every == 0:
             host.machine.state.check()
             self.check_owners()
 

@@ -55,13 +55,22 @@ class LocalCluster:
 
     def create(self) -> None:
         """Join the nodes, as an operator would, and wait until all of them agree."""
-        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        command = ["redis-cli", "--cluster", "create", *addresses, "--cluster-yes"]
+        command = ["redis-cli", "--cluster", "create", *self.addresses(), "--cluster-yes"]
         if self.replicas:
             command += ["--cluster-replicas", str(self.replicas)]
         made = subprocess.run(command, capture_output=True, text=True, timeout=UP_TIMEOUT_S)
         assert made.returncode == 0, made.stdout + made.stderr
+        replicas = len(self.nodes) * self.replicas // (self.replicas + 1)
+        for node in self.nodes:
+            wait_until(lambda n=node: self._replicas_known_to(n) == replicas, UP_TIMEOUT_S, "all know all replicas")
         self.wait_until_whole()
+
+    def _replicas_known_to(self, node: Server) -> int:
+        return sum(not seen.is_primary for seen in self.seen_by(node))
+
+    def addresses(self) -> list[str]:
+        """Where the nodes find one another."""
+        return [f"127.0.0.1:{node.port}" for node in self.nodes]
 
     @property
     def ports(self) -> list[int]:
@@ -95,6 +104,15 @@ class LocalCluster:
     def wait_until_whole(self, timeout_s: float = UP_TIMEOUT_S) -> None:
         """Until every living node says ok, knows all nodes, and every replica follows its primary."""
         wait_until(self._is_whole, timeout_s, "all nodes agree and all replicas follow")
+
+    def wait_until_agreed(self, timeout_s: float = UP_TIMEOUT_S) -> None:
+        """Whole, and all have the same view of who owns what."""
+
+        def agreed() -> bool:
+            views = [{(one.id, one.slots) for one in self.seen_by(node) if one.slots} for node in self.alive()]
+            return self._is_whole() and all(view == views[0] for view in views)
+
+        wait_until(agreed, timeout_s, "all nodes agree")
 
     def _is_whole(self) -> bool:
         for node in self.alive():

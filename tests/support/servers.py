@@ -90,10 +90,11 @@ class Server:
             )
         atexit.register(self.close)
         if wait:
-            wait_until(self._answers, timeout_s, f"{self.program[-1]} on port {self.port} answers PING")
+            wait_until(self.answers, timeout_s, f"{self.program[-1]} on port {self.port} answers PING")
         return self
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it answers PING by now; RuntimeError if it has ended."""
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.program} ended with {self.process.returncode}:\n{self.log()[-2000:]}")
