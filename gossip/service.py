@@ -328,6 +328,8 @@ class ClusterService:
             return False  # what we have beyond its last message has come from it since
         if follower is not None and follower.has_data:
             return True
+        if self.server.loading is not None:
+            return False  # what is there so far says nothing of what is being loaded
         occupied = [slot for slot, here in enumerate(self.server.keyspace.databases[0].occupied) if here]
         return bool(occupied) and all(slots >> slot & 1 for slot in occupied)
 

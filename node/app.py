@@ -62,7 +62,7 @@ def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None
         raise CannotStart(CANNOT_START) from None
     server.scripts = Scripts(server, REDIS_VERSION, script_calls.call, script_calls.acl_check)
     server.functions = Functions(server.scripts, server.clock_ns)
-    server.saver.functions = server.replication.primary.functions = server.functions.codes
+    server.saver.functions = server.replication.primary.snapshots.functions = server.functions.codes
     build_append_only_file(server)
     server.uncounted.append(server.replication.primary.stream.uncounted_bytes)
     server.saver.replication_aux = lambda: server.replication.place
@@ -94,9 +94,22 @@ def build_append_only_file(server: Server) -> None:
     writer, saver = aof.writer, server.saver
     aof.functions = server.functions.codes
     aof.is_saving = lambda: saver.background is not None
-    aof.saver_may_begin = saver.look
     saver.must_wait = lambda: aof.rewriter.background is not None
-    saver.over = aof.rewriter.look
+    snapshots = server.replication.primary.snapshots
+
+    def next_one() -> None:
+        snapshots.save()
+        saver.look()
+        aof.rewriter.look()
+
+    def disk_is_free() -> None:
+        """A save or a rewrite is over: replicas first (but not in the middle of a command), then whoever else waits."""
+        if snapshots.want_disk:
+            server.timers.after(0, next_one)
+        else:
+            next_one()
+
+    aof.saver_may_begin = saver.over = disk_is_free
     writer.wake = server.wake_outside_of_batch
     writer.release = server.reactor.release
     writer.fsynced = server.made_durable

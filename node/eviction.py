@@ -21,6 +21,7 @@ from node.config.config import Config
 from node.keyspace.eviction import NO_EVICTION, Victims, goes_by_use
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.reclaim import Reclaimer
+from node.latencymonitor import LatencyMonitor
 from node.log import Log
 from node.memory import MemoryAccount
 from node.net.resp import Argv, CommandError
@@ -58,6 +59,7 @@ class EvictionHost(Protocol):
     keyspace: Keyspace
     timers: Timers
     memory: MemoryAccount
+    latency: LatencyMonitor
 
     @property
     def clock_ns(self) -> Callable[[], int]: ...
@@ -176,13 +178,18 @@ class Eviction:
         state = State.ROOM
         slack = min(SLACK_BYTES, self.limit // SLACK_SHARE)
         if self._excess() > -slack // SLACK_LEFT_SHARE and self._victims.policy != NO_EVICTION:
+            started_ns = self._host.clock_ns()
             state = self._evict(slack)
+            self._note_delay("eviction-cycle", started_ns)
         if state is not State.GOING_ON:
             if self._excess() > 0 and keyspace.dirty != self._dirty:
                 self._read()
             state = State.FULL if self._excess() > 0 else State.ROOM
         self._room = min(max(0, -self._excess()), self.limit // LOOK_SHARE) / max(1.0, memory.stayed)
         return state
+
+    def _note_delay(self, event: str, started_ns: int) -> None:
+        self._host.latency.add(event, (self._host.clock_ns() - started_ns) // 1_000_000)
 
     def _excess(self) -> int:
         """How far above the limit the node is, in bytes; negative: how much is left."""
@@ -201,11 +208,14 @@ class Eviction:
     def _evict(self, slack: int) -> State:
         """Let keys go until `slack` bytes are free, nothing is left that may go, or the time is over."""
         host, reclaimer = self._host, self._reclaimer
-        end_ns = host.clock_ns() + self._slice_ns
+        started_ns = host.clock_ns()
+        end_ns = started_ns + self._slice_ns
         while not reclaimer.idle:
             if reclaimer.slice(0) and host.clock_ns() >= end_ns:
+                self._note_delay("eviction-lazyfree", started_ns)
                 return State.GOING_ON
             self._read_if_freed()
+        watched = bool(host.latency.threshold_ms)
         lazily = host.config.lazyfree_lazy_eviction
         each = host.memory.used // max(1, host.keyspace.size) + 1  # what a key takes, about
         needed = self._excess() + slack
@@ -215,7 +225,10 @@ class Eviction:
                 return State.FULL if reclaimer.idle else State.GOING_ON
             evicted = host.keyspace.evicted_keys
             for db, keys in victims:
+                began_ns = host.clock_ns() if watched else 0
                 size = db.evict(keys, lazily=lazily)
+                if watched:
+                    self._note_delay("eviction-del", began_ns)
                 host.memory.discharged += size
                 needed -= size
             self._keys -= host.keyspace.evicted_keys - evicted

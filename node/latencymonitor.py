@@ -1,7 +1,9 @@
 """The latency monitor: what took at least `latency-monitor-threshold` milliseconds, by the kind of work. Sans-IO.
 
-An event is a kind of work under the name that Redis gives it: `command`, `fast-command`, `expire-cycle`. Of each the
-last samples are kept, at most one a second (the worst of it), and the worst of all times.
+An event is a kind of work under the name that Redis gives it: `command`, `fast-command`, `expire-cycle`, `eviction-…`,
+`aof-…` (which a thread does here: `aof-write` delays nobody unless replies or writers wait for it), and
+`rdb-unlink-temp-file`. Of each the last samples are kept, at most one a second (the worst of it), and the worst of all
+times.
 """
 
 from collections import deque
@@ -75,6 +77,11 @@ _ADVICE: dict[str, str] = {
     "key space (KEYS, SMEMBERS, LRANGE 0 -1, SORT), and take their elements in portions.",
     "fast-command": "Commands that cost little by themselves were slow, so the process did not get the processor: look "
     "for other programs on this machine, for swapping and for a virtual machine without its share.",
+    "eviction": "Keys had to go to make room: raise maxmemory, or lower maxmemory-eviction-tenacity. Big values take "
+    "long to free: lazyfree-lazy-eviction yes lets that be done in slices.",
+    "aof": "The disk was slow to take the append-only file: look for other programs that write, for a save or a "
+    "rewrite at the same time (no-appendfsync-on-rewrite yes), and whether appendfsync everysec is enough.",
+    "rdb": "Removing a file took long: so it is with big files on some file systems.",
     "expire-cycle": "Many keys expire at the same time: spread their deadlines by some random seconds.",
 }
 

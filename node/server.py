@@ -167,6 +167,7 @@ class Server:
         self.supervised = "no"  # or by whom: systemd, upstart
         self.commands_processed = 0
         self.loading: Any = None  # the progress of a load that is going on
+        self.loading_beside: Any = None  # of one beside the data set that is served
         self.cluster: Cluster | None = None
         self.sentinel: Any = None  # sentinel.service.SentinelService: this is no node but a Sentinel
         self.saver: Any = None
@@ -261,6 +262,10 @@ class Server:
         """Free databases that nobody uses any more, in slices."""
         for db in databases:
             self.background.reclaimer.flush(db)
+
+    def reclaim_more(self) -> bool:
+        """Free for a slice what waits for it; False once nothing is left."""
+        return self.background.reclaimer.slice()
 
     def before_send(self) -> bool:
         """Between a batch of requests and their replies."""

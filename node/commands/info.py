@@ -200,7 +200,7 @@ def _script_fields(server: Server) -> Fields:
 
 
 def persistence_fields(server: Server) -> Fields:
-    loading = server.loading
+    loading = server.loading or server.loading_beside
     progress = {} if loading is None else loading.info(server.keyspace.now_ms // 1000)
     return {**server.saver.info(), **server.aof.info(), **progress}
 

@@ -18,7 +18,7 @@ from sortedcontainers import SortedList
 
 from node.config.settings import Settings
 from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Column, Reading, are_long
-from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
+from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Places, Roster
 
 NEVER_MS: Final = 1 << 62
 
@@ -252,9 +252,9 @@ class Hash:
             return HashReading(self)
         return None
 
-    def noted_fields(self) -> list[bytes] | None:
-        """All fields in the order of the roster; None without one, or where that has names that are gone."""
-        return None if self._roster is None else self._roster.exact_names()
+    def column(self) -> Column | Places:
+        """All fields, to be taken in steps: in the order in which they lie in memory, where that is known."""
+        return Column(iter(self._fields)) if self._roster is None else Places(self._roster)
 
     def contents(self, fields: list[bytes]) -> list[bytes]:
         """The values of fields that are there."""
@@ -305,33 +305,29 @@ class Hash:
 
 
 class HashReading(Reading):
-    """A long hash: pieces of its fields, in the order of the roster where that is known.
+    """A long hash: pieces of its fields.
 
     Once it is held, the hash notes each field in `_old` before it changes: what it was then, None if it was not there.
     So nothing is noted down but the names. (Fields that came later may be noted too; nobody asks for them.)
     """
 
-    __slots__ = ("_fields", "_held", "_old", "_started", "expires", "soonest_ms")
+    __slots__ = ("_fields", "_held", "_old", "expires", "soonest_ms")
 
     def __init__(self, value: Hash) -> None:
         super().__init__(value)
-        self._fields = Column(iter(value))
+        self._fields = value.column()
         self._old: dict[bytes, tuple[bytes, int | None] | None] = {}
-        self._started = self._held = False
+        self._held = False
         self.soonest_ms = value.soonest_ms
         self.expires = value.soonest_ms != NEVER_MS
         """Have some of its fields deadlines?"""
 
     def take(self, limit: int) -> list[tuple[bytes, bytes, int | None]]:
         """The next fields with their values and deadlines; none at the end."""
-        while fields := self._next_fields(limit):
+        while fields := self._fields.take(limit):
             if taken := self._taken(fields):
                 return taken
         return []
-
-    def _next_fields(self, limit: int) -> list[bytes]:
-        self._start()
-        return self._fields.take(limit)
 
     def _taken(self, fields: list[bytes]) -> list[tuple[bytes, bytes, int | None]]:
         value, old = self.value, self._old
@@ -347,15 +343,9 @@ class HashReading(Reading):
                 taken.append((field, *known))
         return taken
 
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._fields.prefer(self.value.noted_fields())
-
     def hold(self) -> None:
         if not self._held:
             self._held = True
-            self._start()
             self._fields.hold()
             self.value.add_reader(self)
 
@@ -366,6 +356,7 @@ class HashReading(Reading):
             self._old[field] = None if content is None else (content, self.value.deadline(field))
 
     def close(self) -> None:
+        self._fields.close()
         self.value.remove_reader(self)
 
 

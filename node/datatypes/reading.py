@@ -1,8 +1,8 @@
 """Readings: a long value as it was at one moment, taken in pieces while commands go on changing it.
 
-A reading costs nothing to make. It takes from the live container until `hold` tells that this is about to change; then
-it notes down what is still to come, by reference: some milliseconds for a million elements, and no element is copied.
-What has been taken is let go of.
+A reading costs nothing to make. It takes from the live container until `hold` tells that this is about to change. Then
+it notes down what is still to come, by reference, if that is little; a big container tells it instead of each change
+before it happens. What has been taken is let go of.
 
 What is long has so many elements or bytes that reading it at once would hold the loop for milliseconds.
 """
@@ -59,16 +59,14 @@ class Column:
         del held[-limit:]
         return taken
 
-    def prefer(self, elements: list[Any] | None) -> None:
-        """All elements in another order: called before any is taken."""
-        if elements is not None:
-            elements.reverse()
-            self._held, self._live = elements, iter(())
-
     def hold(self) -> None:
         """Note down what is still to come."""
         if self._held is None:
-            self.prefer(list(self._live))
+            self._held, self._live = list(self._live), iter(())
+            self._held.reverse()
+
+    def close(self) -> None:
+        """Nothing more is taken."""
 
 
 class TextReading(Reading):

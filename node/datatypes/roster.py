@@ -28,7 +28,7 @@ AT_REST: Final = -1
 class Roster:
     """The names that a container has, each once. A place without a name holds None."""
 
-    __slots__ = ("_filled", "_read", "gone", "holes", "names")
+    __slots__ = ("_filled", "_read", "_views", "gone", "holes", "names")
 
     def __init__(self, names: Iterable[bytes]) -> None:
         self.names: list[bytes | None] = list(names)
@@ -36,6 +36,7 @@ class Roster:
         self.holes = 0  # places that hold None
         self._read = AT_REST  # while the list is closed up: the next place to look at...
         self._filled = 0  # ...and below this one all is closed up; between the two is nothing
+        self._views: tuple[Places, ...] = ()  # they want to know of what changes
 
     def __len__(self) -> int:
         return len(self.names) - len(self.gone) - self.holes
@@ -44,12 +45,17 @@ class Roster:
         """Note a name that is new to the container."""
         if self.gone and name in self.gone:
             self.gone.remove(name)
+            self._came(name)
         else:
+            if self._views:
+                self._keep(len(self.names))
             self.names.append(name)
 
     def remove(self, name: bytes) -> None:
         """Forget a name that was there."""
         self.gone.add(name)
+        for view in self._views:
+            view.left(name)
         self._close_up()
 
     def draw(self, random: Random) -> bytes:
@@ -60,10 +66,16 @@ class Roster:
         """Draw a name and forget it."""
         names, gone = self.names, self.gone
         place, name = self._drawn(random)
+        if self._views:
+            self._keep(place)
+            self._keep(len(names) - 1)
+            for view in self._views:
+                view.left(name)
         last = names.pop()
         if place < len(names):
             if last is not None and gone and last in gone:
                 gone.remove(last)
+                self._came(last)
                 self.holes += 1
                 last = None
             names[place] = last
@@ -96,12 +108,16 @@ class Roster:
             read = self._filled = 0
         filled = self._filled
         stop = min(read + CLOSING_STEP, len(names))
+        if self._views:
+            for at in (*range(filled, min(filled + CLOSING_STEP, read)), *range(read, stop)):
+                self._keep(at)
         for at in range(read, stop):
             name = names[at]
             if name is None:
                 continue
             if name in gone:
                 gone.remove(name)
+                self._came(name)
                 names[at] = None
                 self.holes += 1
                 continue
@@ -114,11 +130,26 @@ class Roster:
             del names[filled:]
             self._read = AT_REST
 
-    def exact_names(self) -> list[bytes] | None:
-        """A copy of the list of names; None where some of its places have none that holds."""
-        if self.gone or self.holes:
-            return None
-        return [*self.names]  # type: ignore[list-item] # there are no holes
+    # --- views ----------------------------------------------------------------------------------------------------
+
+    def show(self, view: "Places") -> None:
+        """Tell a view of what changes from now on."""
+        self._views += (view,)
+
+    def forget(self, view: "Places") -> None:
+        """Tell it no more. May be called again."""
+        self._views = tuple(other for other in self._views if other is not view)
+
+    def _keep(self, place: int) -> None:
+        """What stands in a place is about to change."""
+        name = self.names[place] if place < len(self.names) else None
+        for view in self._views:
+            view.keep(place, name)
+
+    def _came(self, name: bytes) -> None:
+        """The name is gone no more: it is there again, or forgotten for good."""
+        for view in self._views:
+            view.came(name)
 
     def copy(self) -> "Roster":
         twin = Roster(())
@@ -141,3 +172,67 @@ class Roster:
             assert self._filled <= self._read <= len(self.names)
             assert all(name is None for name in self.names[self._filled : self._read])
         assert len(self) >= (len(self.names) - DEAD_MIN) // 4 - CLOSING_STEP
+
+
+class Places:
+    """The names as they are when it is made, taken from the high places down while the roster goes on changing.
+
+    It copies nothing: to copy a million names is to touch each of them, which takes ten milliseconds and more. Once it
+    is held, the roster tells what stood in a place before that changes, and who comes and goes.
+    """
+
+    __slots__ = ("_came", "_held", "_kept", "_left", "_roster", "_top")
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+        self._top = len(roster.names)  # places still to come
+        self._held = False
+        self._kept: dict[int, bytes | None] = {}  # what stood in some of them
+        self._left: set[bytes] = set()  # names that were there, and have left since
+        self._came: set[bytes] = set()  # names that were gone, whatever became of them
+
+    def take(self, limit: int) -> list[bytes]:
+        """The next names, up to `limit`; none at the end."""
+        found: list[bytes] = []
+        while not found and self._top:
+            below = max(0, self._top - limit)
+            found = self._names(below, self._top)
+            self._top = below
+        return found
+
+    def _names(self, below: int, top: int) -> list[bytes]:
+        roster, kept, left, came = self._roster, self._kept, self._left, self._came
+        names = roster.names[below:top]
+        if kept:
+            names += [None] * (top - below - len(names))
+            names = [kept.pop(place) if place in kept else name for place, name in enumerate(names, below)]
+        gone = roster.gone
+        if not gone and not left and not came and None not in names:
+            return names  # type: ignore[return-value] # as was just seen
+        return [name for name in names if name is not None and (name in left or not (name in came or name in gone))]
+
+    def hold(self) -> None:
+        """The roster is about to change. May be called again."""
+        if not self._held:
+            self._held = True
+            self._roster.show(self)
+
+    def close(self) -> None:
+        self._roster.forget(self)
+
+    # --- told by the roster ---------------------------------------------------------------------------------------
+
+    def keep(self, place: int, name: bytes | None) -> None:
+        """This stands in a place that is about to change."""
+        if place < self._top and place not in self._kept:
+            self._kept[place] = name
+
+    def left(self, name: bytes) -> None:
+        """A name is removed."""
+        if name not in self._came:
+            self._left.add(name)
+
+    def came(self, name: bytes) -> None:
+        """A name is gone no more."""
+        if name not in self._left:
+            self._came.add(name)

@@ -13,7 +13,7 @@ from typing import Final
 from node.config.settings import Settings
 from node.datatypes.numbers import parse_int
 from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Column, Reading, are_long
-from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Roster
+from node.datatypes.roster import KEPT_MIN, SMALL_MAX, Places, Roster
 
 INTSET: Final = b"intset"
 LISTPACK: Final = b"listpack"
@@ -159,9 +159,10 @@ class Set:
             return SetReading(self)
         return None
 
-    def noted_members(self) -> list[bytes] | None:
-        """All members in the order of the roster; None without one, or where that has names that are gone."""
-        return None if self._roster is None else self._roster.exact_names()
+    def column(self) -> Column | Places:
+        """All members, to be taken in steps: in the order in which they lie in memory, where that is known. (Else each
+        costs a cache miss.)"""
+        return Column(iter(self._members)) if self._roster is None else Places(self._roster)
 
     def copy(self) -> "Set":
         twin = Set((), self.form)
@@ -189,26 +190,21 @@ class Set:
 class SetReading(Reading):
     """A long set: pieces of its members."""
 
-    __slots__ = ("_members", "_started")
+    __slots__ = ("_members",)
 
     def __init__(self, value: Set) -> None:
         super().__init__(value)
-        self._members = Column(iter(value))
-        self._started = False
+        self._members = value.column()
 
     def take(self, limit: int) -> list[bytes]:
         """The next members."""
-        if not self._started:
-            self._started = True
-            # In the order in which they lie in memory, where that is known: else each one costs a cache miss.
-            self._members.prefer(self.value.noted_members())
         return self._members.take(limit)
 
     def hold(self) -> None:
-        if not self._started:
-            self._started = True
-            self._members.prefer(self.value.noted_members())
         self._members.hold()
+
+    def close(self) -> None:
+        self._members.close()
 
 
 def _is_integer(member: bytes) -> bool:

@@ -38,7 +38,7 @@ INFINITE: Final = float("inf")
 class SortedSet:
     """Members by score. `packed` tells whether Redis would still keep this one as a listpack: there is no way back."""
 
-    __slots__ = ("_entries", "_members", "_order", "_places", "_scores", "packed")
+    __slots__ = ("_entries", "_members", "_order", "_places", "_readers", "_scores", "packed")
 
     def __init__(self, packed: bool = True) -> None:
         self.packed = packed
@@ -47,6 +47,7 @@ class SortedSet:
         self._places: dict[bytes, int] | None = None  # None: the small form
         self._entries: list[Entry] = []
         self._order: Any = None
+        self._readers: tuple[SortedSetReading, ...] | None = None  # told of what comes and goes in the big form
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], packed: bool = True) -> "SortedSet":
@@ -111,6 +112,8 @@ class SortedSet:
         entry = (score, member)
         place = places.get(member)
         if place is None:
+            if self._readers is not None:
+                self._tell(None, entry)
             places[member] = len(self._entries)
             self._entries.append(entry)
             self._order.add(entry)
@@ -118,6 +121,8 @@ class SortedSet:
         old = self._entries[place]
         if old[0] == score:
             return SAME
+        if self._readers is not None:
+            self._tell(old, entry)
         self._entries[place] = entry
         self._order.remove(old)
         self._order.add(entry)
@@ -164,6 +169,8 @@ class SortedSet:
         assert places is not None
         place = places.pop(member)
         entry = entries[place]
+        if self._readers is not None:
+            self._tell(entry, None)
         last = entries.pop()
         if place < len(entries):
             entries[place] = last
@@ -237,6 +244,8 @@ class SortedSet:
         score, member = self._order.pop(-1 if highest else 0)
         places, entries = self._places, self._entries  # `_vacate`, without the call
         place = places.pop(member)
+        if self._readers is not None:
+            self._tell((score, member), None)
         last = entries.pop()
         if place < len(entries):
             entries[place] = last
@@ -281,12 +290,28 @@ class SortedSet:
             return SortedSetReading(self)
         return None
 
-    def lowest(self, count: int) -> list[Entry]:
-        """The entries of the lowest `count` ranks."""
+    def entries(self, start: int, stop: int) -> list[Entry]:
+        """The entries of the ranks from `start` up to, not with, `stop`."""
         if self._places is None:
-            return list(zip(self._scores[:count], self._members[:count], strict=True))
-        entries: list[Entry] = self._order[:count]
+            return list(zip(self._scores[start:stop], self._members[start:stop], strict=True))
+        entries: list[Entry] = self._order[start:stop]
         return entries
+
+    @property
+    def is_big(self) -> bool:
+        return self._places is not None
+
+    def add_reader(self, reader: "SortedSetReading") -> None:
+        """Tell a reader of each entry that goes and comes."""
+        self._readers = (*(self._readers or ()), reader)
+
+    def remove_reader(self, reader: "SortedSetReading") -> None:
+        """Tell it no more. May be called again."""
+        self._readers = tuple(other for other in self._readers or () if other is not reader) or None
+
+    def _tell(self, goes: Entry | None, comes: Entry | None) -> None:
+        for reader in self._readers or ():
+            reader.note(goes, comes)
 
     def copy(self) -> "SortedSet":
         """An equal set that may be changed by itself."""
@@ -325,27 +350,57 @@ class SortedSet:
 
 
 class SortedSetReading(Reading):
-    """A long sorted set: pieces of its pairs, the highest first."""
+    """A long sorted set: pieces of its pairs, the highest first (but those that left before their turn come last).
 
-    __slots__ = ("_held", "_left")
+    Once a big one is held, nothing is noted down but what changes among the entries still to come: all below `_bound`.
+    """
+
+    __slots__ = ("_bound", "_came", "_held", "_left", "_lost")
 
     def __init__(self, value: SortedSet) -> None:
         super().__init__(value)
         self._left = len(value)  # ranks still to come, while nothing is held
-        self._held: list[Entry] | None = None
+        self._held = False
+        self._bound: Entry | None = None  # None: all are still to come
+        self._lost: list[Entry] = []  # entries that have left before their turn
+        self._came: set[Entry] = set()  # entries that are younger than the reading
 
     def take(self, limit: int) -> list[Pair]:
         """The next pairs."""
-        held = self._held
-        if held is not None:
-            taken = held[: -limit - 1 : -1]
-            del held[-limit:]
-            return [(member, score) for score, member in taken]
-        start = max(0, self._left - limit)
-        pairs = list(self.value.pairs(start, self._left, reverse=True))
-        self._left = start
-        return pairs
+        while self._left:
+            start = max(0, self._left - limit)
+            entries = self.value.entries(start, self._left)
+            self._left = start
+            self._bound = entries[0]
+            if self._came:
+                entries = [entry for entry in entries if entry not in self._came]
+            if entries:
+                return [(member, score) for score, member in reversed(entries)]
+        taken = self._lost[: -limit - 1 : -1]
+        del self._lost[-limit:]
+        return [(member, score) for score, member in taken]
 
     def hold(self) -> None:
-        if self._held is None:
-            self._held = self.value.lowest(self._left)
+        if self._held:
+            return
+        self._held = True
+        if self.value.is_big:
+            self.value.add_reader(self)
+        else:
+            self._lost, self._left = self.value.entries(0, self._left), 0
+
+    def note(self, goes: Entry | None, comes: Entry | None) -> None:
+        """One of these entries is about to leave, the other to come."""
+        bound = self._bound
+        if goes is not None and (bound is None or goes < bound):
+            self._left -= 1
+            if goes in self._came:
+                self._came.remove(goes)
+            else:
+                self._lost.append(goes)
+        if comes is not None and (bound is None or comes < bound):
+            self._left += 1
+            self._came.add(comes)
+
+    def close(self) -> None:
+        self.value.remove_reader(self)

@@ -283,13 +283,14 @@ class Stream:
 
     def reading(self) -> "StreamReading | None":
         """A reading of it, if it is long."""
-        if (
-            self.length > LONG_ELEMENTS
-            or any(len(group.pending) > LONG_ELEMENTS for group in self.groups.values())
-            or sum(node.bytes if node.raw is None else len(node.raw[1]) for node in self._nodes) > LONG_BYTES
-        ):
+        if self.length > LONG_ELEMENTS:
             return StreamReading(self)
-        return None
+        if self.groups and any(len(group.pending) > LONG_ELEMENTS for group in self.groups.values()):
+            return StreamReading(self)
+        size = 0
+        for node in self._nodes:
+            size += node.bytes if node.raw is None else len(node.raw[1])
+        return StreamReading(self) if size > LONG_BYTES else None
 
     def share_nodes(self) -> list[Node]:
         """The nodes, which are nobody's own from now on: whoever changes one copies it first."""

@@ -17,6 +17,9 @@ from typing import IO
 from node.persistence.aofmanifest import Manifest
 from node.platform import Platform
 
+DELAYS_MAX = 64
+"""How many delays are kept for the loop to tell: more than one turn of the thread has."""
+
 
 class Failure:
     """What the last `drain` could not do: `what` is "write", "fsync" or "manifest"."""
@@ -48,16 +51,21 @@ class Append(Order):
 
     what = "write"
 
-    def __init__(self, data: bytes, offset: int) -> None:
+    def __init__(self, data: bytes, offset: int, event: str, ordered_ns: int) -> None:
         super().__init__()
         self.data = data
         self.offset = offset
+        self.event = event  # the name of its delay for the latency monitor, which began when it was ordered
+        self.ordered_ns = ordered_ns
 
     def carry_out(self, disk: "AofDisk") -> None:
+        began_ns = disk.platform.clock_ns()
         if disk.delay_us:
             disk.platform.block(disk.delay_us / 1_000_000)
         disk.append(self)
         disk.written_offset = self.offset
+        disk.note_delay("aof-write", began_ns)
+        disk.note_delay(self.event, self.ordered_ns)
 
 
 class Sync(Order):
@@ -66,7 +74,10 @@ class Sync(Order):
     what = "fsync"
 
     def carry_out(self, disk: "AofDisk") -> None:
+        began_ns = disk.platform.clock_ns()
         disk.sync()
+        if disk.syncs_always:
+            disk.note_delay("aof-fsync-always", began_ns)
 
 
 class Turn(Order):
@@ -152,6 +163,8 @@ class AofDisk:
         self.is_synced = True
         self.manifest_in_doubt = False  # it has its name, but whether that is durable nobody knows
         self.delay_us = 0  # DEBUG AOF-FLUSH-SLEEP
+        self.syncs_always = False  # somebody waits for each fsync
+        self.delays: deque[tuple[str, int]] = deque(maxlen=DELAYS_MAX)  # (event, ms) for the latency monitor
         self.manifest: Manifest | None = None  # the one on the disk, once it has been read or written
         self.size = 0  # of the file that is appended to
         self.other_bytes = 0  # of all the others that the manifest names
@@ -160,6 +173,12 @@ class AofDisk:
 
     def path(self, name: str) -> str:
         return f"{self.directory}/{name}"
+
+    def note_delay(self, event: str, began_ns: int) -> None:
+        """Something is over that began then; less than a millisecond is no delay."""
+        ms = (self.platform.clock_ns() - began_ns) // 1_000_000
+        if ms:
+            self.delays.append((event, ms))
 
     @property
     def is_open(self) -> bool:

@@ -104,7 +104,7 @@ class AofWriter:
 
     def before_send(self) -> bool:
         """Between a batch and its replies: see to it that it is written. False: hold the replies until `release`."""
-        always = self.host.config.appendfsync == "always"
+        always = self.disk.syncs_always = self.host.config.appendfsync == "always"
         if self._buffer and (always or not self._running):
             self.append_buffer()
             if always and not self._fsync_rests():
@@ -142,8 +142,18 @@ class AofWriter:
     def append_buffer(self) -> None:
         """What has gathered is next to be written."""
         if self._buffer:
-            self.order(Append(bytes(self._buffer), self.host.journal.offset))
-            self._buffer.clear()
+            self.order(self._next_append())
+
+    def _next_append(self) -> Append:
+        """What has gathered; from here on it is the disk's."""
+        event = "aof-write-alone"
+        if self.pending_fsyncs:
+            event = "aof-write-pending-fsync"
+        elif self.busy():
+            event = "aof-write-active-child"
+        append = Append(bytes(self._buffer), self.host.journal.offset, event, self.host.clock_ns())
+        self._buffer.clear()
+        return append
 
     def turn(self, turn: Turn) -> None:
         """What has gathered goes into the file at hand, all from now on into another."""
@@ -202,8 +212,7 @@ class AofWriter:
     def append_buffer_quietly(self) -> None:
         """As `append_buffer`, and the caller sees to it that it is done."""
         if self._buffer:
-            self.disk.todo.append(Append(bytes(self._buffer), self.host.journal.offset))
-            self._buffer.clear()
+            self.disk.todo.append(self._next_append())
 
     def forget(self) -> None:
         """Nothing that has been taken or ordered is wanted any more."""
@@ -217,6 +226,8 @@ class AofWriter:
     def _look(self) -> None:
         """The thread has been at work: tell whoever has to know."""
         disk = self.disk
+        while disk.delays:
+            self.host.latency.add(*disk.delays.popleft())
         if disk.failure is not None:
             self._failed()
         elif not self.last_write_ok:

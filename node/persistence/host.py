@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from node.config.config import Config
 from node.keyspace.journal import Journal
 from node.keyspace.keyspace import Keyspace
+from node.latencymonitor import LatencyMonitor
 from node.log import Log
 from node.memory import MemoryAccount
 from node.platform import Platform
@@ -22,7 +23,10 @@ class PersistenceHost(Protocol):
     journal: Journal
     keyspace: Keyspace
     memory: MemoryAccount
+    latency: LatencyMonitor
     loading: Any
+    loading_beside: Any
+    """The progress of a load beside the data set, which is served meanwhile."""
     functions: Any
     """The libraries of functions: `replace_all` takes their sources, and raises CommandError where one is no good."""
     spawn: Callable[..., None]

@@ -1,11 +1,13 @@
 """Loading: an RDB's bytes into the keyspace, from a file at start or from a primary.
 
 `StreamLoader` is sans-IO and in slices: `feed` it what came, `step` it between requests. `load_at_start` drives it over
-the node's file while clients get -LOADING; `load_now` does the same while everybody waits (DEBUG RELOAD).
+the node's file while clients get -LOADING, and `load_replacement` over one that a primary has sent; `load_now` does the
+same while everybody waits (DEBUG RELOAD).
 
 A broken file is never taken in part: the node says where it is broken and what to do, and does not start.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
 from node.keyspace.database import Database
@@ -229,6 +231,24 @@ async def load_at_start(host: PersistenceHost) -> StreamLoader | None:
     return None if opened is None else load.loader
 
 
+async def load_replacement(
+    host: PersistenceHost, make_room: Callable[[], Awaitable[None]], meanwhile: Callable[[], None]
+) -> StreamLoader:
+    """Load the node's RDB file in the place of the data set, which `make_room` drops once the file is open.
+
+    `host.loading` tells the progress; its end is the caller's to tell. `meanwhile` is called between slices. Raises
+    RdbError, OSError; what has been loaded by then is the caller's to drop, and so it is where this is called off.
+    """
+    path = path_of(host, host.config.dbfilename)
+    with host.platform.open_read(path) as file:
+        load = _FileLoad(host, path, host.platform.file_size(path), merge=False)
+        host.loading = load.progress
+        await make_room()
+        await load.take(file, meanwhile)
+    load.report()
+    return load.loader
+
+
 def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:
     """Load the node's RDB file while everybody waits; None if there is none. Raises LoadError."""
     opened = _open(host, merge)
@@ -259,18 +279,23 @@ class _FileLoad:
         return min(READ_BYTES, interval_bytes)
 
     async def run(self, file: IO[bytes]) -> None:
-        """Load it all, between requests."""
-        platform = self.host.platform
+        """Load it all, between requests. Raises LoadError."""
         try:
-            while data := await platform.in_thread(file.read, self.read_bytes()):
-                self.loader.feed(data)
-                while self.step(START_SLICE_NS):
-                    await platform.checkpoint()
-                    await self.nap()
-                await self.nap()
-            self.finish()
+            await self.take(file, _nothing)
         except (RdbError, OSError) as error:
             raise self.failure(error) from error
+
+    async def take(self, file: IO[bytes], meanwhile: Callable[[], None]) -> None:
+        """Load it all, between requests; `meanwhile` is called between slices. Raises RdbError, OSError."""
+        platform = self.host.platform
+        while data := await platform.in_thread(file.read, self.read_bytes()):
+            self.loader.feed(data)
+            while self.step(START_SLICE_NS):
+                await platform.checkpoint()
+                await self.nap()
+                meanwhile()
+            await self.nap()
+        self.finish()
 
     def run_now(self, file: IO[bytes]) -> None:
         """Load it all, while everybody waits."""
@@ -317,6 +342,10 @@ class _FileLoad:
             f"{self.progress.total_bytes} bytes. Nothing was changed: look at it with hexad check or redis-check-rdb, "
             "or put a backup in its place. Exiting."
         )
+
+
+def _nothing() -> None:
+    pass
 
 
 def _open(host: PersistenceHost, merge: bool = False) -> tuple[IO[bytes], _FileLoad] | None:

@@ -5,6 +5,7 @@ thread. They raise OSError.
 """
 
 from contextlib import suppress
+from typing import IO
 
 from node.platform import Platform
 
@@ -38,6 +39,10 @@ class RdbFile:
         """Nothing more comes: make what was written durable."""
         self._platform.fsync(self._file)
         self._file.close()
+
+    def reopened(self) -> tuple[IO[bytes], int]:
+        """The sealed file for reading, whatever takes its name from now on, and its size."""
+        return self._platform.open_read(self._temporary), self._platform.file_size(self._temporary)
 
     def install(self) -> None:
         """Put the sealed file in the place of the old one."""

@@ -9,6 +9,7 @@ Changes are counted by `keyspace.dirty`, which never goes back: what is unsaved 
 
 import math
 from collections.abc import Callable
+from typing import IO
 
 from node.keyspace.keyspace import NEVER
 from node.persistence.host import PersistenceHost, path_of
@@ -28,14 +29,34 @@ class CalledOff(Exception):
     """A background save is not wanted any more."""
 
 
+class Reader:
+    """Who wants to read what a background save has written. `slice_ns`: how long it may hold the loop at a time."""
+
+    def __init__(self, slice_ns: Callable[[], int], done: Callable[[IO[bytes] | None, int], None]) -> None:
+        self.slice_ns = slice_ns
+        self.done = done
+        """Called at the end with the open file and its size, or None where there is none."""
+
+
 class BackgroundSave:
     """A save that is running."""
 
-    def __init__(self, source: RdbSource, dirty: int, started_ms: float) -> None:
+    def __init__(self, source: RdbSource, dirty: int, started_ms: float, reader: Reader | None) -> None:
         self.source = source
         self.dirty = dirty  # the count of changes that it covers
         self.started_ms = started_ms
+        self.reader = reader
         self.wanted = True  # looked at after each wait
+        self.file: IO[bytes] | None = None  # for the reader
+        self.size = 0
+
+    def tell_reader(self, *, success: bool) -> None:
+        """It is over."""
+        reader, self.reader = self.reader, None
+        if not success and self.file is not None:
+            self.file.close()
+        if reader is not None:
+            reader.done(self.file if success else None, self.size)
 
 
 class Saver:
@@ -109,11 +130,18 @@ class Saver:
 
     # --- in the background ----------------------------------------------------------------------------------------
 
-    def begin_background(self) -> None:
+    @property
+    def is_free(self) -> bool:
+        """Can a background save begin?"""
+        return self.background is None and not self.must_wait()
+
+    def begin_background(self, reader: Reader | None = None) -> None:
         """BGSAVE: from this moment on the data set as it is now is being written. None may be running."""
         assert self.background is None
         host = self.host
-        run = BackgroundSave(self._new_source(), host.keyspace.dirty, host.timers.monotonic_ms())
+        # Replicas go on with the journal from there, which tells what becomes of slots that are on their way here.
+        source = self._new_source(arriving=reader is not None)
+        run = BackgroundSave(source, host.keyspace.dirty, host.timers.monotonic_ms(), reader)
         self.background = run
         self.scheduled = False
         self.saves += 1
@@ -137,8 +165,18 @@ class Saver:
         run.wanted = False
         run.source.close()
         self.host.log.warning("Background saving terminated by signal 10")  # the words of a killed child
+        run.tell_reader(success=False)
         self.look()
         self.over()
+
+    def give_way(self) -> None:
+        """Another file takes the place of ours: a save that runs must not end after that."""
+        if self.background is not None:
+            self.host.log.notice(
+                "Replica is about to load the RDB file received from the master, but there is a pending RDB child "
+                f"running. Killing process {self.host.platform.pid} and removing its temp file to avoid any race"
+            )
+            self.cancel_background()
 
     async def _run(self, run: BackgroundSave) -> None:
         try:
@@ -158,7 +196,7 @@ class Saver:
         try:
             pending: list[bytes] = []
             size = 0
-            while (chunk := run.source.next_chunk(self._slice_ns())) is not None:
+            while (chunk := run.source.next_chunk(self._slice_ns(run))) is not None:
                 pending.append(chunk)
                 size += len(chunk)
                 if size >= CHUNK_BYTES:
@@ -168,10 +206,14 @@ class Saver:
             await in_thread(file.write, b"".join(pending))
             await in_thread(file.seal)
             self._check(run)
+            if run.reader is not None:
+                run.file, run.size = file.reopened()
             file.install()
             await in_thread(file.settle)
         except BaseException:
+            began_ns = self.host.clock_ns()
             file.discard()
+            self.host.latency.add("rdb-unlink-temp-file", (self.host.clock_ns() - began_ns) // 1_000_000)
             raise
 
     async def _pause(self, run: BackgroundSave) -> None:
@@ -196,6 +238,7 @@ class Saver:
         self.host.log.notice("DB saved on disk")
         self.host.log.notice("Background saving terminated with success")
         self._succeeded(run.dirty)
+        run.tell_reader(success=True)
         self.over()
 
     def _failed(self, run: BackgroundSave, error: OSError) -> None:
@@ -204,6 +247,7 @@ class Saver:
         self._log_failure(error)
         self.host.log.warning("Background saving error")
         self._set_ok(False)
+        run.tell_reader(success=False)
         self.look()
         self.over()
 
@@ -221,8 +265,8 @@ class Saver:
 
     # --- common to both -------------------------------------------------------------------------------------------
 
-    def _new_source(self) -> RdbSource:
-        return RdbSource(self.host, replication=self.replication_aux(), functions=self.functions())
+    def _new_source(self, *, arriving: bool = False) -> RdbSource:
+        return RdbSource(self.host, replication=self.replication_aux(), functions=self.functions(), arriving=arriving)
 
     def _new_file(self) -> RdbFile:
         """Each save has a temporary name of its own: one that was called off may still be writing."""
@@ -237,9 +281,11 @@ class Saver:
         path = path_of(host, host.config.dbfilename)
         host.log.warning(f"Write error saving DB on disk ({path}): {error.strerror or error}")
 
-    def _slice_ns(self) -> int:
+    def _slice_ns(self, run: BackgroundSave) -> int:
         """Where each key is to be slow, a slice holds as few as can be."""
-        return 0 if self.host.config.rdb_key_save_delay else SLICE_NS
+        if self.host.config.rdb_key_save_delay:
+            return 0
+        return SLICE_NS if run.reader is None else run.reader.slice_ns()
 
     def _delay_ms(self, keys: int) -> float:
         """`rdb-key-save-delay`, for so many keys: microseconds a key, or if negative one microsecond for -N keys."""
@@ -305,7 +351,7 @@ class Saver:
         run, now_ms = self.background, self.host.timers.monotonic_ms()
         return {
             "loading": int(self.host.loading is not None),
-            "async_loading": 0,
+            "async_loading": int(self.host.loading_beside is not None),
             "current_cow_peak": 0,
             "current_cow_size": 0,
             "current_cow_size_age": 0,

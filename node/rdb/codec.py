@@ -9,7 +9,7 @@ data ends too early (which more data may cure) and `RdbError` where no further b
 escapes a decoder means the same as `Truncated`: that keeps the checks of single bytes out of the hot path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from struct import Struct
 from typing import Final, cast
@@ -40,6 +40,7 @@ SPECIAL_LZF: Final = 0xC3
 INT8: Final = Struct("<b")
 INT16: Final = Struct("<h")
 INT32: Final = Struct("<i")
+LZF_HEAD: Final = Struct(">BHH")
 UINT32_BE: Final = Struct(">I")
 UINT64_BE: Final = Struct(">Q")
 
@@ -159,6 +160,21 @@ def encode_string(value: bytes | bytearray, compress: bool = True) -> bytes:
     return packed or encode_length(length) + value
 
 
+SHORT_STRINGS: Final = tuple(bytes((length,)).replace(b"%", b"%%") + b"%b" for length in range(LZF_MIN_BYTES))
+"""The plain form of a string of each length that is not worth a try at compression, as a format."""
+
+
+def encode_strings(values: Iterable[bytes], compress: bool = True) -> bytes:
+    """Return these strings one after the other, each as `encode_string` has it; short ones all at once."""
+    words = tuple(values)
+    lengths = list(map(len, words))
+    if max(lengths, default=0) < LZF_MIN_BYTES and not any(map(bytes.isdigit, words)):
+        data = b"".join(map(SHORT_STRINGS.__getitem__, lengths)) % words
+        if b"-" not in data or not any(word.startswith(b"-") for word in words):
+            return data
+    return b"".join([encode_string(word, compress) for word in words])
+
+
 def encode_int_text(value: bytes | bytearray) -> bytes | None:
     """Return the special form of a canonical integer of up to 32 bits, None for any other text."""
     digits = value[1:] if value[:1] == b"-" else value
@@ -185,4 +201,6 @@ def encode_lzf(value: bytes | bytearray) -> bytes | None:
         packed = _lzf_compress()(value, length - LZF_SAVED_BYTES_MIN)
     except ValueError:
         return None
+    if length < 1 << 14 and len(packed) >= 1 << 6:  # the usual listpack: both lengths take two bytes
+        return LZF_HEAD.pack(SPECIAL_LZF, 0x4000 | len(packed), 0x4000 | length) + packed
     return b"\xc3" + encode_length(len(packed)) + encode_length(length) + packed

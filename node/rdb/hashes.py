@@ -7,6 +7,7 @@ Packed forms hold fields and values in turn. With deadlines: the nearest of them
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -16,7 +17,15 @@ from node.datatypes.numbers import parse_int
 from node.datatypes.packed import Form, Packed
 from node.datatypes.reading import LONG_BYTES
 from node.rdb import listpack, ziplist, zipmap
-from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
+from node.rdb.codec import (
+    RdbError,
+    decode_length,
+    decode_string,
+    encode_length,
+    encode_string,
+    encode_strings,
+    take,
+)
 from node.rdb.pieces import Pace, strings
 from node.rdb.valuetype import Value, ValueType
 
@@ -142,11 +151,8 @@ def encode(value: Value, compress: bool) -> tuple[int, bytes]:
     if value.deadlines():
         return _encode_deadlines(value, compress)
     if value.compact:
-        return HASH_LISTPACK, encode_string(
-            listpack.encode([word for pair in value.items() for word in pair]), compress
-        )
-    parts = [encode_string(word, compress) for pair in value.items() for word in pair]
-    return HASH, encode_length(len(value)) + b"".join(parts)
+        return HASH_LISTPACK, encode_string(listpack.encode(chain.from_iterable(value.items())), compress)
+    return HASH, encode_length(len(value)) + encode_strings(chain.from_iterable(value.items()), compress)
 
 
 def _encode_deadlines(value: Hash, compress: bool) -> tuple[int, bytes]:
@@ -174,6 +180,12 @@ def _pieces(reading: HashReading, compress: bool) -> Iterator[bytes]:
     yield (NEAREST.pack(reading.soonest_ms) if reading.expires else b"") + encode_length(reading.count)
     pace = Pace()
     while taken := reading.take(pace.elements):
+        words = [word for field, content, _ in taken for word in (field, content)]
+        if not reading.expires and sum(map(len, words)) <= LONG_BYTES:
+            piece = encode_strings(words, compress)
+            yield piece
+            pace.written(len(piece))
+            continue
         parts: list[bytes] = []
         for field, content, deadline_ms in taken:
             if reading.expires:

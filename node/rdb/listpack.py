@@ -115,17 +115,6 @@ def _length_behind(size: int) -> bytes:
     return bytes(behind)
 
 
-def _encoded_integer(number: int) -> bytes:
-    if 0 <= number <= 127:
-        return bytes((number,))
-    if -4096 <= number <= 4095:
-        return bytes((0xC0 | (number & 0x1FFF) >> 8, number & 0xFF))
-    for head, size in INTEGER_BYTES.items():
-        if -(1 << 8 * size - 1) <= number < 1 << 8 * size - 1:
-            return bytes((head,)) + number.to_bytes(size, "little", signed=True)
-    raise OverflowError(number)
-
-
 def _encoded_string(value: bytes) -> bytes:
     length = len(value)
     if length <= SHORT_MAX:
@@ -135,27 +124,73 @@ def _encoded_string(value: bytes) -> bytes:
     return b"\xf0" + length.to_bytes(4, "little") + value
 
 
-SHORT_HEADS: Final = tuple(bytes((0x80 | length,)) for length in range(SHORT_MAX + 1))
-SHORT_TAILS: Final = tuple(bytes((1 + length,)) for length in range(SHORT_MAX + 1))
-DIGITS: Final = frozenset(b"-0123456789")
+# A cell is an element with the length behind it. The cells of many short strings are written by one call of `%`: a loop
+# in Python would take most of the time of a snapshot.
+
+HEADS: Final = tuple(bytes((0x80 | length,)) for length in range(SHORT_MAX + 1))
+TAILS: Final = tuple(bytes((1 + length,)) for length in range(SHORT_MAX + 1))
+"""What stands around a short string."""
+CELLS: Final = tuple(HEADS[length] + b"%b" + TAILS[length].replace(b"%", b"%%") for length in range(SHORT_MAX + 1))
+"""The same as formats."""
+SMALL_INTEGERS: Final = tuple(bytes((number, 1)) for number in range(128))
+"""The cells of the smallest integers."""
+CELL_16: Final = Struct("<BhB")
+CELL_32: Final = Struct("<BiB")
+
+
+def _integer_cell(number: int) -> bytes:
+    """The cell of an integer of up to 64 bits."""
+    if 0 <= number <= 127:
+        return SMALL_INTEGERS[number]
+    if -4096 <= number <= 4095:
+        return bytes((0xC0 | (number & 0x1FFF) >> 8, number & 0xFF, 2))
+    if -0x8000 <= number < 0x8000:
+        return CELL_16.pack(0xF1, number, 3)
+    if -0x800000 <= number < 0x800000:
+        return b"\xf2" + number.to_bytes(3, "little", signed=True) + b"\x04"
+    if -0x80000000 <= number < 0x80000000:
+        return CELL_32.pack(0xF3, number, 5)
+    return b"\xf4" + number.to_bytes(8, "little", signed=True) + b"\x09"
+
+
+def _word_cell(word: bytes) -> bytes:
+    """The cell of a word that is long, or looks like an integer."""
+    if (number := parse_int(word)) is not None:
+        return _integer_cell(number)
+    body = _encoded_string(word)
+    return body + _length_behind(len(body))
 
 
 def encode(elements: Iterable[bytes]) -> bytes:
     """The listpack of `elements`."""
-    parts = [b""]
-    number = 0
+    words = tuple(elements)
+    if not any(map(bytes.isdigit, words)):
+        try:
+            cells = b"".join(map(CELLS.__getitem__, map(len, words))) % words
+        except IndexError:  # one is long
+            return encode_mixed(words)
+        if b"-" not in cells or not any(word.startswith(b"-") for word in words):
+            return _whole(cells, len(words))
+    return encode_mixed(words)
+
+
+def encode_mixed(elements: Iterable[bytes | int]) -> bytes:
+    """As `encode`, where integers need not be texts."""
+    parts: list[bytes] = []
+    count = 0
     for element in elements:
-        number += 1
+        count += 1
+        if type(element) is int:
+            parts.append(SMALL_INTEGERS[element] if 0 <= element <= 127 else _integer_cell(element))
+            continue
+        assert isinstance(element, bytes)
         length = len(element)
-        if element and element[0] in DIGITS and (value := parse_int(element)) is not None:
-            body = _encoded_integer(value)
-            parts += (body, SHORT_TAILS[len(body) - 1])
-        elif length <= SHORT_MAX:
-            parts += (SHORT_HEADS[length], element, SHORT_TAILS[length])
+        if length > SHORT_MAX or element.isdigit() or element[:1] == b"-":
+            parts.append(_word_cell(element))
         else:
-            body = _encoded_string(element)
-            parts += (body, _length_behind(len(body)))
-    parts.append(b"\xff")
-    size = HEADER.size + sum(map(len, parts))
-    parts[0] = HEADER.pack(size, min(number, COUNT_UNKNOWN))
-    return b"".join(parts)
+            parts += (HEADS[length], element, TAILS[length])
+    return _whole(b"".join(parts), count)
+
+
+def _whole(cells: bytes, count: int) -> bytes:
+    return HEADER.pack(HEADER.size + len(cells) + 1, min(count, COUNT_UNKNOWN)) + cells + b"\xff"

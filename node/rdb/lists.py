@@ -32,6 +32,9 @@ PLAIN, LISTPACK = 1, 2
 NODE_BYTES: Final = 8192
 """How long a node is that we write, unless one element is longer: what Redis has by default."""
 
+SHORT_FRAME_BYTES_MAX: Final = 10
+"""No element takes more beside its own bytes (an integer may take 10 in all)."""
+
 Node = tuple[int, bytes]
 """(PLAIN or LISTPACK, its bytes)"""
 Nodes = tuple[Node, ...]
@@ -168,6 +171,9 @@ def encode(value: Value, compress: bool) -> tuple[int, bytes]:
 
 def _nodes(value: List) -> Iterator[Node]:
     """Cut a list into nodes: listpacks of up to NODE_BYTES, and elements that are longer by themselves."""
+    if sum(map(len, value)) + len(value) * SHORT_FRAME_BYTES_MAX + LISTPACK_FRAME_BYTES <= NODE_BYTES:
+        yield LISTPACK, listpack.encode(value)
+        return
     taken: list[bytes] = []
     size = LISTPACK_FRAME_BYTES
     for element in value:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from node.datatypes.reading import LONG_BYTES, TextReading
-from node.rdb.codec import encode_length, encode_string
+from node.rdb.codec import encode_length, encode_string, encode_strings
 
 PIECE_ELEMENTS: Final = 256
 PIECE_BYTES: Final = 1 << 16
@@ -44,6 +44,10 @@ def paced(take: Callable[[int], Iterable[bytes]], compress: bool) -> Iterator[by
 
 def strings(words: Iterable[bytes], compress: bool) -> Iterator[bytes]:
     """These strings one after the other: one piece, unless there are long ones."""
+    words = list(words)
+    if sum(map(len, words)) <= LONG_BYTES:
+        yield encode_strings(words, compress)
+        return
     parts = []
     for word in words:
         if len(word) <= LONG_BYTES:

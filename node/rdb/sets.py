@@ -10,7 +10,7 @@ from node.config.settings import Settings
 from node.datatypes.packed import Form, Packed
 from node.datatypes.sets import HASHTABLE, INTSET, LISTPACK, Set, SetReading
 from node.rdb import intset, listpack
-from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string
+from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, encode_strings
 from node.rdb.pieces import paced
 from node.rdb.valuetype import Value, ValueType
 
@@ -100,8 +100,7 @@ def encode(value: Value, compress: bool) -> tuple[int, bytes]:
     assert isinstance(value, Set)
     if value.form is INTSET:
         return SET_INTSET, encode_string(intset.encode(sorted(map(int, value))), compress)
-    parts = [encode_string(member, compress) for member in value]
-    return SET, encode_length(len(parts)) + b"".join(parts)
+    return SET, encode_length(len(value)) + encode_strings(value, compress)
 
 
 def pieces(reading: SetReading, compress: bool) -> tuple[int, Iterator[bytes]]:

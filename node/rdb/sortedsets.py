@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 from node.config.settings import Settings
-from node.datatypes.numbers import format_double, parse_float
+from node.datatypes.numbers import DOUBLE_AS_INT_MAX, format_double, parse_float
 from node.datatypes.packed import Form, Packed
 from node.datatypes.reading import LONG_BYTES
 from node.datatypes.sortedsets import Pair, SortedSet, SortedSetReading
@@ -134,10 +134,17 @@ def _decode_text_score(data: bytes, at: int) -> tuple[float, int]:
     return score, at + 1 + length
 
 
+def _score_element(score: float) -> bytes | int:
+    """A score in a listpack; one without a fraction is written as an integer, as its text would be."""
+    if score.is_integer() and -DOUBLE_AS_INT_MAX <= score <= DOUBLE_AS_INT_MAX:
+        return int(score)
+    return format_double(score)
+
+
 def _encode(value: SortedSet, compress: bool) -> tuple[int, bytes]:
     if value.packed:
-        elements = [part for member, score in value for part in (member, format_double(score))]
-        return LISTPACK, encode_string(listpack.encode(elements), compress)
+        elements = [part for member, score in value for part in (member, _score_element(score))]
+        return LISTPACK, encode_string(listpack.encode_mixed(elements), compress)
     parts = [encode_length(len(value))]
     for member, score in value.pairs(0, len(value), reverse=True):
         parts += (encode_string(member, compress), SCORE.pack(score))

@@ -50,6 +50,8 @@ from node.rdb.valuetype import Value, ValueType
 STREAM_5_0, STREAM_7_0, STREAM_7_2 = 15, 19, 21
 DELETED, SAME_FIELDS = 1, 2
 TIME: Final = Struct("<q")
+TIME_ID: Final = Struct(">BQB")
+"""An id that is a time, with a small sequence number: two lengths."""
 UNKNOWN_WRITTEN: Final = (1 << 64) - 1
 
 
@@ -257,7 +259,7 @@ def _pieces(reading: StreamReading, compress: bool) -> Iterator[bytes]:
     yield encode_length(len(reading.nodes))
     for node in reading.nodes:
         yield encode_string(node.first_id.to_bytes(ID_BYTES), compress)
-        yield node.raw[1] if node.raw is not None else encode_string(listpack.encode(_elements(node)), compress)
+        yield node.raw[1] if node.raw is not None else encode_string(listpack.encode_mixed(_elements(node)), compress)
     yield encode_length(reading.length)
     for number in (reading.last_id, reading.first_id, reading.max_deleted_id):
         yield _encode_id(number)
@@ -269,22 +271,26 @@ def _pieces(reading: StreamReading, compress: bool) -> Iterator[bytes]:
 
 
 def _encode_id(number: int) -> bytes:
-    return encode_length(number >> SEQUENCE_BITS) + encode_length(number & SEQUENCE_MAX)
+    ahead, sequence = number >> SEQUENCE_BITS, number & SEQUENCE_MAX
+    if ahead >> 32 and sequence < 1 << 6:  # the usual one: a time
+        return TIME_ID.pack(0x81, ahead, sequence)
+    return encode_length(ahead) + encode_length(sequence)
 
 
-def _elements(node: Node) -> list[bytes]:
+def _elements(node: Node) -> list[bytes | int]:
     """The elements of a node's listpack, without what was deleted."""
     fields = node.fields
-    elements = [b"%d" % len(node.ids), b"0", b"%d" % len(fields), *fields, b"0"]
+    elements: list[bytes | int] = [len(node.ids), 0, len(fields), *fields, 0]
+    first_ms = node.first_id >> SEQUENCE_BITS
     for number, entry in zip(node.ids, node.entries, strict=True):
         same = type(entry) is tuple
-        elements.append(b"%d" % (SAME_FIELDS if same else 0))
-        elements.append(b"%d" % ((number >> SEQUENCE_BITS) - (node.first_id >> SEQUENCE_BITS)))
-        elements.append(b"%d" % sequence_difference(number, node.first_id))
+        elements.append(SAME_FIELDS if same else 0)
+        elements.append((number >> SEQUENCE_BITS) - first_ms)
+        elements.append(sequence_difference(number, node.first_id))
         if not same:
-            elements.append(b"%d" % (len(entry) // 2))
+            elements.append(len(entry) // 2)
         elements += entry
-        elements.append(b"%d" % (len(entry) + (3 if same else 4)))
+        elements.append(len(entry) + (3 if same else 4))
     return elements
 
 

@@ -85,11 +85,12 @@ def _unknown_type(code: int, data: bytes, at: int) -> RdbError:
 
 def encode_value(value: Value, compress: bool = True) -> tuple[int, bytes]:
     """Return the type code and the bytes of `value`. A class that is not registered is our own mistake: TypeError."""
-    if type(value) is Packed:
+    encode = ENCODERS.get(type(value))
+    if encode is None and type(value) is Packed:
         if value.form.write is not None:
             return value.form.code, value.form.write(value.payload, compress)
         value = value.unpack()
-    encode = ENCODERS.get(type(value))
+        encode = ENCODERS.get(type(value))
     if encode is None:
         raise TypeError(f"no RDB form for values of {type(value).__name__}")
     return encode(value, compress)

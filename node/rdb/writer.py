@@ -34,8 +34,11 @@ SELECT_DB: Final = b"\xfe"
 EOF: Final = b"\xff"
 CHECKSUM: Final = Struct("<Q")
 
+CODE_OF_EVERY_VERSION_MAX: Final = 19
+"""Types beyond this one need a version of their own."""
+
 HEADS: Final = tuple(bytes((length,)) for length in range(64))
-"""The length of each short string."""
+"""The length of each short string, and the code of each type."""
 STRING_HEADS: Final = tuple(b"\0" + head for head in HEADS)
 """Type code 0 (string) and the length of a short key."""
 
@@ -129,10 +132,19 @@ class RdbWriter:
         for key, value, expire_ms in batch:
             if expire_ms is not None:
                 parts.append(EXPIRE_MS.pack(EXPIRE_MS_CODE, expire_ms))
-            if type(value) is not bytes or len(value) > 63:
-                self._general_entry(parts, key, value)
-                continue
             key_length = len(key)
+            if type(value) is not bytes or len(value) > 63:
+                if type(value) is bytes or type(value) is bytearray:
+                    parts += (b"\0", self._string(key), self._string(value))
+                    continue
+                code, data = encode_value(value, compress)
+                if code > CODE_OF_EVERY_VERSION_MAX:
+                    self._check_version(code)
+                if key_length < LZF_MIN_BYTES and not (key.isdigit() or key[:1] == b"-"):
+                    parts += (HEADS[code], HEADS[key_length], key, data)
+                else:
+                    parts += (HEADS[code], self._string(key), data)
+                continue
             if INT_TEXT_BYTES_MAX < key_length < LZF_MIN_BYTES:
                 parts += (STRING_HEADS[key_length], key)
             else:
@@ -183,14 +195,6 @@ class RdbWriter:
     def _add(self, data: bytes) -> None:
         self._parts.append(data)
         self.size += len(data)
-
-    def _general_entry(self, parts: list[bytes], key: bytes, value: Value) -> None:
-        if isinstance(value, bytes | bytearray):
-            parts += (b"\0", self._string(key), self._string(value))
-            return
-        code, data = encode_value(value, self._compress)
-        self._check_version(code)
-        parts += (bytes((code,)), self._string(key), data)
 
     def _check_version(self, code: int) -> None:
         if version_for(code) > self.version:

@@ -89,24 +89,26 @@ class Follower:
 
     async def _attempt(self) -> bool:
         """One life of the link; True if it came as far as following."""
-        log = self.host.log
+        host, log = self.host, self.host.log
         socket = await self._connect()
         if socket is None:
             return False
-        dialogue = Dialogue(self.host.platform, socket)
+        dialogue = Dialogue(host.platform, socket)
         session = None
         try:
             session = await self._synchronize(dialogue, socket)
         except Refused as error:
             log.warning(str(error))
         except RdbError as error:
-            log.warning(f"Failed trying to load the MASTER synchronization DB from socket: {error}")
+            source = "disk" if self.intake is not None and self.intake.on_disk else "socket"
+            log.warning(f"Failed trying to load the MASTER synchronization DB from {source}: {error}")
         except trio.TooSlowError:
             log.warning("Timeout connecting to the MASTER or receiving data from it")
         except (OSError, DialogueError) as error:
             log.warning(f"I/O error trying to sync with MASTER: {error}")
         finally:
             self.intake = None
+            host.saver.look()  # while a data set was loaded nothing could be saved
             if session is None:
                 socket.close()
         if session is None:
@@ -177,11 +179,15 @@ class Follower:
             )
         self.state = "sync"
         host.log.notice(f"Full resync from master: {replid}:{offset}")
-        intake = self.intake = Intake(host, dialogue)
+        intake = self.intake = Intake(host, dialogue, same_history=replid == self._primary.history.replid)
         await intake.take()
         await host.platform.checkpoint()  # the last moment at which we may have been stopped
         host.read_clock()
-        intake.put_in_place()
+        if intake.on_disk:
+            await intake.load_from_disk(self._give_up_place)
+            host.read_clock()
+        else:
+            intake.put_in_place()
         self.intake = None
         self.resumable = self.has_data = True
         self._primary.history.renew(replid)
@@ -190,6 +196,12 @@ class Follower:
         self._primary.restart_stream()
         self._data_replaced()
         host.log.notice("MASTER <-> REPLICA sync: Finished with success")
+
+    def _give_up_place(self) -> None:
+        """The data set is dropped: nobody can go on from where it stood, we no more than our replicas."""
+        self.resumable = self.has_data = False
+        self._primary.history.renew(self.host.platform.random_hex())
+        self._primary.restart_stream()
 
     # --- following ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from node.keyspace.database import Database
 from node.net.reactor import Reactor
 from node.net.session import Session
 from node.persistence.host import PersistenceHost
+from node.persistence.saver import Saver
 from node.stats import Stats
 from node.tls import Tls
 
@@ -35,8 +36,14 @@ class ReplicationHost(PersistenceHost, Protocol):
     def register(self, session: Any) -> None:
         """Give a session that nobody connected to us for (the primary's) an id, and count it among the clients."""
 
+    @property
+    def saver(self) -> Saver: ...
+
     def reclaim(self, databases: Sequence[Database]) -> None:
         """Free what is handed over, in slices."""
+
+    def reclaim_more(self) -> bool:
+        """Free for a while what waits for it; False once nothing is left."""
 
     def output_limit_exceeded(self, client: Any, pending_bytes: int) -> bool: ...
 

@@ -1,27 +1,22 @@
 """The primary's side of replication: PSYNC answered, snapshots streamed, acknowledgements counted.
 
-A full synchronisation is a snapshot and the journal from its offset. The snapshot is streamed from the keyspace as it
-is walked, with no file in between, to all replicas that wait at that moment. A replica that cannot take a payload of
-unknown length (no `capa eof`, or `repl-diskless-sync no`) gets the same bytes with their length in front, which have to
-be collected first. Whoever asks while a snapshot is on its way waits for the next one.
+A full synchronisation is a snapshot and the journal from its offset; `node.replication.snapshots` makes them, for all
+replicas that wait at that moment.
 """
 
 from collections.abc import Callable
 
 from node.keyspace.gates import AckGates
-from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT
+from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, Encoded, Reply
-from node.persistence.source import RdbSource
 from node.replication.history import History
 from node.replication.host import AnySession, ReplicationHost
+from node.replication.snapshots import Snapshots
 from node.replication.stream import Replica, State, Stream
-from node.replication.transfer import Transfer
 from node.timers import Timer
 
 PING = b"*1\r\n$4\r\nping\r\n"
 GETACK = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n"
-Parts = frozenset[bytes] | None
-"""What a replica wants of the data set; None: all of it."""
 CHECK_MS = 1000
 """How often links are looked at for silence, and waiting replicas are kept awake."""
 
@@ -37,16 +32,13 @@ class Primary:
         self.getack_wanted = False
         self.quiet = False
         """Nothing of our own goes into the stream (pings, requests to acknowledge): its end is waited for."""
-        self.functions: Callable[[], list[bytes]] = list
-        """The sources of the libraries, for snapshots."""
+        self.snapshots = Snapshots(host, history, self.stream, self.goes_online)
         self.acknowledged: Callable[[], None] = _nobody_waits
         """Called when a replica has said how far it is."""
         self._field_deadline_offset = -1  # where the stream was when a field got its deadline
-        self._sync_timer: Timer | None = None
         self._check_timer: Timer | None = None
         self._ping_ms = 0.0
         self._without_replicas_ms = 0.0
-        self._transfers = 0
         self.stream.has_pending = self._wake
         self.stream.forgotten = self._forgotten
         self.stream.lags_too_far = lambda replica: host.output_limit_exceeded(replica.session, len(replica.session.out))
@@ -176,8 +168,7 @@ class Primary:
         if self.stream.backlog is None:
             self._begin_stream()
         self._attach(replica)
-        replica.state = State.WAITING
-        self._schedule_sync()
+        self.snapshots.ask(replica)
         return NO_REPLY
 
     def _begin_stream(self) -> None:
@@ -213,12 +204,13 @@ class Primary:
             replica.fsync_offset = max(replica.fsync_offset, fsync_offset)
         replica.ack_ms = self.host.timers.monotonic_ms()
         if replica.state is State.LOADING:
-            self._goes_online(replica)
+            self.goes_online(replica)
         if self.gates:
             self.gates.acknowledged()
         self.acknowledged()
 
-    def _goes_online(self, replica: Replica) -> None:
+    def goes_online(self, replica: Replica) -> None:
+        """It has the data set of its position: from here on it gets the stream."""
         self.host.log.notice(f"Synchronization with replica {replica.name} succeeded")
         replica.ack_ms = self.host.timers.monotonic_ms()
         self.stream.go_online(replica)
@@ -258,7 +250,7 @@ class Primary:
         now = self.host.timers.monotonic_ms()
         config = self.host.config
         for replica in list(self.stream.replicas):
-            if replica.state is State.WAITING:
+            if replica.state in (State.WAITING, State.SAVING):
                 replica.session.out += b"\n"  # "I am still here": it counts for nothing
                 replica.session.touch()
             elif self._is_silent(replica, now):
@@ -290,91 +282,6 @@ class Primary:
         self.host.journal.set_stream(None)
         ttl_s = self.host.config["repl-backlog-ttl"]
         self.host.log.notice(f"Replication backlog freed after {ttl_s} seconds without connected replicas.")
-
-    # --- snapshots ------------------------------------------------------------------------------------------------
-
-    def _schedule_sync(self) -> None:
-        """Begin the next snapshot: after a delay, in which more replicas may come to share it."""
-        if self._transfers:
-            return
-        delay_ms = self._sync_delay_ms()
-        if self._sync_timer is not None:
-            if delay_ms:
-                return
-            self._sync_timer.cancel()
-        if delay_ms:
-            self.host.log.notice("Delay next BGSAVE for diskless SYNC")
-        self._sync_timer = self.host.timers.after(delay_ms, self._begin_transfers)
-
-    def _waiting(self) -> list[Replica]:
-        return [replica for replica in self.stream.replicas if replica.state is State.WAITING]
-
-    def _sync_delay_ms(self) -> int:
-        config, waiting = self.host.config, self._waiting()
-        enough = config["repl-diskless-sync-max-replicas"]
-        if not config["repl-diskless-sync"] or (enough and len(waiting) >= enough):
-            return 0
-        if not all(replica.takes_eof for replica in waiting) or any(replica.rdb_only for replica in waiting):
-            return 0  # who wants the file alone takes a backup, perhaps with writers held back meanwhile
-        delay_ms: int = config["repl-diskless-sync-delay"] * 1000
-        return delay_ms
-
-    def _begin_transfers(self) -> None:
-        self._sync_timer = None
-        groups = dict[tuple[bool, Parts], list[Replica]]()
-        for replica in self._waiting():
-            streamed = replica.takes_eof and (self.host.config["repl-diskless-sync"] or replica.parts is not None)
-            groups.setdefault((streamed, replica.parts), []).append(replica)
-        for (streamed, parts), group in groups.items():
-            self._begin_transfer(group, streamed, parts)
-
-    def _begin_transfer(self, group: list[Replica], streamed: bool, parts: Parts) -> None:
-        host, journal = self.host, self.host.journal
-        host.read_clock()
-        self.stream.flush()
-        if not journal.relaying:
-            journal.stream_db = -1  # the first command after the snapshot selects its database
-        offset = journal.offset
-        names = ", ".join(replica.name for replica in group)
-        target = "replicas sockets" if streamed else "disk"
-        host.log.notice(f"Starting BGSAVE for SYNC with target: {target} ({names})")
-        line = b"+FULLRESYNC %b %d\r\n" % (self.history.replid.encode(), offset)
-        for replica in group:
-            replica.state = State.TAKING
-            replica.position = offset + 1
-            replica.ack_offset = 0
-            if replica.knows_offsets:
-                replica.session.out += line
-                replica.session.touch()
-        source = RdbSource(
-            host,
-            replication=(max(0, journal.stream_db), self.history.replid, offset),
-            functions=self.functions() if parts is None or b"functions" in parts else (),
-            slots=None if parts is None else (),
-            arriving=True,
-        )
-        self._transfers += 1
-        host.spawn(Transfer(host, group, source, self._transferred).run, streamed)
-
-    def _transferred(self, taken: list[Replica], streamed: bool) -> None:
-        """A snapshot is over: `taken` are the replicas that have all of it."""
-        self._transfers -= 1
-        for replica in taken:
-            if replica.rdb_only:
-                self.host.log.notice(f"RDB transfer completed, rdb only replica ({replica.name}) is disconnected")
-                replica.give_up()
-                replica.session.close(CLOSE_WHEN_SENT)
-            elif streamed:
-                replica.state = State.LOADING
-                replica.ack_ms = self.host.timers.monotonic_ms()
-                self.host.log.notice(
-                    f"Streamed replica with replica {replica.name} via socket succeeded (socket). "
-                    "Waiting for REPLCONF ACK from replica to enable streaming"
-                )
-            else:
-                self._goes_online(replica)
-        if self._waiting():
-            self._schedule_sync()
 
 
 def _nobody_waits() -> None:

@@ -79,7 +79,7 @@ class Replication:
             lambda: self.is_primary_there(),
             self.failover,
             lambda: self.data_replaced(),
-            resumable=self._has_place,
+            resumable=old.resumable if old is not None else self._has_place,
         )
         if old is not None:
             self.follower.was_down_as(old)

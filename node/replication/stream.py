@@ -1,9 +1,10 @@
 """The replication stream of one node: the backlog, and the replicas that read it. Sans-IO.
 
 A replica's life: its session sends PSYNC. Either the backlog still holds what it lacks, and it is `ONLINE` at once; or
-it waits for a snapshot (`WAITING`), takes it (`TAKING`), acknowledges it (`LOADING`: only after a payload that has no
-length) and then is `ONLINE`. From the moment its snapshot begins it is a position in the backlog, which keeps what it
-still needs: nothing is buffered for one replica alone, however many there are.
+it waits for a snapshot (`WAITING`), which may have to be written to a file first (`SAVING`), takes it (`TAKING`),
+acknowledges it (`LOADING`: only after a payload that has no length) and then is `ONLINE`. From the moment its snapshot
+begins it is a position in the backlog, which keeps what it still needs: nothing is buffered for one replica alone,
+however many there are.
 """
 
 from collections.abc import Callable
@@ -23,13 +24,15 @@ class State(Enum):
     """Where a replica stands."""
 
     WAITING = 1
-    TAKING = 2
-    LOADING = 3
-    ONLINE = 4
+    SAVING = 2
+    TAKING = 3
+    LOADING = 4
+    ONLINE = 5
 
 
 SHOWN_STATES = {
-    State.WAITING: "wait_bgsave", State.TAKING: "send_bulk", State.LOADING: "send_bulk", State.ONLINE: "online",
+    State.WAITING: "wait_bgsave", State.SAVING: "wait_bgsave", State.TAKING: "send_bulk", State.LOADING: "send_bulk",
+    State.ONLINE: "online",
 }  # fmt: skip
 """As INFO tells them."""
 

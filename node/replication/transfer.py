@@ -1,14 +1,16 @@
 """A snapshot on its way to the replicas that share it: a Trio task, in slices between requests.
 
-The slowest replica sets the pace, and the snapshot waits for it; one that takes nothing for `repl-timeout` is dropped.
+It comes from the keyspace as that is walked (`Streaming`), or from a file in which it lies already (`FromFile`). The
+slowest replica sets the pace, and the snapshot waits for it; one that takes nothing for `repl-timeout` is dropped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import IO
 
 import trio
 
 from node.net.peer import CLOSE_NOW
-from node.persistence.source import RdbSource
+from node.persistence.source import CHUNK_BYTES, RdbSource
 from node.replication.host import ReplicationHost
 from node.replication.stream import OUTPUT_BYTES_MAX, Replica, State
 
@@ -16,71 +18,33 @@ SLICE_NS = 1_000_000
 """How long one slice of a snapshot holds the loop, between the requests of clients..."""
 SLICE_NS_MAX = 10_000_000
 """...and how long when what is kept for its replicas meanwhile comes near to their output limit."""
-AWAKE_MS = 1000
-"""How often replicas hear that they have not been forgotten while their snapshot is collected."""
-
-Done = Callable[[list[Replica], bool], None]
+Done = Callable[[list[Replica]], None]
 
 
 class Transfer:
-    """One snapshot for a group of replicas. `done` gets those that have all of it, and whether it was streamed."""
+    """One snapshot for a group of replicas. `done` gets those that have all of it."""
 
-    def __init__(self, host: ReplicationHost, group: list[Replica], source: RdbSource, done: Done) -> None:
+    def __init__(self, host: ReplicationHost, group: list[Replica], done: Done) -> None:
         self.host = host
         self.group = group
-        self.source = source
         self.done = done
 
-    async def run(self, streamed: bool) -> None:
-        """Send it all; `streamed` without a length, between two marks, else after its length."""
+    async def run(self) -> None:
+        """Send it all."""
         try:
-            if streamed:
-                await self._stream()
-            else:
-                await self._send_whole()
+            await self._send_all()
         finally:
-            self.source.close()
+            self._close()
             taken = self._taking()
             for replica in self.group:
                 replica.drained = _nothing
-        self.done(taken, streamed)
+        self.done(taken)
 
-    async def _stream(self) -> None:
-        mark = self.host.platform.random_hex().encode()
-        self._send(b"$EOF:" + mark + b"\r\n")
-        while self._taking() and (chunk := self.source.next_chunk(self._slice_ns())) is not None:
-            self._send(chunk)
-            await self._room()
-        self._send(mark)
+    async def _send_all(self) -> None:
+        raise NotImplementedError
 
-    async def _send_whole(self) -> None:
-        chunks = await self._collect()
-        self._send(b"$%d\r\n" % sum(map(len, chunks)))
-        for chunk in chunks:
-            self._send(chunk)
-            await self._room()
-
-    async def _collect(self) -> list[bytes]:
-        """All of the snapshot: only its length can be sent before its first byte."""
-        chunks: list[bytes] = []
-        timers = self.host.timers
-        told_ms = timers.monotonic_ms()
-        while self._taking() and (chunk := self.source.next_chunk(self._slice_ns())) is not None:
-            chunks.append(chunk)
-            if timers.monotonic_ms() - told_ms >= AWAKE_MS:
-                told_ms = timers.monotonic_ms()
-                self._send(b"\n")
-            await self.host.platform.checkpoint()
-        return chunks
-
-    def _slice_ns(self) -> int:
-        """Longer slices for the snapshot slow the writers down, so that it ends before its replicas are too far behind.
-
-        Else a data set that is big for its rate of writes would be copied again and again, each time in vain.
-        """
-        kept_bytes = max((replica.waiting_bytes for replica in self._taking()), default=0)
-        limit = self.host.config["client-output-buffer-limit"]["replica"]
-        return slice_ns(kept_bytes, limit.hard_bytes, limit.soft_bytes)
+    def _close(self) -> None:
+        raise NotImplementedError
 
     def _taking(self) -> list[Replica]:
         return [replica for replica in self.group if replica.state is State.TAKING]
@@ -104,6 +68,66 @@ class Transfer:
                     self.host.log.warning(f"Disconnecting timedout replica (full sync): {replica.name}")
                     replica.give_up()
                     replica.session.close(CLOSE_NOW)
+
+
+class Streaming(Transfer):
+    """Without a length, between two marks, since nobody knows yet how long it becomes."""
+
+    def __init__(self, host: ReplicationHost, group: list[Replica], source: RdbSource, done: Done) -> None:
+        super().__init__(host, group, done)
+        self._source = source
+
+    async def _send_all(self) -> None:
+        mark = self.host.platform.random_hex().encode()
+        self._send(b"$EOF:" + mark + b"\r\n")
+        while taking := self._taking():
+            chunk = self._source.next_chunk(slice_for(self.host, taking))
+            if chunk is None:
+                break
+            self._send(chunk)
+            await self._room()
+        self._send(mark)
+
+    def _close(self) -> None:
+        self._source.close()
+
+
+class FromFile(Transfer):
+    """After its length. Another file may take its name meanwhile: it was opened before."""
+
+    def __init__(self, host: ReplicationHost, group: list[Replica], file: IO[bytes], size: int, done: Done) -> None:
+        super().__init__(host, group, done)
+        self._file = file
+        self._size = size
+
+    async def _send_all(self) -> None:
+        self._send(b"$%d\r\n" % self._size)
+        read, left = self._file.read, self._size
+        try:
+            while left and self._taking():
+                chunk = await self.host.platform.in_thread(read, CHUNK_BYTES)
+                left -= len(chunk)
+                self._send(chunk)
+                await self._room()
+        except OSError as error:
+            self.host.log.warning(f"Read error sending DB to replica: {error.strerror or error}")
+            for replica in self._taking():
+                replica.give_up()
+                replica.session.close(CLOSE_NOW)
+
+    def _close(self) -> None:
+        self._file.close()
+
+
+def slice_for(host: ReplicationHost, replicas: Iterable[Replica]) -> int:
+    """How long a slice of these replicas' snapshot may hold the loop, in ns.
+
+    Longer slices slow the writers down, so that it ends before its replicas are too far behind. Else a data set that is
+    big for its rate of writes would be copied again and again, each time in vain.
+    """
+    kept_bytes = max((replica.waiting_bytes for replica in replicas), default=0)
+    limit = host.config["client-output-buffer-limit"]["replica"]
+    return slice_ns(kept_bytes, limit.hard_bytes, limit.soft_bytes)
 
 
 def slice_ns(kept_bytes: int, *limits_bytes: int) -> int:

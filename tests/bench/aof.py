@@ -76,7 +76,7 @@ def loading(rounds: int) -> list[str]:
         for server in servers:
             stack.callback(server.close)
             fill(server.directory)
-            server.start()
+            server.start(timeout_s=120)
         for _ in range(rounds):
             pairs.append((load_seconds(servers[0]), load_seconds(servers[1])))
     return [row(f"Loading {LOAD_COMMANDS:,} commands beside redis-server", pairs, "s", 1)]

@@ -277,7 +277,7 @@ def test_what_it_remembers_over_a_crash(tmp_path: Path) -> None:
             wait_until(lambda: not isinstance(wire("SENTINEL", "FAILOVER", "mymaster"), ReplyError), 15, "failover")
             wait_until(lambda: sentinel.address_of() == replica.port, 15, "the replica is the primary")
             sentinel.wait_for_log(r"\+switch-master")
-            wait_until(told.exists, 10, "clients are told where to go")
+            wait_until(lambda: told.exists() and told.read_text(), 10, "clients are told where to go")
             assert told.read_text() == f"mymaster leader start 127.0.0.1 {server.port} 127.0.0.1 {replica.port}\n"
             sentinel.kill()
             sentinel.start()

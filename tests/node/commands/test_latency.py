@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from node.latency import cumulative, record
 from node.latencymonitor import EVENTS_MAX, SAMPLES_MAX, LatencyMonitor, diagnosis
+from node.persistence.aofdisk import AofDisk, Sync
+from node.platform import Platform
 from node.sparkline import sparkline
 from tests.support import HexadServer, RedisServer, RespMap, Wire, wait_until
 
@@ -166,3 +168,60 @@ def test_a_graph() -> None:
     assert sparkline(values, 4, 80) == "# _\n| |\n| |\n|_|\n   \n192\n0sm\ns  \n"
     assert sparkline(values, 4, 2).count("\n\n") == 1
     assert sparkline([], 4, 80) == ""
+
+
+# --- the events of other parts ----------------------------------------------------------------------------------------
+
+
+def events(wire: Wire) -> set[str]:
+    return {bytes(event[0]).decode() for event in wire("LATENCY", "LATEST")}
+
+
+def test_events_of_the_append_only_file() -> None:
+    """(Redis sleeps before it looks at the clock, so its own cannot be made slow.)"""
+    with HexadServer(**OPTIONS, appendonly="yes", appendfsync="always", rdb_key_save_delay=100_000) as server:
+        wire = server.wire()
+        wire("DEBUG", "AOF-FLUSH-SLEEP", 40_000)
+        wire("SET", "a", "1")
+        wait_until(lambda: {"aof-write", "aof-write-alone"} <= events(wire), 10, "a slow write")
+        wire("BGSAVE")
+        wire("SET", "b", "1")
+        wait_until(lambda: "aof-write-active-child" in events(wire), 10, "a slow write during a save")
+
+
+@pytest.mark.parametrize("kind", [RedisServer, HexadServer])
+def test_events_of_eviction(kind: type[HexadServer | RedisServer]) -> None:
+    options = {"maxmemory_policy": "allkeys-random", "maxmemory_eviction_tenacity": 100}
+    with kind(**OPTIONS, **options) as server:
+        wire = server.wire(timeout_s=30)
+        wire("CONFIG", "SET", "latency-monitor-threshold", 1)
+        wire("DEBUG", "POPULATE", 50_000)
+        wire("CONFIG", "SET", "maxmemory", 1)
+        wire("SET", "a", "1")
+        wait_until(lambda: "eviction-cycle" in events(wire), 10, "a long cycle")
+
+
+def test_events_of_a_disk_by_its_thread() -> None:
+    """An fsync that replies wait for is one, another is not; what takes no millisecond is none."""
+    platform = SlowDisk()
+    disk = AofDisk(platform, "/nowhere")
+    disk.is_synced = False
+    disk._file = object()  # type: ignore[assignment]
+    for disk.syncs_always, platform.fsync_ms in ((False, 5), (True, 0), (True, 7)):
+        disk.is_synced = False
+        disk.todo.append(Sync())
+        disk.drain()
+    assert list(disk.delays) == [("aof-fsync-always", 7)]
+
+
+class SlowDisk(Platform):
+    """Time passes while it makes something durable, and only then."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.fsync_ms = 0
+        self.now_ns = 0
+        self.clock_ns = lambda: self.now_ns
+
+    def fsync_data(self, file: object) -> None:
+        self.now_ns += self.fsync_ms * 1_000_000

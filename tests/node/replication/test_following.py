@@ -177,9 +177,13 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_snapshot_is_never_taken(replica: Server, rdb: bytes, how: str) -> None:
+WAYS = [(how, "disabled") for how in BROKEN] + [(how, "swapdb") for how in ("checksum", "opcode", "mark", "length")]
+
+
+@pytest.mark.parametrize(("how", "load"), WAYS)
+def test_a_broken_snapshot_is_never_taken(replica: Server, rdb: bytes, how: str, load: str) -> None:
     with FakePrimary(gives(BROKEN[how](rdb)), gives(marked(rdb))) as primary, replica.wire() as wire:
+        wire("CONFIG", "SET", "repl-diskless-load", load)
         follow(wire, primary.port)
         wait_until(lambda: primary.told >= 1, TIMEOUT_S, "the first try")
         assert_taken(wire)
