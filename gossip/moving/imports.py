@@ -127,7 +127,7 @@ class Import:
         try:
             source = mover.source_of(task.slots)  # whoever owns them now: a failover may have changed that
         except CommandError as error:
-            self.handle(Failed(str(error).removeprefix("ERR ")))
+            self.handle(Failed(error.reply.decode().removeprefix("ERR ")))
             return
         task.source_id = source.id
         if not source.speaks_hexad:

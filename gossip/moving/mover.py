@@ -85,7 +85,7 @@ class Mover:
         try:
             self.bus.handle(event)
         except CommandError as error:
-            self.log(f"Not done: {error}", "warning")
+            self.log(f"Not done: {error.reply.decode()}", "warning")
 
     def log(self, text: str, level: str = "notice") -> None:
         self.server.log.line(level, f"Slot migration: {text}")

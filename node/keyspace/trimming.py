@@ -70,7 +70,10 @@ class Trimmer:
             slot = db.detach_slot(number)
             if slot is not None:
                 count += len(slot.values)
-                self._leaving.append(Leaving(db, number, slot))
+                leaving = Leaving(db, number, slot)
+                self._leaving.append(leaving)
+                if leaving.was_seen:
+                    self._keyspace.watching.left(db, slot.values)
         if not self.idle:
             self.job_keys += count
             self.started += 1

@@ -14,7 +14,7 @@ A key whose time was over already when it was watched is as good as not there, s
 emptied or swapped database did not hold before and does not hold after has not changed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,6 +85,12 @@ class Watching:
                 watcher.keys[name] = False
             else:
                 self._spoil(watcher)
+
+    def left(self, db: "Database", keys: Container[bytes]) -> None:
+        """A whole slot, with these keys, has left `db`; each of them is told of only later."""
+        for index, key in list(self.keys):
+            if index == db.index and key in keys:
+                self.touch(db, key)
 
     def replace(self, db: "Database", by: "Database | None" = None) -> None:
         """`db` is about to hold what `by` holds now; None: nothing at all."""

@@ -18,6 +18,7 @@ PACKETS_BY_PROOF = 5_000_000
 SEEDS_BY_PROOF = 20
 
 
+@pytest.mark.long
 def test_mutated_packets() -> None:
     good = fire(1, PACKETS_IN_CI)
     assert PACKETS_IN_CI // 3 < good < PACKETS_IN_CI, "most are understood, and some are not"

@@ -325,6 +325,7 @@ def is_up(port: int) -> bool:
         return bool(wire("PING") == "PONG")
 
 
+@pytest.mark.long
 def test_sentinels_replace_the_primary_and_the_next_start_knows(tmp_path: Path) -> None:
     port = free_ports(6)
     words = ("--topology", "sentinel", "--port", port, "--dir", tmp_path, "--node-timeout-ms", 1000)

@@ -37,6 +37,7 @@ def elect_and_converge(nodes: int) -> str:
     )
 
 
+@pytest.mark.long
 def test_a_hundred_machines_elect_and_agree() -> None:
     elect_and_converge(100)
 

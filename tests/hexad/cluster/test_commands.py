@@ -118,6 +118,7 @@ def test_wrong_words(nodes: list[Server], capfd: pytest.CaptureFixture[str]) -> 
     assert "is no node of this cluster" in run("failover", at(nodes[0]), "127.0.0.1:1", "--yes", code=1)
 
 
+@pytest.mark.long
 def test_nodes_come_and_go(nodes: list[Server]) -> None:
     seed, primary, replica = nodes[0], nodes[3], nodes[4]
     for node in nodes[:3]:

@@ -54,14 +54,13 @@ bit_commands = st.one_of(
 )  # fmt: skip
 
 elements = st.one_of(st.binary(max_size=20), st.integers(0, 400).map(lambda n: b"%d" % n))
-many = st.tuples(st.integers(0, 10**6), st.sampled_from([10, 40, 100, 500, 2500])).map(
+many = st.tuples(st.integers(0, 10**6), st.sampled_from([10, 10, 40, 40, 40, 100, 100, 100, 500, 2500])).map(
     lambda t: [b"%d" % n for n in range(t[0], t[0] + t[1])]
 )
 damaged = st.sampled_from(
-    [
+    [  # none that ends within an opcode of two bytes: Redis takes for its second one whatever follows in memory
         b"HYLL\1\0\0\0" + b"\0" * 8 + b"\x7f\xff",
         b"HYLL\1\0\0\0" + b"\0" * 7 + b"\x80" + b"\x7f\xff",
-        b"HYLL\1\0\0\0" + b"\0" * 7 + b"\x80" + b"\x4f",
         b"HYLL\1\0\0\0" + b"\0" * 7 + b"\x80" + b"\x40\x05",
         b"HYLL\0\0\0\0" + b"\0" * 8,
         b"HYLL\2\0\0\0" + b"\0" * 8 + b"\x7f\xff",
