@@ -98,7 +98,8 @@ class LocalCluster:
 
     def state_is_ok(self, node: Server) -> bool:
         with contextlib.suppress(OSError, ConnectionError), node.wire(timeout_s=2) as wire:
-            return b"cluster_state:ok" in wire("CLUSTER", "INFO")
+            reply = wire("CLUSTER", "INFO")  # an error while it loads its data
+            return isinstance(reply, bytes) and b"cluster_state:ok" in reply
         return False
 
     def wait_until_whole(self, timeout_s: float = UP_TIMEOUT_S) -> None:
