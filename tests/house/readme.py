@@ -30,7 +30,7 @@ _RUNS = {
         "make test ARGS='tests/node/test_votes.py'",
         "make test-long ARGS='--collect-only'",
         "make lint",
-        "make proof ARGS='--collect-only'",
+        "make -n proof",
         "make bench ARGS='--help'",
     ],
     f"{FIRST_STEPS}::test_ten_minutes": [
