@@ -10,7 +10,7 @@ import pytest
 
 from tests.gossip.test_lost_directory import have_replica
 from tests.support import HexadServer, Wire, wait_until
-from tests.support.cluster import LocalCluster, parse_nodes
+from tests.support.cluster import LocalCluster, once_loaded, parse_nodes
 from tests.support.ports import free_port
 
 WAIT_S = 30.0
@@ -93,7 +93,7 @@ def test_all_nodes_at_new_ports_find_each_other_by_seeds() -> None:
 
             def knows_all(node: HexadServer = node) -> bool:
                 with node.wire() as wire:
-                    seen = parse_nodes(wire("CLUSTER", "NODES").decode())
+                    seen = parse_nodes(once_loaded(wire, "CLUSTER", "NODES").decode())
                 return {entry.port for entry in seen} == set(ports) and {e.id: e.slots for e in seen} == before
 
             wait_until(knows_all, WAIT_S, "it knows where all are")

@@ -12,7 +12,7 @@ import pytest
 from node.slots import slot_of
 from tests.gossip.load import ClusterClient, Counting
 from tests.support import HexadServer, RedisServer, wait_until
-from tests.support.cluster import LocalCluster, parse_nodes
+from tests.support.cluster import LocalCluster, once_loaded, parse_nodes
 from tests.support.servers import Server
 
 pytestmark = pytest.mark.long
@@ -34,7 +34,7 @@ def at(server: Server) -> str:
 
 def my_id(server: Server) -> str:
     with server.wire() as wire:
-        return wire("CLUSTER", "MYID").decode()
+        return once_loaded(wire, "CLUSTER", "MYID").decode()
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +137,8 @@ def test_fix_finishes_a_move_that_was_cut_short(cluster: LocalCluster) -> None:
     slot = slot_of(b"{fix}")
     primaries = {node.port: node for node in cluster.nodes}
     with cluster.nodes[0].wire() as wire:
-        owner_port = next(
-            line.port for line in parse_nodes(wire("CLUSTER", "NODES").decode()) if owns(wire, line.id, slot)
-        )
+        lines = parse_nodes(once_loaded(wire, "CLUSTER", "NODES").decode())
+        owner_port = next(line.port for line in lines if owns(wire, line.id, slot))
     source = primaries.pop(owner_port)
     target = next(iter(primaries.values()))
     with source.wire() as here, target.wire() as there:

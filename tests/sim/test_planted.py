@@ -13,7 +13,7 @@ from gossip.core import Core
 from node.votes import Tally
 from tests.sim.test_storms import storm
 
-SEEDS_MAX = 20
+SEEDS_MAX = 80
 
 save = Core.save
 

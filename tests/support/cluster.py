@@ -31,6 +31,16 @@ class Seen(NamedTuple):
         return "master" in self.flags
 
 
+def once_loaded(wire: Wire, *words: str) -> bytes:
+    """The reply to such a command: a node that has its data yet to load refuses it."""
+
+    def text() -> bytes:
+        reply = wire(*words)
+        return reply if isinstance(reply, bytes) else b""
+
+    return wait_until(text, UP_TIMEOUT_S, f"{' '.join(words)} is answered")
+
+
 class LocalCluster:
     """Six nodes, or as many as wanted; `kinds` gives each node's program where they differ."""
 
@@ -87,7 +97,7 @@ class LocalCluster:
     def seen_by(self, node: Server) -> list[Seen]:
         """CLUSTER NODES of one node."""
         with node.wire() as wire:
-            return parse_nodes(wire("CLUSTER", "NODES").decode())
+            return parse_nodes(once_loaded(wire, "CLUSTER", "NODES").decode())
 
     def primaries(self) -> list[Server]:
         """Primaries with slots, in the eyes of a living node."""
