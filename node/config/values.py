@@ -447,7 +447,7 @@ def write(directive: Directive, value: Value, default: Value) -> list[tuple[str,
         return _write_limits(value, default)
     if (kind == "bind" and value == default) or (kind == "replicaof" and value is None):
         return []
-    if kind == "bind" and any(" " in word for word in value):  # no address, but to be read again as it is
+    if kind == "bind" and any(not word or " " in word for word in value):  # no addresses, but to be read again
         return [(f"{name} {' '.join(map(quote, value))}", True)]
     text = show(directive, value) or '""'
     always = kind in ("latency-tracking-info-percentiles", "bind", "replicaof")
