@@ -3,9 +3,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-# A test file stays in one process, so that servers shared by its tests are started once.
+# A test file stays in one process, so that servers shared by its tests are started once. Three for two cores: many wait.
 PYTEST := $(BIN)/python -m pytest
-PARALLEL ?= -n 2 --dist loadfile
+PARALLEL ?= -n 3 --dist loadfile
 ARGS ?=
 # The long tests that use fixed ports or a Docker engine, or take times: each has the machine for itself.
 ALONE := tests/chaos tests/house tests/hexad/test_up.py

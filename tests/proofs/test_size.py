@@ -54,7 +54,7 @@ def form_and_watch(kind: type[Server], count: int, watched_s: float) -> tuple[fl
         return up_s, formed_s, spent / count * 1000
 
 
-@pytest.mark.long
+@pytest.mark.proof
 def test_twenty_processes() -> None:
     with ThreadPoolExecutor(2) as pool:  # at the same time: most of it is waiting
         runs = [pool.submit(form_and_watch, kind, CI_NODES, WATCHED_S) for kind in (HexadServer, RedisServer)]

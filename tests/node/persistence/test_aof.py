@@ -167,7 +167,7 @@ def test_either_server_starts_from_the_others_files(pair: Pair) -> None:
 
 @pytest.mark.long
 def test_either_server_starts_from_the_others_files_many_times(pair: Pair) -> None:
-    exchanges(pair, 60)
+    exchanges(pair, 25)
 
 
 # --- turned on and off ------------------------------------------------------------------------------------------------
