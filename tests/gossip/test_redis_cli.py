@@ -221,8 +221,8 @@ def test_nodes_are_added_and_deleted(cluster: LocalCluster) -> None:
         assert re.search(r"is not empty", cli("del-node", at(cluster.nodes[0]), my_id(primary), fails=True))
         cli("rebalance", at(cluster.nodes[0]), "--cluster-weight", f"{my_id(primary)}=0")
         primary_id, replica_id = my_id(primary), my_id(replica)
-        cli("del-node", at(cluster.nodes[0]), replica_id)
-        cli("del-node", at(cluster.nodes[0]), primary_id)
+        for gone in (replica_id, primary_id):  # not while one takes its data anew, and refuses to say who it is
+            wait_until(lambda gone=gone: cli("del-node", at(cluster.nodes[0]), gone), 30, "the node is deleted")
         for node in cluster.nodes:
             seen = {entry.id for entry in cluster.seen_by(node)}
             assert not seen & {primary_id, replica_id}
