@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL ?= -n 3 --dist loadfile
 ARGS ?=
 # The long tests that use fixed ports or a Docker engine, or take times: each has the machine for itself.
-ALONE := tests/chaos tests/house tests/hexad/test_up.py
+ALONE := tests/node/replication/test_soak.py tests/chaos tests/house tests/hexad/test_up.py
 # The tests that draw random commands, and by how much `make proof` multiplies their rounds: 200 000 commands a family.
 RANDOM_TESTS := tests/node/commands tests/node/script tests/node/acl
 PROOF_ROUNDS ?= 20
