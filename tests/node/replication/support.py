@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tests.support import HexadServer, RedisServer, Server, Wire, wait_until
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 40.0
 KINDS: dict[str, type[Server]] = {"redis": RedisServer, "hexad": HexadServer}
 PAIRS = [("hexad", "redis"), ("redis", "hexad"), ("hexad", "hexad")]
 """(primary, replica): genuine Redis on one side, and ours on both."""
