@@ -100,7 +100,7 @@ def fill(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("kinds", "duration_s"),
     [
-        pytest.param(("hexad", "hexad", "redis"), 30, marks=pytest.mark.long),
+        pytest.param(("hexad", "hexad", "redis"), 60, marks=pytest.mark.long),
         pytest.param(("hexad", "hexad", "redis"), 600, marks=pytest.mark.proof),
         pytest.param(("redis", "hexad", "hexad"), 600, marks=pytest.mark.proof),
     ],
