@@ -3,41 +3,19 @@
 Every failure of a link is an OSError that names the address; what a node says that it should not is a BackupError.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
 
 from hexad.backup.manifest import BackupError
+from hexad.reach import Address, Credentials, show, tls_dial
 from hexad.sight import SLOT_COUNT, Range, parse_info, parse_nodes, slots_in
 from node.net.client import RespClient
 from node.net.dialogue import Dialogue, DialogueError
 from node.net.resp import Failure, Reply, encode_command
-from node.platform import Platform, Socket
+from node.platform import Platform
 
-Address = tuple[str, int]
-Dial = Callable[[str, int], Awaitable[Socket]]
 ALL_SLOTS: tuple[Range, ...] = ((0, SLOT_COUNT - 1),)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Who we are to every node, and who it is to us."""
-
-    user: str = ""
-    password: str = ""
-    tls: bool = False
-    ca_cert_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    insecure: bool = False
-
-    @property
-    def auth(self) -> list[str]:
-        """The words behind AUTH; empty for none."""
-        if not self.password:
-            return []
-        return [self.user, self.password] if self.user else [self.password]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +45,6 @@ class Layout:
         return {slot: primary for primary in self.primaries for slot in slots_in(primary.slots)}
 
 
-def show(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def address_of(text: str) -> Address:
-    """The address in "host:port" or "[ip]:port". Raises ValueError that says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text!r} is no HOST:PORT")
-    return host, int(port)
-
-
 class Nodes:
     """Opens links to nodes."""
 
@@ -88,7 +52,7 @@ class Nodes:
         self.platform = platform
         self.timeout_ms = timeout_ms
         self._auth = credentials.auth
-        self._dial = _tls_dial(platform, credentials) if credentials.tls else None
+        self._dial = tls_dial(platform, credentials) if credentials.tls else None
 
     async def client(self, address: Address) -> RespClient:
         """A link for commands. Raises OSError, BackupError."""
@@ -178,24 +142,3 @@ def _bulk(address: Address, reply: Reply) -> bytes:
 
 def _text(reply: bytes) -> str:
     return reply.decode("utf-8", "replace")
-
-
-def _tls_dial(platform: Platform, mine: Credentials) -> Dial:
-    """Opens connections by TLS. Raises BackupError if the certificates cannot be used."""
-    from node.net.tls import BadTls, TlsSocket, caller_context
-
-    try:
-        context = caller_context(mine.ca_cert_file, mine.cert_file, mine.key_file, verify=not mine.insecure)
-    except BadTls as error:
-        raise BackupError(f"--tls: {error}") from error
-
-    async def dial(host: str, port: int) -> Socket:
-        sock = TlsSocket(await platform.connect_tcp(host, port), context, server_side=False)
-        try:
-            await sock.shake_hands(platform)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    return dial

@@ -1,24 +1,24 @@
 """`hexad cluster backup` and `hexad cluster restore`: options, signals, exit codes."""
 
 import argparse
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import trio
 
 from hexad.backup.folder import Folder
 from hexad.backup.manifest import BackupError, Manifest
-from hexad.backup.nodes import Address, Credentials, Nodes, address_of
+from hexad.backup.nodes import Nodes
 from hexad.backup.reading import sources_of
 from hexad.backup.restoring import Outcome, Restore
 from hexad.backup.sending import GOES_ON
 from hexad.backup.taking import PAUSE_MS, Backup
 from hexad.backup.telling import Teller
+from hexad.reach import add_reach, address, credentials_of, positive
 from hexad.view import size_text
 from node.platform import SIGINT, SIGTERM, Platform
 
 WELL, FAILED = 0, 1
-PASSWORD_VARIABLES = ("HEXAD_PASSWORD", "REDISCLI_AUTH")
 PAUSE_MS_MAX = 600_000
 STATE_NAME = "restore.state"
 
@@ -62,49 +62,17 @@ def _parser(subparsers: Any, name: str, short: str, text: str) -> argparse.Argum
         subparsers.add_parser(name, help=short, description=text, formatter_class=form, allow_abbrev=False),
     )
     made.add_argument("--json", action="store_true", help="tell the result as JSON")
-    reach = made.add_argument_group("how nodes are reached")
     node = "any node (default: 127.0.0.1:7000)"
-    reach.add_argument("--node", type=_address, default=("127.0.0.1", 7000), metavar="HOST:PORT", help=node)
-    reach.add_argument("--user", default="", metavar="NAME", help="who we are")
-    reach.add_argument("--password", default="", metavar="PASSWORD", help="safer: HEXAD_PASSWORD, REDISCLI_AUTH")
-    reach.add_argument("--timeout-ms", type=_positive, default=5000, metavar="MS", help="for an answer (5000)")
-    reach.add_argument("--tls", action="store_true", help="connect by TLS")
-    reach.add_argument("--cacert", default="", metavar="FILE", help="the CA whose certificates are believed")
-    reach.add_argument("--cert", default="", metavar="FILE", help="our certificate, if nodes want one")
-    reach.add_argument("--key", default="", metavar="FILE", help="its private key")
-    reach.add_argument("--insecure", action="store_true", help="believe any certificate")
+    reach = add_reach(made)
+    reach.add_argument("--node", type=address, default=("127.0.0.1", 7000), metavar="HOST:PORT", help=node)
     return made
 
 
-def _address(text: str) -> Address:
-    try:
-        return address_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
-
-
 def _pause(text: str) -> int:
-    number = _positive(text)
+    number = positive(text)
     if not 500 <= number <= PAUSE_MS_MAX:
         raise argparse.ArgumentTypeError(f"a pause has 500 to {PAUSE_MS_MAX} ms")
     return number
-
-
-def main(argv: Sequence[str], platform: Platform | None = None) -> int:
-    """Run one of the two; the exit code."""
-    made = argparse.ArgumentParser("hexad cluster", allow_abbrev=False)
-    add_backup_parsers(made.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND"))
-    try:
-        wanted = made.parse_args(argv)
-    except SystemExit as end:  # argparse has said why
-        return int(end.code or 0)
-    return run(wanted, platform or Platform())
 
 
 def run(wanted: argparse.Namespace, platform: Platform) -> int:
@@ -182,14 +150,4 @@ def _done(outcome: Outcome) -> str:
 
 
 def _nodes(wanted: argparse.Namespace, platform: Platform) -> Nodes:
-    known = next(filter(None, map(platform.environment, PASSWORD_VARIABLES)), "")
-    mine = Credentials(
-        wanted.user,
-        wanted.password or known,
-        wanted.tls,
-        wanted.cacert,
-        wanted.cert,
-        wanted.key,
-        wanted.insecure,
-    )
-    return Nodes(platform, mine, wanted.timeout_ms)
+    return Nodes(platform, credentials_of(wanted, platform), wanted.timeout_ms)

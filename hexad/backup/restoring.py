@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from hexad.backup.feeding import Entry
 from hexad.backup.manifest import BackupError
-from hexad.backup.nodes import Address, Nodes
+from hexad.backup.nodes import Nodes
 from hexad.backup.reading import Source, entries, inspect
 from hexad.backup.sending import GOES_ON, Sender, Target
 from hexad.backup.telling import Teller
+from hexad.reach import Address
 from hexad.view import size_text
 from node.net.resp import Reply
 

@@ -11,8 +11,9 @@ import trio
 
 from hexad.backup.feeding import Entry, comes_in_pieces, commands_of
 from hexad.backup.manifest import BackupError
-from hexad.backup.nodes import Address, Layout, Nodes, Primary
+from hexad.backup.nodes import Layout, Nodes, Primary
 from hexad.backup.telling import Teller
+from hexad.reach import Address
 from node.net.client import RespClient
 from node.net.resp import Argv, Failure, Reply
 

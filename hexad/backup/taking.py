@@ -18,8 +18,9 @@ import trio
 
 from hexad.backup.folder import Folder, Sink
 from hexad.backup.manifest import BackupError, Manifest, Shard
-from hexad.backup.nodes import Address, Layout, Nodes, Primary
+from hexad.backup.nodes import Layout, Nodes, Primary
 from hexad.backup.telling import Teller
+from hexad.reach import Address
 from hexad.sight import parse_info
 from node.net.client import RespClient
 from node.net.dialogue import Dialogue, DialogueError

@@ -1,37 +1,16 @@
-"""How nodes are reached: credentials, TLS, time limits, and one connection to each address."""
+"""The connections to nodes: one to each address, with time limits."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from hexad.cluster.picture import Address, ClusterError, show
+from hexad.cluster.picture import ClusterError
+from hexad.reach import Address, Credentials, show, tls_dial
 from node.net.client import RespClient
 from node.net.resp import Failure, Reply
-from node.platform import Platform, Socket
+from node.platform import Platform
 
 Word = bytes | str | int
-Dial = Callable[[str, int], Awaitable[Socket]]
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Who we are to every node, and who it is to us."""
-
-    user: str = ""
-    password: str = ""
-    tls: bool = False
-    ca_cert_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    insecure: bool = False
-
-    @property
-    def auth(self) -> list[str]:
-        """The words behind AUTH; empty for none."""
-        if not self.password:
-            return []
-        return [self.user, self.password] if self.user else [self.password]
 
 
 class Access:
@@ -43,7 +22,7 @@ class Access:
         self.timeout_ms = timeout_ms
         self._links: dict[Address, RespClient] = {}
         self._unguarded: set[Address] = set()  # nodes that ask for no password, though we have one
-        self._dial = self._tls_dial() if credentials.tls else None
+        self._dial = tls_dial(platform, credentials) if credentials.tls else None
 
     def close(self) -> None:
         for link in self._links.values():
@@ -96,27 +75,6 @@ class Access:
                 raise ConnectionError(f"{show(address)}: {reply.decode('utf-8', 'replace')}")
         self._links[address] = link
         return link
-
-    def _tls_dial(self) -> Dial:
-        """Opens connections by TLS. Raises ClusterError if the certificates cannot be used."""
-        from node.net.tls import BadTls, TlsSocket, caller_context
-
-        mine = self.credentials
-        try:
-            context = caller_context(mine.ca_cert_file, mine.cert_file, mine.key_file, verify=not mine.insecure)
-        except BadTls as error:
-            raise ClusterError(f"--tls: {error}") from error
-
-        async def dial(host: str, port: int) -> Socket:
-            sock = TlsSocket(await self.platform.connect_tcp(host, port), context, server_side=False)
-            try:
-                await sock.shake_hands(self.platform)
-            except BaseException:
-                sock.close()
-                raise
-            return sock
-
-        return dial
 
 
 def says(reply: Reply, text: bytes) -> bool:

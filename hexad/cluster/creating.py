@@ -20,7 +20,8 @@ from hexad.cluster.layout import (
     make_layout,
 )
 from hexad.cluster.look import ask_node
-from hexad.cluster.picture import ClusterError, Node, show
+from hexad.cluster.picture import ClusterError, Node
+from hexad.reach import show
 from hexad.sight import ranges_text
 from node.net.resp import Failure
 

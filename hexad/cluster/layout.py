@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeAlias
 
-from hexad.cluster.picture import Address, ClusterError, Node, show
+from hexad.cluster.picture import ClusterError, Node
+from hexad.reach import Address, show
 from hexad.sight import SLOT_COUNT, Range, ranges_of, ranges_text, slots_in
 
 PRIMARIES_MIN = 3

@@ -8,7 +8,8 @@ from dataclasses import replace
 import trio
 
 from hexad.cluster.access import Access, Word, says
-from hexad.cluster.picture import Address, ClusterError, Node, Picture, show
+from hexad.cluster.picture import ClusterError, Node, Picture
+from hexad.reach import Address, show
 from hexad.sight import SLOT_COUNT, Known, parse_info, parse_nodes
 from node.net.resp import Failure, Reply
 

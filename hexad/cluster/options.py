@@ -8,7 +8,7 @@ from fractions import Fraction
 from hexad.backup.program import add_backup_parsers
 from hexad.cluster.measure import KEYS, LOAD, MEMORY
 from hexad.cluster.perform import KEEP, OWNER, STRAY
-from hexad.cluster.picture import Address, address_of
+from hexad.reach import add_reach, address, positive
 from hexad.sight import parse_ranges
 
 DESCRIPTION = """\
@@ -59,7 +59,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     """The subcommands of this package."""
     one = _adder(subparsers)
     create = one("create", "join new, empty nodes to a cluster", plan=True, cluster=False)
-    create.add_argument("nodes", nargs="+", type=_address, metavar="HOST:PORT", help="the nodes")
+    create.add_argument("nodes", nargs="+", type=address, metavar="HOST:PORT", help="the nodes")
     create.add_argument("--replicas", type=int, default=1, metavar="N", help="of each primary (default: 1)")
 
     one("check", "tell what is wrong: unreachable nodes, slots, keys, replicas, opinions")
@@ -70,7 +70,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     one("info", "tell who is who, and who has how much")
 
     add = one("add", "bring a new node in, as a primary without slots or as a replica", plan=True)
-    add.add_argument("new", type=_address, metavar="NEW", help="HOST:PORT of the new, empty node")
+    add.add_argument("new", type=address, metavar="NEW", help="HOST:PORT of the new, empty node")
     add.add_argument("--replica-of", metavar="NODE", help="a primary, or `auto`: the one with fewest replicas")
     remove = one("remove", "take a node out, after its slots and replicas have gone to others", plan=True)
     remove.add_argument("node", metavar="NODE", help="the node")
@@ -85,7 +85,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     reshard.add_argument("--to", required=True, metavar="NODE", help="the primary that gets them")
     which = reshard.add_mutually_exclusive_group(required=True)
     which.add_argument("--slots", type=_slots, metavar="RANGES", help=SLOTS_HELP)
-    which.add_argument("--count", type=_positive, metavar="N", help="so many, of each source in proportion")
+    which.add_argument("--count", type=positive, metavar="N", help="so many, of each source in proportion")
     source = "for --count: a primary that gives some; may be repeated (default: all)"
     reshard.add_argument("--from", dest="source", action="append", default=[], metavar="NODE", help=source)
 
@@ -103,7 +103,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     young = "leave alone who has been up for less: goes on with a restart that was cut short"
     rolling.add_argument("--skip-younger-than-s", type=float, default=0.0, metavar="S", help=young)
     watch = one("watch", "show all nodes until Ctrl-C; with --json, a line for each change")
-    watch.add_argument("--looks", type=_positive, default=0, metavar="N", help="end after so many looks")
+    watch.add_argument("--looks", type=positive, default=0, metavar="N", help="end after so many looks")
 
 
 class _adder:
@@ -115,25 +115,17 @@ class _adder:
     def __call__(self, name: str, text: str, *, plan: bool = False, cluster: bool = True) -> argparse.ArgumentParser:
         made = self._subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         if cluster:
-            made.add_argument("cluster", type=_address, metavar="CLUSTER", help="HOST:PORT of any node of the cluster")
+            made.add_argument("cluster", type=address, metavar="CLUSTER", help="HOST:PORT of any node of the cluster")
         made.add_argument("--json", action="store_true", help="tell everything as JSON, an object a line")
         if plan:
             made.add_argument("--yes", action="store_true", help="run the plan without asking")
             made.add_argument("--dry-run", action="store_true", help="show the plan, and end")
         if name in ("fix", "rebalance", "reshard", "remove"):
             pace = made.add_argument_group("pace")
-            pace.add_argument("--keys-per-s", type=_positive, default=0, metavar="N", help="move keys no faster")
+            pace.add_argument("--keys-per-s", type=positive, default=0, metavar="N", help="move keys no faster")
             pace.add_argument("--pause-ms", type=float, default=0.0, metavar="MS", help="rest for each slot")
-            pace.add_argument("--batch-keys", type=_positive, default=100, metavar="N", help="keys a MIGRATE (100)")
-        reach = made.add_argument_group("how nodes are reached")
-        reach.add_argument("--user", default="", metavar="NAME", help="who we are")
-        reach.add_argument("--password", default="", metavar="PASSWORD", help="safer: HEXAD_PASSWORD, REDISCLI_AUTH")
-        reach.add_argument("--timeout-ms", type=_positive, default=5000, metavar="MS", help="for an answer (5000)")
-        reach.add_argument("--tls", action="store_true", help="connect by TLS")
-        reach.add_argument("--cacert", default="", metavar="FILE", help="the CA whose certificates are believed")
-        reach.add_argument("--cert", default="", metavar="FILE", help="our certificate, if nodes want one")
-        reach.add_argument("--key", default="", metavar="FILE", help="its private key")
-        reach.add_argument("--insecure", action="store_true", help="believe any certificate")
+            pace.add_argument("--batch-keys", type=positive, default=100, metavar="N", help="keys a MIGRATE (100)")
+        add_reach(made)
         return made
 
 
@@ -153,25 +145,12 @@ class _Weights(argparse.Action):
         setattr(found, self.dest, {**getattr(found, self.dest), name: weight})
 
 
-def _address(text: str) -> Address:
-    try:
-        return address_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _slots(text: str) -> str:
     try:
         parse_ranges(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return int(text)
 
 
 def _percent(text: str) -> float:

@@ -13,7 +13,7 @@ import trio
 from hexad.cluster.access import Access, Word, refused, says
 from hexad.cluster.look import ask_node, look
 from hexad.cluster.mover import MigrateMover, Pace, Progress, WorldChanged, migrate, mover_for
-from hexad.cluster.picture import Address, ClusterError, Node, Picture, show
+from hexad.cluster.picture import ClusterError, Node, Picture
 from hexad.cluster.steps import (
     CloseSlot,
     CopyFunctions,
@@ -28,6 +28,7 @@ from hexad.cluster.steps import (
     Step,
     TakeSlots,
 )
+from hexad.reach import Address, show
 from hexad.sight import ranges_of, ranges_text
 from node.net.resp import Failure, Reply
 

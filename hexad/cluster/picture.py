@@ -6,28 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from hexad.reach import Address, show
 from hexad.sight import SLOT_COUNT, Known, key_count, slots_in
-
-Address = tuple[str, int]
 
 
 class ClusterError(Exception):
     """What was asked for cannot be done; the text says why and what to do next."""
-
-
-def show(address: Address) -> str:
-    """An address for people and for command lines."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def address_of(text: str) -> Address:
-    """The address in "host:port" or "[ip]:port". Raises ValueError that says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{text!r} is no HOST:PORT")
-    return host, int(port)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import trio
 
 from hexad.backup import program as backup
-from hexad.cluster.access import Access, Credentials
+from hexad.cluster.access import Access
 from hexad.cluster.desk import Desk
 from hexad.cluster.mover import Pace
 from hexad.cluster.options import parser
@@ -16,11 +16,11 @@ from hexad.cluster.perform import KEEP, Performer
 from hexad.cluster.picture import ClusterError
 from hexad.cluster.stage import Stage
 from hexad.cluster.stories import STORIES
+from hexad.reach import credentials_of
 from node.platform import SIGINT, SIGTERM, Platform
 
 FAILED = 1
 BACKUP = ("backup", "restore")
-PASSWORD_VARIABLES = ("HEXAD_PASSWORD", "REDISCLI_AUTH")
 AGAIN = "The same words again go on from what is there"
 
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str], platform: Platform | None = None) -> int:
 
 async def _run(wanted: argparse.Namespace, platform: Platform) -> int:
     """Run the command until it ends, or a signal comes."""
-    access = Access(platform, _credentials(wanted, platform), wanted.timeout_ms)
+    access = Access(platform, credentials_of(wanted, platform), wanted.timeout_ms)
     stage = Stage(platform, as_json=wanted.json, yes=getattr(wanted, "yes", False))
     code = FAILED
     failure: Exception | None = None
@@ -90,16 +90,3 @@ def _desk(wanted: argparse.Namespace, access: Access, stage: Stage) -> Desk:
     seed = wanted.nodes[0] if wanted.subcommand == "create" else wanted.cluster
     on_conflict, command = fields.get("conflicts", KEEP), fields.get("command", "")
     return Desk(access, stage, Performer(access, seed, pace, on_conflict=on_conflict, command=command))
-
-
-def _credentials(wanted: argparse.Namespace, platform: Platform) -> Credentials:
-    known = next(filter(None, map(platform.environment, PASSWORD_VARIABLES)), "")
-    return Credentials(
-        wanted.user,
-        wanted.password or known,
-        wanted.tls,
-        wanted.cacert,
-        wanted.cert,
-        wanted.key,
-        wanted.insecure,
-    )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from hexad.cluster.picture import Address, Picture, show
+from hexad.cluster.picture import Picture
+from hexad.reach import Address, show
 from hexad.sight import ranges_of, ranges_text
 
 

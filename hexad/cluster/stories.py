@@ -15,9 +15,10 @@ from hexad.cluster.look import ask_node, count_keys, look
 from hexad.cluster.measure import slot_costs
 from hexad.cluster.mend import finish_moves, mend
 from hexad.cluster.perform import Performer
-from hexad.cluster.picture import Address, ClusterError, Node, Picture, address_of
+from hexad.cluster.picture import ClusterError, Node, Picture
 from hexad.cluster.steps import Reset, Restart, Step
 from hexad.cluster.watching import watch
+from hexad.reach import Address, address_of
 from hexad.sight import SLOT_COUNT, parse_ranges, ranges_of, ranges_text
 
 FIX_ROUNDS_MAX = 5

@@ -9,7 +9,8 @@ import trio
 
 from hexad.cluster.desk import WELL, Desk
 from hexad.cluster.look import look
-from hexad.cluster.picture import ClusterError, Node, Picture, show
+from hexad.cluster.picture import ClusterError, Node, Picture
+from hexad.reach import show
 from hexad.view import NodeStatus, Terminal, View, describe, status_of, summary_state, with_lags
 
 LOOK_S = 1.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hexad.backup.program import main
+from hexad.cluster.program import main
 from node.platform import Platform
 from node.slots import slot_of
 from tests.support import Server, Wire

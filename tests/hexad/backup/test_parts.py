@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hexad.backup.feeding import CHUNK_BYTES, CHUNK_ELEMENTS, LONG_ELEMENTS, Entry, comes_in_pieces, commands_of
 from hexad.backup.manifest import BackupError, Manifest, Shard, parse
-from hexad.backup.program import main
+from hexad.cluster.program import main
 from node.datatypes.sets import Set
 from node.datatypes.sortedsets import SortedSet
 from node.rdb.dump import restore

@@ -8,10 +8,11 @@ from typing import Any, cast
 import pytest
 import trio
 
-from hexad.cluster.access import Access, Credentials, Word
+from hexad.cluster.access import Access, Word
 from hexad.cluster.measure import LOAD, slot_costs
 from hexad.cluster.mover import OPEN_MAX, PACED_SLOTS, AtomicMover, MigrateMover, Pace, WorldChanged, mover_for
-from hexad.cluster.picture import Address, Node
+from hexad.cluster.picture import Node
+from hexad.reach import Address, Credentials
 from node.net.resp import Failure, Status
 from tests.hexad.cluster.pictures import Model, picture
 

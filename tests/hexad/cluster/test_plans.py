@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hexad.cluster import membership, restart
 from hexad.cluster.findings import findings, summary
 from hexad.cluster.layout import AddSlots, Follow, Introduce, Layout, SetEpoch, check_new, decide, make_layout
-from hexad.cluster.picture import Address, ClusterError, Node, address_of, show
+from hexad.cluster.picture import ClusterError, Node
 from hexad.cluster.steps import CopyFunctions, Forget, HandOver, Meet, MoveSlots, Replicate, Reset, Restart, as_json
+from hexad.reach import Address, address_of, show
 from hexad.sight import SLOT_COUNT
 from tests.hexad.cluster.pictures import Model, node_id, picture
 
