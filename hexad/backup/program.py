@@ -83,8 +83,10 @@ def run(wanted: argparse.Namespace, platform: Platform) -> int:
         if trio.run(_until_signal, story, wanted, platform, teller):
             return WELL
         reason = f"cut short. {short}"
-    except (BackupError, OSError) as error:
+    except BackupError as error:
         reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
     platform.write_error(f"hexad cluster {wanted.subcommand}: {reason}\n")
     return FAILED
 

@@ -207,7 +207,7 @@ def _row(node: Node, picture: Picture) -> tuple[str, ...]:
     if not node.answers:
         condition = "no answer"
     elif node.is_primary:
-        condition = f"{len(picture.replicas_of(node.id))} replicas"
+        condition = f"replicas: {len(picture.replicas_of(node.id))}"
     else:
         condition = f"link {'up' if node.is_synced else 'down'}"
     role = "primary" if node.is_primary else f"  replica of {picture.name_of(node.me.primary)}"

@@ -38,7 +38,7 @@ async def check(desk: Desk, wanted: Namespace) -> int:
     desk.tell_findings(found)
     problems = [one for one in found if one.severity == "problem"]
     covered = SLOT_COUNT - len(picture.uncovered)
-    text = f"{len(problems)} problems." if problems else f"All is well: {covered} slots are served."
+    text = f"Problems: {len(problems)}." if problems else f"All is well: {covered} slots are served."
     desk.stage.tell(text, "end", ok=not problems, problems=len(problems), warnings=len(found) - len(problems))
     return FAILED if problems else WELL
 

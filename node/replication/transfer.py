@@ -106,6 +106,8 @@ class FromFile(Transfer):
         try:
             while left and self._taking():
                 chunk = await self.host.platform.in_thread(read, CHUNK_BYTES)
+                if not chunk:
+                    raise OSError("the file is shorter than it was")
                 left -= len(chunk)
                 self._send(chunk)
                 await self._room()
