@@ -181,7 +181,6 @@ class Follower:
         host.log.notice(f"Full resync from master: {replid}:{offset}")
         intake = self.intake = Intake(host, dialogue, same_history=replid == self._primary.history.replid)
         await intake.take()
-        await host.platform.checkpoint()  # the last moment at which we may have been stopped
         host.read_clock()
         if intake.on_disk:
             await intake.load_from_disk(self._give_up_place)

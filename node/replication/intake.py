@@ -157,9 +157,15 @@ class Intake:
                 await self._load_marked(loader, mark)
             else:
                 await self._load_counted(loader, size)
-        finally:
-            host.loading_beside = host.loading = None
-            host.conditions_changed()
+            await host.platform.checkpoint()  # the last moment at which we may have been stopped
+        except BaseException:
+            self._loading_is_over()
+            raise
+
+    def _loading_is_over(self) -> None:
+        host = self._host
+        host.loading_beside = host.loading = None
+        host.conditions_changed()
 
     async def _load_marked(self, loader: StreamLoader, mark: bytes) -> None:
         """A payload that ends with the mark that was announced."""
@@ -193,11 +199,17 @@ class Intake:
             progress.loaded_bytes = loader.loaded_bytes
 
     def put_in_place(self) -> None:
-        """All was loaded as it came: what was there before makes room for it. Raises RdbError."""
+        """All was loaded as it came: what was there before makes room for it. Raises RdbError.
+
+        Until then clients are told that it is loading: in between they would be shown the old data.
+        """
         assert self._loader is not None
-        self._loader.take_functions(self._host.functions)
-        self._host.log.notice("MASTER <-> REPLICA sync: Flushing old data")
-        self._swap()
+        try:
+            self._loader.take_functions(self._host.functions)
+            self._host.log.notice("MASTER <-> REPLICA sync: Flushing old data")
+            self._swap()
+        finally:
+            self._loading_is_over()
 
     # --- common to all --------------------------------------------------------------------------------------------
 
