@@ -61,6 +61,7 @@ from gossip.packet import (
 )
 from gossip.settings import ClusterSettings
 from gossip.state import ClusterState, Node
+from tests.gossip.facts import PlainFacts
 from tests.gossip.machines import IDS
 from tests.sim.world import EPOCH_MS, World
 
@@ -75,28 +76,6 @@ LENGTH_AT, COUNT_AT, SENDER_AT, SLOTS_AT, PRIMARY_AT = 4, 14, 40, 80, 2128
 assert HEADER_BYTES == 2256
 A_STRANGER_MAY_CAUSE = (Log, Send, CloseLink, WakeAt, Dial, SaveConfig)
 View = dict[Node, tuple[int, int]]
-
-
-class Harmless:
-    """The facts of a node without data."""
-
-    def key_count(self) -> int:
-        return 0
-
-    def keys_in_slot(self, slot: int) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return 100
-
-    def data_is_complete(self) -> bool:
-        return False
-
-    def holds_data_of(self, slots: int) -> bool:
-        return True
-
-    def primary_silence_ms(self, now_ms: int) -> int:
-        return 0
 
 
 def corpus() -> list[bytes]:
@@ -200,7 +179,7 @@ class Target:
     def __init__(self, me: str, rng: Random, conf: str) -> None:
         self.rng = rng
         self.machine = ClusterMachine(
-            parse(conf), ClusterSettings(7000, 0, 17000, node_timeout_ms=1000), Harmless(), rng
+            parse(conf), ClusterSettings(7000, 0, 17000, node_timeout_ms=1000), PlainFacts(data_offset=100), rng
         )
         self.now_ms = EPOCH_MS
         self.wake_ms = EPOCH_MS

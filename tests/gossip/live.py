@@ -33,13 +33,15 @@ from gossip.machine import ClusterMachine, new_state
 from gossip.nodesconf import render
 from gossip.packet import PacketReader, encode
 from gossip.settings import ClusterSettings
+from tests.gossip.facts import PlainFacts
 from tests.support.ports import free_port
 
 
-class LiveNode:
+class LiveNode(PlainFacts):
     """Runs one machine while `pump` is called.  `effects` keeps all effects but those of links and time."""
 
     def __init__(self, timeout_ms: int = 2000, seed: int | None = None) -> None:
+        super().__init__()
         self.port = free_port()
         rng = Random(seed if seed is not None else time.time_ns())
         self.settings = ClusterSettings(port=self.port, cport=self.port + 10000, node_timeout_ms=timeout_ms)
@@ -52,7 +54,6 @@ class LiveNode:
         self.readers: dict[int, PacketReader] = {}
         self.accepted = 0
         self.wake_ms = 1 << 62
-        self.data_offset = 0
         self.effects: list[Effect] = []
         self.log: list[str] = []
         self.saved = ""
@@ -68,26 +69,6 @@ class LiveNode:
             self.close(link)
         self.listener.close()
         self.selector.close()
-
-    # ---- Facts ----
-
-    def key_count(self) -> int:
-        return 0
-
-    def keys_in_slot(self, slot: int) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self.data_offset
-
-    def data_is_complete(self) -> bool:
-        return False
-
-    def holds_data_of(self, slots: int) -> bool:
-        return True
-
-    def primary_silence_ms(self, now_ms: int) -> int:
-        return 0
 
     # ---- driving ----
 

@@ -11,16 +11,17 @@ from gossip.nodesconf import parse
 from gossip.packet import FAIL, PING, PONG, Body, Failed, Gossip, Packet, bitmap_bytes
 from gossip.settings import ClusterSettings
 from gossip.state import Node
+from tests.gossip.facts import PlainFacts
 from tests.sim.world import EPOCH_MS, World
 
 IDS = {f"{'pr'[n // 3]}{n % 3 + 1}": f"{0xA1 + n:02x}" * 20 for n in range(6)}
 
 
-class Alone:
+class Alone(PlainFacts):
     """A machine named `me`, started two and a half seconds ago, with its links up and every node heard of."""
 
     def __init__(self, me: str, keys: int = 0, timeout_ms: int = 2000) -> None:
-        self.keys, self.silence_ms, self.data_offset = keys, 0, 100
+        super().__init__(keys, data_offset=100)
         self.settings = ClusterSettings(7000, 0, 17000, node_timeout_ms=timeout_ms)
         self.machine = ClusterMachine(parse(World(1).hosts[me].durable), self.settings, self, Random(1))
         self.now_ms = EPOCH_MS
@@ -31,24 +32,6 @@ class Alone:
         self.now_ms += 2500
         self.hear_all()
         self.handle(Wakeup())
-
-    def key_count(self) -> int:
-        return self.keys
-
-    def keys_in_slot(self, slot: int) -> int:
-        return self.keys
-
-    def offset(self) -> int:
-        return self.data_offset
-
-    def data_is_complete(self) -> bool:
-        return False
-
-    def holds_data_of(self, slots: int) -> bool:
-        return True
-
-    def primary_silence_ms(self, now_ms: int) -> int:
-        return self.silence_ms
 
     def handle(self, event: Event) -> list[Effect]:
         effects = self.machine.handle(event, self.now_ms)

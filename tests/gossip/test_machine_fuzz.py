@@ -73,6 +73,7 @@ from gossip.packet import (
     encode,
 )
 from gossip.settings import ClusterSettings
+from tests.gossip.facts import PlainFacts
 from tests.sim.world import EPOCH_MS, World
 
 KNOWN = [f"{n:02x}" * 20 for n in range(0xA1, 0xA7)]
@@ -147,29 +148,6 @@ events: st.SearchStrategy[Event] = st.one_of(
 )
 
 
-class Facts:
-    def __init__(self, keys: int) -> None:
-        self.keys = keys
-
-    def key_count(self) -> int:
-        return self.keys
-
-    def keys_in_slot(self, slot: int) -> int:
-        return self.keys
-
-    def offset(self) -> int:
-        return 5
-
-    def data_is_complete(self) -> bool:
-        return False
-
-    def holds_data_of(self, slots: int) -> bool:
-        return True
-
-    def primary_silence_ms(self, now_ms: int) -> int:
-        return 0
-
-
 @settings(max_examples=120, deadline=None)
 @given(
     st.sampled_from(["p1", "r1"]),
@@ -178,7 +156,10 @@ class Facts:
 )
 def test_nothing_that_arrives_breaks_the_machine(me: str, keys: int, script: list[tuple[Event, int]]) -> None:
     machine = ClusterMachine(
-        parse(World(1).hosts[me].durable), ClusterSettings(7000, 0, 17000, node_timeout_ms=1000), Facts(keys), Random(1)
+        parse(World(1).hosts[me].durable),
+        ClusterSettings(7000, 0, 17000, node_timeout_ms=1000),
+        PlainFacts(keys, data_offset=5),
+        Random(1),
     )
     now_ms, wake_ms = EPOCH_MS, EPOCH_MS
     for event in [Wakeup(), *[LinkUp(n) for n in range(1, 5)], *[event for event, _ in script]]:

@@ -33,16 +33,18 @@ from gossip.machine import ClusterMachine
 from gossip.nodesconf import parse
 from gossip.report import failure_reports, nodes, replicas
 from gossip.settings import ClusterSettings
+from tests.gossip.facts import PlainFacts
 from tests.gossip.machines import IDS, Alone
 from tests.support import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.wire import ReplyError, Simple, Wire
 
 
-class Facts:
+class Facts(PlainFacts):
     """Keys as the real node has them."""
 
     def __init__(self, wire: Wire) -> None:
+        super().__init__()
         self.wire = wire
 
     def key_count(self) -> int:
@@ -50,18 +52,6 @@ class Facts:
 
     def keys_in_slot(self, slot: int) -> int:
         return int(self.wire("CLUSTER", "COUNTKEYSINSLOT", slot))
-
-    def offset(self) -> int:
-        return 0
-
-    def data_is_complete(self) -> bool:
-        return False
-
-    def holds_data_of(self, slots: int) -> bool:
-        return True
-
-    def primary_silence_ms(self, now_ms: int) -> int:
-        return 0
 
 
 Orders = list[tuple[tuple[Any, ...], Event]]

@@ -15,30 +15,10 @@ from gossip.route import DOWN, DOWN_READS_ONLY, NOT_SERVED, Request, redirect
 from gossip.settings import ClusterSettings
 from gossip.state import ALL_SLOTS
 from node.slots import slot_of
+from tests.gossip.facts import PlainFacts
 from tests.support import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.wire import ReplyError
-
-
-class NoFacts:
-    def key_count(self) -> int:
-        return 0
-
-    def keys_in_slot(self, slot: int) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return 0
-
-    def data_is_complete(self) -> bool:
-        return False
-
-    def holds_data_of(self, slots: int) -> bool:
-        return True
-
-    def primary_silence_ms(self, now_ms: int) -> int:
-        return 0
-
 
 HERE = b"{06S}"  # slot 0
 AWAY = b"{0p}"
@@ -50,7 +30,7 @@ def core_of(nodes: str, ok: bool = True, **settings: Any) -> Core:
     """The state that a node's CLUSTER NODES tells."""
     text = "".join(line.split(" ", 1)[0] + " " + line.split(" ", 1)[1] + "\n" for line in nodes.splitlines() if line)
     core = Core(
-        parse(text + "vars currentEpoch 9 lastVoteEpoch 0\n"), ClusterSettings(**settings), NoFacts(), Random(1)
+        parse(text + "vars currentEpoch 9 lastVoteEpoch 0\n"), ClusterSettings(**settings), PlainFacts(), Random(1)
     )
     core.state.ok = ok
     return core

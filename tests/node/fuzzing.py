@@ -6,7 +6,6 @@ that meets a stranger's bytes. An exception that is not the refusal of that code
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from random import Random
@@ -24,7 +23,6 @@ FLUSH_AFTER = 500
 """How many inputs a node takes before its keys and scripts are forgotten."""
 TICKS_MAX = 2
 """So often a script is asked whether it goes on before it is ended."""
-PAGE_BYTES = 4096
 
 Fuzzer = Callable[[Random, int], None]
 """(luck, how many inputs)"""
@@ -262,10 +260,3 @@ FUZZERS: dict[str, Fuzzer] = {
     "Lua sources": fuzz_lua,
     "configuration": fuzz_configuration,
 }
-
-
-def resident_bytes() -> int:
-    """What this process holds of the machine's memory."""
-    gc.collect()
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * PAGE_BYTES

@@ -6,7 +6,6 @@ are spoiled costs its connections: each command still has one reply, or its clie
 
 from __future__ import annotations
 
-import gc
 from random import Random
 
 from node.net.replies import MalformedReply
@@ -186,10 +185,3 @@ def fuzz_replies(luck: Random, rounds: int) -> None:
 
 
 FUZZERS = {"clients": fuzz_clients, "nodes": fuzz_nodes, "replies": fuzz_replies}
-
-
-def resident_bytes() -> int:
-    """What this process holds, after a full collection."""
-    gc.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096

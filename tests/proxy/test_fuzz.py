@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tests.node.test_fuzz import GROWTH_BYTES_MAX, WARM_UP, new_seed
-from tests.proxy.fuzzing import FUZZERS, resident_bytes
+from tests.proxy.fuzzing import FUZZERS
+from tests.support.fuzzing import judge, new_seed
 
 QUICK_ROUNDS = {"clients": 1000, "nodes": 100, "replies": 3000}
 LONG_ROUNDS = {"clients": 5_000, "nodes": 500, "replies": 95_000}
@@ -15,17 +15,7 @@ PROOF_TIMES = 50
 
 
 def fuzz(kind: str, rounds: int, seed: int) -> None:
-    """Run one kind; AssertionError, or the crash's own exception, with a note that names the seed."""
-    luck = random.Random(seed)
-    try:
-        FUZZERS[kind](luck, rounds // WARM_UP)
-        before = resident_bytes()
-        FUZZERS[kind](luck, rounds - rounds // WARM_UP)
-        grown = resident_bytes() - before
-        assert grown <= GROWTH_BYTES_MAX, f"grown by {grown} bytes"
-    except BaseException as error:
-        error.add_note(f"fuzz({kind!r}, {rounds}, seed={seed})")
-        raise
+    judge(kind, FUZZERS[kind], rounds, seed)
 
 
 @pytest.mark.parametrize("kind", FUZZERS)

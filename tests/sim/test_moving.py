@@ -19,6 +19,7 @@ from gossip.moving import departure
 from gossip.moving.arrival import Arrival
 from gossip.moving.departure import Departure
 from tests.sim.moving import PAUSE_MS, Coming, MovingWorld
+from tests.sim.noticing import notices
 
 STORM_MS = 25_000
 HEALED_MS = 40_000
@@ -129,9 +130,4 @@ def _take_unsaved(core: Core, order: TakeSlots) -> None:
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_noticed(bug: str) -> None:
     with BUGS[bug]():
-        for seed in range(SEEDS_MAX):
-            try:
-                storm(seed)
-            except AssertionError:
-                return
-    pytest.fail(f"{SEEDS_MAX} storms did not notice that {bug}")
+        notices(storm, SEEDS_MAX, bug)

@@ -11,6 +11,7 @@ import gossip.claims
 import gossip.suspicion
 from gossip.core import Core
 from node.votes import Tally
+from tests.sim.noticing import notices
 from tests.sim.test_storms import storm
 
 SEEDS_MAX = 80
@@ -35,9 +36,4 @@ BUGS: dict[str, Any] = {
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_noticed(bug: str) -> None:
     with BUGS[bug]():
-        for seed in range(SEEDS_MAX):
-            try:
-                storm(seed)
-            except AssertionError:
-                return
-    pytest.fail(f"{SEEDS_MAX} storms did not notice that {bug}")
+        notices(storm, SEEDS_MAX, bug)
