@@ -291,27 +291,33 @@ class Import:
         self._mover.leftover_changed()
 
     def _settle(self) -> None:
-        """Wait for a replica, if there is one, and for the file where every write has to be in it."""
+        """Wait for a replica, if there is one, and for the append-only file, if there is one.
+
+        Once the slots are taken nobody else has their keys. A node that died then without having written them down
+        would come back as the owner of nothing.
+        """
         replication, aof, offset = self._server.replication, self._server.aof, self._server.journal.offset
-        always = aof.is_on and self._server.config["appendfsync"] == "always"
+        needs_file = aof.is_whole
 
         def safe_places(at: int) -> int:
-            fsynced = not always or aof.fsynced_offset >= at
+            fsynced = not needs_file or aof.fsynced_offset >= at
             return int(fsynced and (not replication.primary.online or replication.primary.count_acks(at) > 0))
 
         if safe_places(offset):
             self._settled()
             return
+        if needs_file:
+            aof.hasten()
         self._settling = AckWaiter(offset, 1, safe_places, lambda _count: self._settled())
         replication.primary.gates.hold(self._settling)
         replication.primary.getack_wanted = True
         self._server.wake_outside_of_batch()
-        self._settle_timer = self._server.timers.after(SETTLE_MS, partial(self._not_settled, always, offset))
+        self._settle_timer = self._server.timers.after(SETTLE_MS, partial(self._not_settled, needs_file, offset))
 
-    def _not_settled(self, always: bool, offset: int) -> None:
+    def _not_settled(self, needs_file: bool, offset: int) -> None:
         """A replica that says nothing is no reason to stay; a file that does not have it is."""
         self._settle_timer = None
-        if not always or self._server.aof.fsynced_offset >= offset:
+        if not needs_file or self._server.aof.fsynced_offset >= offset:
             self._settled()
 
     def _settled(self) -> None:

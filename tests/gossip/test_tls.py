@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from gossip import nodesconf
+from tests.gossip.migrating import key_in, status, wait_over
 from tests.support import HexadServer, RedisServer, Server, Wire, wait_until
 from tests.support.certificates import Authority, Certificate
 from tests.support.ports import free_port
@@ -86,6 +87,30 @@ def test_a_client_finds_its_way_and_keys_move(cluster: Cluster) -> None:
         assert other("MIGRATE", "127.0.0.1", str(tls_port(ours)), key, 0, 5000) == "OK"
         assert other("CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
         assert wire("GET", key) == b"v"
+
+
+def test_slots_move_as_a_whole_with_a_password(cluster: Cluster) -> None:
+    """The two nodes dial each other's TLS port, and log in as replicas do."""
+    source, target, _ = cluster.nodes
+    with source.wire() as one, target.wire() as other:
+        mine = one("CLUSTER", "MYID")
+        first = next(entry[0] for entry in one("CLUSTER", "SLOTS") if entry[2][2] == mine)
+        key = key_in(first + 1)
+        assert one("SET", key, "v") == "OK"
+        try:
+            for wire in (one, other):
+                assert wire("CONFIG", "SET", "masterauth", "wrong", "requirepass", "secret") == "OK"
+            task_id = other("CLUSTER", "MIGRATION", "IMPORT", first, first + 1)
+            wait_until(lambda: "WRONGPASS" in status(other, task_id)["last_error"], UP_S, "it tells why it waits")
+            for wire in (one, other):
+                assert wire("CONFIG", "SET", "masterauth", "secret") == "OK"
+            task = wait_over(other, task_id)
+            assert task["state"] == "completed" and other("GET", key) == b"v", task
+            assert other("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, first + 1, "NODE", mine) == "OK"
+            wait_until(lambda: one("GET", key) == b"v", UP_S, "they are back")
+        finally:
+            for wire in (one, other):
+                assert wire("CONFIG", "SET", "masterauth", "", "requirepass", "") == "OK"
 
 
 def test_a_replica_joins_by_tls(cluster: Cluster) -> None:
