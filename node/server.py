@@ -186,7 +186,7 @@ class Server:
         self.guards: tuple[Guard, ...] = ()
         self.active_guards: list[tuple[int, Guard]] = []
         self.gates = 0
-        self.reactor.before_batch = self.read_clock
+        self.reactor.before_batch = self.keyspace.waiters.before_serving = self.read_clock
         self.read_clock()
 
     def is_mine(self, command: Command, argv: Argv) -> bool:
