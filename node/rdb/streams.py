@@ -128,8 +128,9 @@ def _decode_id(data: bytes, at: int) -> tuple[int, int]:
 def _decode_group(stream: Stream, code: int, data: bytes, at: int) -> int:
     name, start = decode_string(data, at)
     last_id, start = _decode_id(data, start)
-    entries_read = UNKNOWN
-    if code != STREAM_5_0:
+    if code == STREAM_5_0:
+        entries_read = stream.entries_up_to(last_id)
+    else:
         entries_read, start = decode_length(data, start)
         if entries_read == UNKNOWN_WRITTEN:
             entries_read = UNKNOWN
