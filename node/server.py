@@ -163,6 +163,7 @@ class Server:
         self.monitors = Monitors(platform.now_us, self.conditions_changed)
         self.access = Access(self, self.clients.describe)
         self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
+        self.checksums_matter = True  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self.executable = self.config_file = ""
         self.supervised = "no"  # or by whom: systemd, upstart
         self.commands_processed = 0

@@ -254,7 +254,7 @@ def _restore(client: Client, argv: Argv) -> Reply:
     ttl_ms = integer(ttl_text)
     if ttl_ms < 0:
         raise CommandError("ERR Invalid TTL value, must be >= 0")
-    value = _restored(payload)
+    value = _restored(payload, client.host.checksums_matter)
     if isinstance(value, Hash) and value.soonest_ms != NEVER_MS:
         need_knowing_replicas(client, "restore")
     deadline = ttl_ms if options.absolute or not ttl_ms else ttl_ms + db.keyspace.now_ms
@@ -280,9 +280,9 @@ def _restore(client: Client, argv: Argv) -> Reply:
     return OK
 
 
-def _restored(payload: bytes) -> object:
+def _restored(payload: bytes, checksum_matters: bool) -> object:
     try:
-        return restore(payload)
+        return restore(payload, checksum_matters)
     except SealError:
         raise CommandError("ERR DUMP payload version or checksum are wrong") from None
     except RdbError:

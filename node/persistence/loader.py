@@ -83,7 +83,7 @@ class StreamLoader:
         self._log = host.log
         self._drop_expired_ms = drop_expired_ms
         self._merge = merge
-        self._reader = RdbReader()
+        self._reader = RdbReader(host.checksums_matter)
 
     @property
     def finished(self) -> bool:

@@ -96,7 +96,7 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """All is read and the checksum was right; `checked` is False where the file carries none."""
+    """All is read and the checksum was right or does not matter; `checked` is False where the file carries none."""
 
     checked: bool
 
@@ -107,7 +107,8 @@ Item: TypeAlias = Aux | Function | SelectDb | ResizeDb | Entries | End
 class RdbReader:
     """Takes an RDB apart. Once it has raised an RdbError it is of no more use."""
 
-    def __init__(self) -> None:
+    def __init__(self, checksum_matters: bool = True) -> None:
+        self._checksum_matters = checksum_matters
         self.version = 0
         """The version of the file, 0 until its header was read."""
         self.ended = False
@@ -354,7 +355,7 @@ class RdbReader:
             return End(False), at
         (expected,) = CHECKSUM.unpack(take(data, at, CHECKSUM.size))
         actual = crc64(memoryview(data)[:at], self._crc) if expected else 0
-        if expected != actual:
+        if expected != actual and self._checksum_matters:
             raise RdbError(at, f"Wrong RDB checksum expected: ({actual:x}) but got ({expected:x}).")
         self.ended = True
         return End(expected != 0), at + CHECKSUM.size

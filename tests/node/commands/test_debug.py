@@ -65,6 +65,12 @@ def test_samples_of_replies(both: Both, sample: str) -> None:
         ("SET-ACTIVE-EXPIRE",),
         ("SET-DISABLE-DENY-SCRIPTS", "1"),
         ("PAUSE-CRON",),
+        ("QUICKLIST-PACKED-THRESHOLD",),
+        ("QUICKLIST-PACKED-THRESHOLD", "1b"),
+        ("QUICKLIST-PACKED-THRESHOLD", "4095mb"),
+        ("QUICKLIST-PACKED-THRESHOLD", "4096mb"),
+        ("QUICKLIST-PACKED-THRESHOLD", "x"),
+        ("QUICKLIST-PACKED-THRESHOLD", "0"),
         ("REPLICATE",),
         ("RELOAD", "x"),
         ("RELOAD",),
@@ -118,6 +124,16 @@ def test_reload_brings_all_back(both: Both) -> None:
         assert wire("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH", "MERGE") == "OK"
         assert wire("GET", "stays") == b"1"
     assert [wire("DEBUG", "DIGEST") for wire in both] == digests
+
+
+def test_checksums_may_be_left_aside(both: Both) -> None:
+    spoiled = b"\x00\x05spoil" + bytes((10, 0)) + b"12345678"
+    for skip, is_taken in (("1", True), ("0", False)):
+        theirs, ours = (
+            [wire("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", skip), wire("RESTORE", "spoiled", "0", spoiled, "REPLACE")]
+            for wire in both
+        )
+        assert ours == theirs and (ours[1] == "OK") == is_taken
 
 
 def test_object_has_the_fields_of_a_real_server(both: Both) -> None:
