@@ -13,7 +13,7 @@ from node.rdb.checksum import crc64
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX, RdbError, Truncated, decode_string, encode_string
 from node.rdb.reader import FUNCTION2_CODE
 from node.rdb.streams import check_stream
-from node.rdb.types import MAY_BE_EMPTY, decode_value, encode_value, version_for
+from node.rdb.types import BLOCKS, MAY_BE_EMPTY, decode_value, encode_value, version_for
 from node.rdb.valuetype import Value
 
 VERSION: Final = Struct("<H")
@@ -87,8 +87,12 @@ def restore(payload: bytes, checksum_matters: bool = True) -> Any:
             value = value.unpack()
         elif type(value) is Stream:
             check_stream(value)
+        if not len(value) and body[0] not in MAY_BE_EMPTY:
+            raise RdbError(end, "Container without elements")
     except (Truncated, IndexError):
         raise RdbError(len(body), "Payload ends inside its value") from None
-    if not len(value) and body[0] not in MAY_BE_EMPTY:
-        raise RdbError(end, "Container without elements")
+    except RdbError as error:
+        if body[0] not in BLOCKS:
+            raise
+        raise RdbError(error.offset, f"{BLOCKS[body[0]]} integrity check failed: {error.reason}") from None
     return value

@@ -92,6 +92,8 @@ class Entries:
     items: list[Entry]
     idle_s: dict[bytes, int] = field(default_factory=dict)
     freq: dict[bytes, int] = field(default_factory=dict)
+    skipped: list[bytes] = field(default_factory=list)
+    """Keys of containers without elements, which old versions have written: they are no keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +293,8 @@ class RdbReader:
             raise RdbError(error.offset, f"{error.reason}, key {key[:64]!r}") from None
         plain_bytes = len(value) if isinstance(value, bytes) else at - start
         if not len(value) and code not in MAY_BE_EMPTY:
-            return at, plain_bytes  # Redis skips containers without elements, which old versions have written
+            batch.skipped.append(key)
+            return at, plain_bytes
         batch.items.append((key, value, expire_ms))
         if idle_s is not None:
             batch.idle_s[key] = idle_s
@@ -311,6 +314,8 @@ class RdbReader:
                 value = builder.value()
                 if len(value) or builder.code in MAY_BE_EMPTY:
                     batch.items.append((key, value, expire_ms))
+                else:
+                    batch.skipped.append(key)
         except RdbError as error:
             raise RdbError(error.offset or self._at, f"{error.reason}, key {key[:64]!r}") from None
         if idle_s is not None and self._long is None:
