@@ -292,6 +292,11 @@ def loadaof(client: Client, args: Argv) -> Reply:
     return OK
 
 
+def dict_resizing(client: Client, args: Argv) -> Reply:
+    """DICT-RESIZING 0|1: tables here always fit themselves to what they hold, and nobody has to wait for that."""
+    return OK
+
+
 def set_skip_checksum_validation(client: Client, args: Argv) -> Reply:
     """SET-SKIP-CHECKSUM-VALIDATION 0|1: take RDB files and payloads of RESTORE whatever their checksums say."""
     client.host.checksums_matter = _c_number(args[0]) == 0
@@ -390,6 +395,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"assert": Subcommand(panic, 0, 0),
     b"change-repl-id": Subcommand(change_repl_id, 0, 0),
     b"clusterlink": Subcommand(clusterlink, 3, 3),
+    b"dict-resizing": Subcommand(dict_resizing, 1, 1),
     b"digest": Subcommand(digest_, 0, 0),
     b"digest-value": Subcommand(digest_value, 0, ARGUMENTS_MAX),
     b"drop-cluster-packet-filter": Subcommand(drop_cluster_packet_filter, 1, 1),

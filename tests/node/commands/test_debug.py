@@ -161,6 +161,12 @@ def test_sleep_stops_the_whole_node(both: Both) -> None:
     assert time.monotonic() - start >= 0.1
 
 
+def test_tables_cannot_be_kept_from_fitting(both: Both) -> None:
+    """7.0 has no such switch."""
+    _, ours = both
+    assert [ours("DEBUG", "DICT-RESIZING", word) for word in "01"] == ["OK", "OK"]
+
+
 def test_htstats_tell_of_slots(both: Both) -> None:
     _, ours = both
     ours("SET", "{a}1", "x")
