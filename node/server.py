@@ -163,6 +163,7 @@ class Server:
         self.monitors = Monitors(platform.now_us, self.conditions_changed)
         self.access = Access(self, self.clients.describe)
         self.scripts_unbound = False  # DEBUG SET-DISABLE-DENY-SCRIPTS
+        self.checksums_matter = True  # DEBUG SET-SKIP-CHECKSUM-VALIDATION
         self.executable = self.config_file = ""
         self.supervised = "no"  # or by whom: systemd, upstart
         self.commands_processed = 0
@@ -186,7 +187,7 @@ class Server:
         self.guards: tuple[Guard, ...] = ()
         self.active_guards: list[tuple[int, Guard]] = []
         self.gates = 0
-        self.reactor.before_batch = self.read_clock
+        self.reactor.before_batch = self.keyspace.waiters.before_serving = self.read_clock
         self.read_clock()
 
     def is_mine(self, command: Command, argv: Argv) -> bool:

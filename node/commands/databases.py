@@ -48,10 +48,10 @@ def flushdb(client: Client, argv: Argv) -> Reply:
 def flushall(client: Client, argv: Argv) -> Reply:
     _check_mode(argv)
     keyspace = client.host.keyspace
-    keyspace.dirty += empty(client, keyspace.databases)
+    count = empty(client, keyspace.databases)
+    keyspace.dirty += max(1, count)  # also where nothing was removed: replicas are told in any case
     if client.host.saver is not None:
         client.host.saver.flushed()
-    keyspace.dirty += 1  # after the save, and also where nothing was removed: replicas are told in any case
     return OK
 
 

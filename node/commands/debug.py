@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from node.commands import help
 from node.commands.family import command
+from node.config.values import memory
 from node.datatypes import digest
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import parse_int
@@ -34,6 +35,7 @@ from node.server import Client
 from node.slots import slot_of
 
 ARGUMENTS_MAX = 2**31 - 1
+PACKED_THRESHOLD_MAX = (1 << 32) - (1 << 20)
 LRU_CLOCK_MAX = (1 << 24) - 1
 
 
@@ -163,6 +165,14 @@ def sdslen(client: Client, args: Argv) -> Reply:
     )
 
 
+def quicklist_packed_threshold(client: Client, args: Argv) -> Reply:
+    """QUICKLIST-PACKED-THRESHOLD size: elements of all sizes are kept alike here, so nothing comes of it."""
+    size = memory(args[0].decode("latin-1"))
+    if size is None or size > PACKED_THRESHOLD_MAX:
+        raise CommandError("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
+    return OK
+
+
 def digest_(client: Client, args: Argv) -> Reply:
     """DIGEST: a checksum of all data, the same as another server's with the same data."""
     total = digest.ZERO
@@ -263,19 +273,33 @@ def reload(client: Client, args: Argv) -> Reply:
 
 def loadaof(client: Client, args: Argv) -> Reply:
     """LOADAOF: write the append-only file out, and load what is in it."""
-    server = client.host
+    server, keyspace = client.host, client.host.keyspace
     if server.aof.is_on:
         server.aof.writer.flush_now()
-    for db in server.keyspace.databases:
+    for db in keyspace.databases:
         db.flush()
-    server.keyspace.emptied()
+    keyspace.emptied()
+    dirty = keyspace.dirty
     try:
         loader = server.aof.load_now()
     except LoadError as error:
         server.log.warning(str(error))
         raise CommandError("ERR Error trying to load the AOF files, check server logs") from None
+    finally:
+        keyspace.dirty = dirty  # the files hold these changes: else this command would be appended to them, to be run
     server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
     server.log.warning("Append Only File loaded by DEBUG LOADAOF")
+    return OK
+
+
+def dict_resizing(client: Client, args: Argv) -> Reply:
+    """DICT-RESIZING 0|1: tables here always fit themselves to what they hold, and nobody has to wait for that."""
+    return OK
+
+
+def set_skip_checksum_validation(client: Client, args: Argv) -> Reply:
+    """SET-SKIP-CHECKSUM-VALIDATION 0|1: take RDB files and payloads of RESTORE whatever their checksums say."""
+    client.host.checksums_matter = _c_number(args[0]) == 0
     return OK
 
 
@@ -371,6 +395,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"assert": Subcommand(panic, 0, 0),
     b"change-repl-id": Subcommand(change_repl_id, 0, 0),
     b"clusterlink": Subcommand(clusterlink, 3, 3),
+    b"dict-resizing": Subcommand(dict_resizing, 1, 1),
     b"digest": Subcommand(digest_, 0, 0),
     b"digest-value": Subcommand(digest_value, 0, ARGUMENTS_MAX),
     b"drop-cluster-packet-filter": Subcommand(drop_cluster_packet_filter, 1, 1),
@@ -385,10 +410,12 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"pause-cron": Subcommand(pause_cron, 1, 1),
     b"populate": Subcommand(populate, 1, 3),
     b"protocol": Subcommand(protocol, 1, 1),
+    b"quicklist-packed-threshold": Subcommand(quicklist_packed_threshold, 1, 1),
     b"reload": Subcommand(reload, 0, ARGUMENTS_MAX),
     b"replicate": Subcommand(replicate, 1, ARGUMENTS_MAX),
     b"sdslen": Subcommand(sdslen, 1, 1),
     b"set-active-expire": Subcommand(set_active_expire, 1, 1),
     b"set-disable-deny-scripts": Subcommand(set_disable_deny_scripts, 1, 1),
+    b"set-skip-checksum-validation": Subcommand(set_skip_checksum_validation, 1, 1),
     b"sleep": Subcommand(sleep, 1, 1),
 }

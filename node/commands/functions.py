@@ -189,7 +189,7 @@ def restore(client: Client, argv: Argv) -> Reply:
     server = client.host
     functions: Functions = server.functions
     limited = not server.keyspace.obeying
-    codes = _codes_of(argv[2])
+    codes = _codes_of(argv[2], server.checksums_matter)
     if policy == b"flush":
         functions.replace_all(codes, limited)
     else:
@@ -198,10 +198,10 @@ def restore(client: Client, argv: Argv) -> Reply:
     return OK
 
 
-def _codes_of(payload: bytes) -> list[bytes]:
+def _codes_of(payload: bytes, checksum_matters: bool) -> list[bytes]:
     """The sources in what FUNCTION DUMP gave. Raises CommandError."""
     try:
-        return restore_functions(payload)
+        return restore_functions(payload, checksum_matters)
     except SealError:
         raise CommandError("ERR DUMP payload version or checksum are wrong") from None
     except RdbError as error:

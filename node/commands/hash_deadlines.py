@@ -7,7 +7,7 @@ that lost it, HDEL for those whose deadline was in the past.
 from collections.abc import Callable
 from typing import Final
 
-from node.commands.arguments import SYNTAX, already_over, integer, invalid_expire_time
+from node.commands.arguments import INT32_MAX, already_over, integer, invalid_expire_time
 from node.commands.family import command
 from node.commands.hashes import hash_changed, open_hash, read_hash
 from node.datatypes.hashes import Hash
@@ -23,25 +23,31 @@ NO_FIELD, NOT_MET, SET, REMOVED = -2, 0, 1, 2
 """What HEXPIRE answers for a field."""
 NO_DEADLINE = -1
 
+TIMES: Final = frozenset((b"EX", b"PX", b"EXAT", b"PXAT"))
 FIELD_DEADLINE_MAX_MS: Final = ((1 << 48) - 1) >> 2
 """Beyond this 7.4 refuses a deadline."""
 
 FIELDS_MISSING = CommandError("ERR Mandatory argument FIELDS is missing or not at the right position")
 WRONG_COUNT = CommandError("ERR The `numfields` parameter must match the number of arguments")
 EXPIRE_COUNT = CommandError("ERR Parameter `numFields` should be greater than 0")
+STORE_COUNT = CommandError("ERR invalid number of fields")
+STORE_ARITY = CommandError("ERR wrong number of arguments for 'hsetex' command")
+NO_TIME = CommandError("ERR missing expire time")
+ONE_TIME = CommandError("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified")
+ONE_CONDITION = CommandError("ERR Only one of FXX or FNX arguments can be specified")
 USUAL_COUNT = CommandError("ERR Number of fields must be a positive integer")
 
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def _fields(argv: Argv, at: int, complaint: CommandError = USUAL_COUNT, words_each: int = 1) -> Argv:
-    """What stands behind FIELDS and its count, which are at `at`: fields, or fields and values in turn."""
+def _fields(argv: Argv, at: int, complaint: CommandError = USUAL_COUNT) -> Argv:
+    """The fields that stand behind FIELDS and their count, which are at `at`."""
     if at >= len(argv) or argv[at].upper() != b"FIELDS":
         raise FIELDS_MISSING
     count = parse_int(argv[at + 1]) if at + 1 < len(argv) else None
     if count is None or count < 1:
         raise complaint
-    if count * words_each != len(argv) - at - 2:
+    if count != len(argv) - at - 2:
         raise WRONG_COUNT
     return argv[at + 2 :]
 
@@ -256,43 +262,63 @@ def hgetdel(client: Client, argv: Argv) -> Reply:
     return reply
 
 
-class _Options:
-    """The words before FIELDS of HGETEX and HSETEX; at most one of those about time, and one condition."""
+def _named_deadline(client: Client, word: bytes, text: bytes, name: str) -> int:
+    """What EX, PX, EXAT or PXAT says."""
+    base_ms = 0 if word.endswith(b"AT") else client.db.keyspace.now_ms
+    return _deadline(client, text, 1000 if word.startswith(b"E") else 1, base_ms, name)
 
-    __slots__ = ("condition", "deadline", "fields_at", "keeps", "persists")
 
-    def __init__(self, client: Client, argv: Argv, name: str) -> None:
+class _StoreOptions:
+    """The words before FIELDS of HSETEX, in any order: at most one of those about time, and one condition."""
+
+    __slots__ = ("condition", "deadline", "keeps", "pairs")
+
+    def __init__(self, client: Client, argv: Argv) -> None:
         self.deadline: int | None = None
-        self.persists = self.keeps = False
+        self.keeps = False
         self.condition = b""
-        setting = name == "hsetex"
         at = 2
-        while at < len(argv) and argv[at].upper() != b"FIELDS":
-            word = argv[at].upper()
-            timed = self.deadline is not None or self.persists or self.keeps
-            if word in (b"EX", b"PX", b"EXAT", b"PXAT") and not timed and at + 1 < len(argv):
-                base_ms = 0 if word.endswith(b"AT") else client.db.keyspace.now_ms
-                unit_ms = 1000 if word.startswith(b"E") else 1
-                self.deadline = _deadline(client, argv[at + 1], unit_ms, base_ms, name)
-                at += 1
-            elif word == b"PERSIST" and not setting and not timed:
-                self.persists = True
-            elif word == b"KEEPTTL" and setting and not timed:
-                self.keeps = True
-            elif word in (b"FNX", b"FXX") and setting and not self.condition:
+        while (word := argv[at].upper()) != b"FIELDS":
+            if word in TIMES or word == b"KEEPTTL":
+                if self.keeps or self.deadline is not None:
+                    raise ONE_TIME
+                if word == b"KEEPTTL":
+                    self.keeps = True
+                elif at + 1 < len(argv):
+                    at += 1
+                    self.deadline = _named_deadline(client, word, argv[at], "hsetex")
+                else:
+                    raise NO_TIME
+            elif word in (b"FNX", b"FXX"):
+                if self.condition:
+                    raise ONE_CONDITION
                 self.condition = word
             else:
-                raise SYNTAX
+                raise CommandError(b"ERR unknown argument: %b" % argv[at])
             at += 1
-        self.fields_at = at
+            if at == len(argv):
+                raise FIELDS_MISSING
+        self.pairs = argv[at + 2 :]
+        """Fields and values in turn."""
+        if len(self.pairs) < 2:
+            raise STORE_ARITY
+        count = parse_int(argv[at + 1])
+        if count is None or not 1 <= count <= INT32_MAX:
+            raise STORE_COUNT
+        if 2 * count != len(self.pairs):
+            raise STORE_ARITY
 
 
 @command("hgetex", -5, "write denyoom fast", acl="hash", keys="@1/range:0:1:0/RW+ACCESS+UPDATE")
 def hgetex(client: Client, argv: Argv) -> Reply:
     key = argv[1]
     client.db.peek_kind(key, Hash)
-    options = _Options(client, argv, "hgetex")
-    fields = _fields(argv, options.fields_at)
+    word, deadline, fields_at = argv[2].upper(), None, 2
+    if word in TIMES:
+        deadline, fields_at = _named_deadline(client, word, argv[3], "hgetex"), 4
+    elif word == b"PERSIST":
+        fields_at = 3
+    fields = _fields(argv, fields_at)
     value = open_hash(client, key, fields)
     if value is None:
         return [None] * len(fields)
@@ -301,9 +327,9 @@ def hgetex(client: Client, argv: Argv) -> Reply:
     for field in dict.fromkeys(fields):
         if field not in value:
             continue
-        if options.deadline is not None:
-            effects.give_deadline(client, value, field, options.deadline)
-        elif options.persists and value.persist(field):
+        if deadline is not None:
+            effects.give_deadline(client, value, field, deadline)
+        elif word == b"PERSIST" and value.persist(field):
             effects.persisted.append(field)
     effects.finish(client, key, value)
     return reply
@@ -312,10 +338,9 @@ def hgetex(client: Client, argv: Argv) -> Reply:
 @command("hsetex", -6, "write denyoom fast", acl="hash", keys=WRITE_ONE)
 def hsetex(client: Client, argv: Argv) -> Reply:
     key, db = argv[1], client.db
+    options = _StoreOptions(client, argv)
+    words, fields = options.pairs, options.pairs[::2]
     db.peek_kind(key, Hash)
-    options = _Options(client, argv, "hsetex")
-    words = _fields(argv, options.fields_at, words_each=2)
-    fields = words[::2]
     value = open_hash(client, key, fields)
     there = [value is not None and field in value for field in fields]
     if (options.condition == b"FNX" and any(there)) or (options.condition == b"FXX" and not all(there)):
@@ -326,7 +351,7 @@ def hsetex(client: Client, argv: Argv) -> Reply:
     return 1
 
 
-def _store_with_deadlines(client: Client, key: bytes, value: Hash, words: Argv, options: _Options) -> None:
+def _store_with_deadlines(client: Client, key: bytes, value: Hash, words: Argv, options: _StoreOptions) -> None:
     """HSETEX's work. HSET drops deadlines: those that are kept go into the journal behind it."""
     kept = {field: value.deadline(field) for field in words[::2]} if options.keeps else {}
     for field, content in zip(words[::2], words[1::2], strict=True):

@@ -311,6 +311,8 @@ REPLYBUFFER PEAK-RESET-TIME <NEVER||RESET|time>
     NEVER keeps it, RESET means as usual.
 REPLYBUFFER RESIZING <0|1>
     Chooses whether reply buffers are fitted to their use.
+DICT-RESIZING <0|1>
+    Chooses whether tables of keys and elements are fitted to their use.
 CLUSTERLINK KILL <to|from|all> <node-id>
     Closes the bus connections to a node, from it, or both.
 """,

@@ -38,9 +38,10 @@ def pfadd(client: Client, argv: Argv) -> Reply:
     else:
         value = _open(db, key)
     sparse_bytes_max = client.host.config.hll_sparse_max_bytes
+    marks = hll.Marks()
     try:
         for element in argv[2:]:
-            changed |= hll.add(value, element, sparse_bytes_max)
+            changed |= hll.add(value, element, sparse_bytes_max, marks)
     except hll.Corrupted:
         return CORRUPTED.reply
     finally:
@@ -175,10 +176,11 @@ def pfselftest(_client: Client, _argv: Argv) -> Reply:
     """Add the same elements to a sparse and to a dense one: both must count alike, and nearly right."""
     sparse, dense = hll.new(), hll.new()
     hll.to_dense(dense)
+    marks = hll.Marks()
     for number in range(SELF_TEST_ELEMENTS):
         element = b"%d" % number
-        hll.add(sparse, element, hll.DENSE_BYTES)
-        hll.add(dense, element, 0)
+        hll.add(sparse, element, hll.DENSE_BYTES, marks)
+        hll.add(dense, element, 0, marks)
     if hll.unpack(sparse) != hll.unpack(dense):
         raise CommandError("ERR TESTFAILED dense and sparse registers differ")
     estimate = hll.refresh(dense)

@@ -107,7 +107,7 @@ def clients_fields(server: Server) -> Fields:
     sessions = list(server.clients.sessions.values())
     normal = [client for client in sessions if client.kind == b"normal"]
     blocked = [client for client in sessions if client.parked is not None and not client.parked.postponed]
-    waiting = server.keyspace.waiters
+    queues = server.keyspace.waiters.keys.values()
     return {
         "connected_clients": sum(client.kind != b"replica" for client in sessions),
         "cluster_connections": 0 if server.cluster is None else server.cluster.connection_count,
@@ -117,8 +117,8 @@ def clients_fields(server: Server) -> Fields:
         "blocked_clients": len(blocked),
         "tracking_clients": server.tracking.figures().clients,
         "clients_in_timeout_table": sum(client.parked_timer is not None for client in blocked),
-        "total_blocking_keys": len(waiting.keys),
-        "total_blocking_keys_on_nokey": 0,
+        "total_blocking_keys": len(queues),
+        "total_blocking_keys_on_nokey": sum(any(waiter.hears_of_loss for waiter in queue) for queue in queues),
     }
 
 

@@ -20,7 +20,7 @@ from node.keyspace.database import Database, Value
 from node.net.resp import OK, Argv, CommandError, Reply, Status
 from node.rdb.codec import RdbError
 from node.rdb.dump import SealError, dump, restore
-from node.server import Client
+from node.server import Client, Server
 
 MANY_TIPS = "request_policy:multi_shard response_policy:agg_sum"
 ONE_READ = "@1/range:0:1:0/RO+ACCESS"
@@ -254,7 +254,7 @@ def _restore(client: Client, argv: Argv) -> Reply:
     ttl_ms = integer(ttl_text)
     if ttl_ms < 0:
         raise CommandError("ERR Invalid TTL value, must be >= 0")
-    value = _restored(payload)
+    value = _restored(client.host, payload)
     if isinstance(value, Hash) and value.soonest_ms != NEVER_MS:
         need_knowing_replicas(client, "restore")
     deadline = ttl_ms if options.absolute or not ttl_ms else ttl_ms + db.keyspace.now_ms
@@ -280,12 +280,13 @@ def _restore(client: Client, argv: Argv) -> Reply:
     return OK
 
 
-def _restored(payload: bytes) -> object:
+def _restored(server: Server, payload: bytes) -> object:
     try:
-        return restore(payload)
+        return restore(payload, server.checksums_matter)
     except SealError:
         raise CommandError("ERR DUMP payload version or checksum are wrong") from None
-    except RdbError:
+    except RdbError as error:
+        server.log.verbose(f"Internal error in RDB reading offset {error.offset} of a payload -> {error.reason}")
         raise CommandError("ERR Bad data format") from None
 
 

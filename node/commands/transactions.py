@@ -63,13 +63,13 @@ def exec_(client: Client, argv: Argv) -> Reply:
         client.end_transaction()
         return NULL_ARRAY
     out = bytearray(b"*%d\r\n" % len(transaction.commands))
-    may_block, client.may_block = client.may_block, False
+    exec_itself, may_block, client.may_block = client.last_command, client.may_block, False
     journal.begin_unit()
     try:
         run_queued(client, transaction.commands, out)
     finally:
         journal.end_unit()
-        client.may_block = may_block
+        client.last_command, client.may_block = exec_itself, may_block
         if client.transaction is transaction:  # RESET was not among them
             client.end_transaction()
     if keyspace.dirty != dirty:

@@ -10,6 +10,7 @@ by byte that would take a hundred times as long.
 """
 
 import math
+from bisect import bisect_right
 from struct import Struct
 from typing import Final
 
@@ -43,6 +44,10 @@ ALL_TOP: Final = int.from_bytes(b"\x80" * REGISTERS)
 CACHED: Final = Struct("<Q")
 MERGE_SCAN: Final = 5
 """How many opcodes are looked at for neighbours to be joined after a change."""
+JOINED_BYTES_MAX: Final = 2 * (MERGE_SCAN + 3)
+"""What may be joined to others lies no farther behind the place of a change: up to three opcodes took that of one."""
+MARKS_MAX: Final = 64
+"""With more of them, moving them would cost more than the searches that they shorten."""
 
 
 class Corrupted(ValueError):
@@ -93,12 +98,15 @@ def place(element: bytes) -> tuple[int, int]:
     return number & REGISTERS - 1, (rest & -rest).bit_length()
 
 
-def add(value: bytearray, element: bytes, sparse_bytes_max: int) -> bool:
-    """Add `element`; True if a register grew. Raises Corrupted. The cached estimate is left to `make_stale`."""
+def add(value: bytearray, element: bytes, sparse_bytes_max: int, marks: "Marks") -> bool:
+    """Add `element`; True if a register grew. Raises Corrupted. The cached estimate is left to `make_stale`.
+
+    `marks` are those of the value, if others were added just before.
+    """
     index, count = place(element)
     if value[4] == DENSE:
         return set_dense(value, index, count)
-    return set_sparse(value, index, count, sparse_bytes_max)[0]
+    return set_sparse(value, index, count, sparse_bytes_max, marks)
 
 
 def make_stale(value: bytearray) -> None:
@@ -219,25 +227,56 @@ class _Place:
         raise Corrupted("too few registers")
 
 
-def set_sparse(
-    value: bytearray, index: int, count: int, bytes_max: int, start: int = HEADER_BYTES, first: int = 0
-) -> tuple[bool, int, int]:
-    """Raise a register to `count`, which makes the value dense where it must; True if it was below.
+class Marks:
+    """Where some opcodes of a sparse one begin: each search leaves one, so that the next need not begin at the first.
 
-    The search begins at the opcode at `start`, whose first register is `first`; returned are a place and a register to
-    go on from, for the next higher index. Raises Corrupted.
+    Good for as long as the value changes by `set_sparse` alone, which is given them.
     """
-    found = _Place(value, index, start, first)
+
+    __slots__ = ("_firsts", "_starts")
+
+    def __init__(self) -> None:
+        self._starts = [HEADER_BYTES]  # the bytes at which opcodes begin
+        self._firsts = [0]  # and their registers
+
+    def search(self, value: bytearray, index: int) -> _Place:
+        """The opcode that covers a register, with the one before it. Raises Corrupted."""
+        starts, firsts = self._starts, self._firsts
+        mark = bisect_right(firsts, index) - 1
+        found = _Place(value, index, starts[mark], firsts[mark])
+        if found.at == starts[mark] and mark:
+            mark -= 1
+            found = _Place(value, index, starts[mark], firsts[mark])
+        if found.previous_first > firsts[mark] and len(starts) < MARKS_MAX:
+            starts.insert(mark + 1, found.previous)
+            firsts.insert(mark + 1, found.previous_first)
+        return found
+
+    def changed(self, found: _Place, growth: int) -> None:
+        """The value has changed there, and what is behind has moved. Opcodes near by may be joined to others."""
+        starts = self._starts
+        first = bisect_right(starts, found.previous)
+        last = bisect_right(starts, found.at + JOINED_BYTES_MAX, first)
+        del starts[first:last], self._firsts[first:last]
+        if growth:
+            starts[first:] = [start + growth for start in starts[first:]]
+
+
+def set_sparse(value: bytearray, index: int, count: int, bytes_max: int, marks: Marks) -> bool:
+    """Raise a register to `count`, if need be in a dense value; True if it was below. Raises Corrupted."""
+    found = marks.search(value, index)
     if found.count >= count:
-        return False, found.previous, found.previous_first
+        return False
     codes = _split(found, index, count)
     growth = len(codes) - found.size
-    if count > SPARSE_VALUE_MAX or (growth > 0 and len(value) + growth > bytes_max):
+    size = len(value)
+    if count > SPARSE_VALUE_MAX or (growth > 0 and size + growth > bytes_max):
         to_dense(value)
-        return set_dense(value, index, count), HEADER_BYTES, 0
+        return set_dense(value, index, count)
     value[found.at : found.at + found.size] = codes
     _join(value, found.previous)
-    return True, found.previous, found.previous_first
+    marks.changed(found, len(value) - size)
+    return True
 
 
 def _split(found: _Place, index: int, count: int) -> bytes:
@@ -289,14 +328,14 @@ def raise_to(value: bytearray, registers: bytes | bytearray, sparse_bytes_max: i
     if is_dense(value):
         value[HEADER_BYTES:] = _pack_dense(bytearray(maximum(_unpack_dense(value), registers)))
         return
-    start, first = HEADER_BYTES, 0
+    marks = Marks()
     for index, count in enumerate(registers):
         if not count:
             continue
         if is_dense(value):
             set_dense(value, index, count)
         else:
-            _, start, first = set_sparse(value, index, count, sparse_bytes_max, start, first)
+            set_sparse(value, index, count, sparse_bytes_max, marks)
 
 
 def estimate_of(registers: bytes | bytearray) -> int:

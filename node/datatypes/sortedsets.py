@@ -16,6 +16,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import nextafter
+from operator import itemgetter
 from typing import Any, Final
 
 from sortedcontainers import SortedList
@@ -192,16 +193,16 @@ class SortedSet:
     def count_before(self, member: bytes, inclusive: bool) -> int:
         """How many stand before this member (or a place where it would stand), where all scores are the same.
 
-        Where they are not, nobody asks for anything certain: it is then as if all had the lowest score.
+        Where they are not, it is looked for as if they were: right where members and scores ascend together.
         """
-        if not len(self):
-            return 0
         if inclusive:
             member += b"\0"  # the next one in the order of bytes
         if self._places is None:
-            scores = self._scores
-            return bisect_left(self._members, member, 0, bisect_right(scores, scores[0]))
-        return int(self._order.bisect_left((self._order[0][0], member)))
+            return bisect_left(self._members, member)
+        order = self._order
+        if order[0][0] == order[-1][0]:
+            return int(order.bisect_left((order[0][0], member)))
+        return bisect_left(order, member, key=itemgetter(1))
 
     def pairs(self, start: int, stop: int, reverse: bool = False) -> Iterator[Pair]:
         """The pairs of the ranks from `start` up to, not with, `stop`; the highest first if `reverse`."""

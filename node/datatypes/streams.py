@@ -489,10 +489,12 @@ class Stream:
         """How many entries there ever were up to the id `number`; UNKNOWN if that cannot be told."""
         if not self.entries_added:
             return 0
-        if (not self.length and number <= self.last_id) or number == self.last_id:
+        if not self.length and number <= self.last_id:
             return self.entries_added
-        if number > self.last_id:
+        if 0 < number < self.max_deleted_id or number > self.last_id:
             return UNKNOWN
+        if number == self.last_id:
+            return self.entries_added
         first_id = self.first_id
         if self.max_deleted_id == 0 or self.max_deleted_id < first_id:
             if number < first_id:
@@ -503,8 +505,10 @@ class Stream:
 
     def lag(self, group: Group) -> int | None:
         """How many entries the group has yet to read; None if that cannot be told."""
-        if not self.entries_added:
+        if not self.length:
             return 0
+        if group.last_id < self.first_id > self.max_deleted_id:
+            return self.length
         read = group.entries_read
         if read == UNKNOWN or self.deleted_from(group.last_id):
             read = self.entries_up_to(group.last_id)
@@ -512,7 +516,7 @@ class Stream:
 
     def advance(self, group: Group, number: int) -> None:
         """The group has read the entry `number`, the next one for it."""
-        if group.entries_read != UNKNOWN and not self.deleted_from(number):
+        if group.entries_read != UNKNOWN and group.last_id >= self.first_id and not self.deleted_from(group.last_id):
             group.entries_read += 1
         elif self.entries_added:
             group.entries_read = self.entries_up_to(number)

@@ -43,7 +43,7 @@ class Expiry:
     """The rounds of one keyspace. `round` does the next slice and tells when to come again."""
 
     def __init__(self, keyspace: Keyspace, clock_ns: Callable[[], int]) -> None:
-        self.enabled = True  # DEBUG SET-ACTIVE-EXPIRE
+        self._enabled = True
         self.hz = 10
         self.effort = 1  # active-expire-effort, 1 to 10
         self.stale_percent = 0.0  # of keys that were over when they were looked at: INFO expired_stale_perc
@@ -63,6 +63,17 @@ class Expiry:
         self._next_ms = NEVER_MS  # the nearest deadline met in this round
         self._own: list[tuple[int, bytes]] = []  # what is left of a walk over the keys of a writable replica's clients
         keyspace.deadline_came_near = self._deadline_came_near
+
+    @property
+    def enabled(self) -> bool:
+        """DEBUG SET-ACTIVE-EXPIRE. What comes to be over while it is off goes as soon as it is on again."""
+        return self._enabled
+
+    @enabled.setter
+    def enabled(self, enabled: bool) -> None:
+        self._enabled = enabled
+        if enabled:
+            self.wake(self._earliest_ms())
 
     @property
     def busy_percent(self) -> int:
@@ -86,7 +97,7 @@ class Expiry:
         keyspace = self._keyspace
         if not self._in_round and keyspace.next_deadline_ms > now_ms:
             return keyspace.next_deadline_ms
-        if not self.enabled or keyspace.obeying:
+        if not self._enabled or keyspace.obeying:
             return now_ms + OBEYING_CHECK_MS
         began_ns = self._clock_ns()
         end_ns = began_ns + budget_ns

@@ -51,12 +51,17 @@ class Keyspace:
         self.deadline_came_near: Callable[[int], None] = _nobody_sleeps
         self.discard: Callable[[object], None] = _nobody_reclaims
         """Takes a removed value that need not be freed at once (`node.keyspace.reclaim`): see `Database.discard`."""
-        self.waiters = Waiters(lambda db, key: self.databases[db].peek(key) is not None)
+        self.waiters = Waiters(self._is_there)
         self.awaited = self.waiters.keys  # (database, key) -> who waits for it
         self.effects: list[tuple[int, Sequence[bytes]]] | None = None
         self.databases = [Database(index, self) for index in range(databases)]
         self.arriving: list[Database] = []  # slots of database 0 on their way here: nobody sees, expires or evicts them
         self.watching = Watching(self.databases, lambda wanted: self.set_listening("watched keys", wanted))
+
+    def _is_there(self, db: int, key: bytes) -> bool:
+        """May clients that wait for the key be served? What is over is left to whom it concerns."""
+        database = self.databases[db]
+        return database.holds(key) and (self.obeying or not database.is_over(key))
 
     def set_time(self, now_ms: int, started_ms: int) -> None:
         """The time of the commands to come."""

@@ -36,6 +36,8 @@ class Waiters:
     def __init__(self, is_there: Callable[[int, bytes], bool]) -> None:
         self.keys: dict[KeyName, dict[Waiter, None]] = {}
         self.appeared: dict[KeyName, None] = {}  # always the same dict: a session looks at it after each command
+        self.before_serving: Callable[[], None] = _nothing
+        """Takes the time anew: what woke a waiter may have run for long, and the key that it made be over by now."""
         self._is_there = is_there
 
     def add(self, waiter: Waiter) -> None:
@@ -66,6 +68,7 @@ class Waiters:
 
     def serve(self) -> None:
         """Let waiters try the keys that have appeared, until nothing more has."""
+        self.before_serving()
         while self.appeared:
             names = list(self.appeared)
             self.appeared.clear()
@@ -83,3 +86,7 @@ class Waiters:
     def every(self) -> Iterable[Waiter]:
         """Each waiter once."""
         return {waiter: None for queue in self.keys.values() for waiter in queue}
+
+
+def _nothing() -> None:
+    pass

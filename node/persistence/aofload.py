@@ -166,9 +166,7 @@ class AofLoader:
                 "place. Exiting."
             ) from error
         self.keys_loaded += loader.keys_loaded
-        self.host.log.notice(
-            f"Done loading RDB, keys loaded: {loader.keys_loaded}, keys expired: {loader.keys_expired}."
-        )
+        self.host.log.notice(loader.summary)
 
     def _reached(self, offset: int) -> None:
         self.progress.loaded_bytes = self._done_bytes + offset

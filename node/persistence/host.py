@@ -32,6 +32,9 @@ class PersistenceHost(Protocol):
     spawn: Callable[..., None]
     """`spawn(async_function, *args)` starts a task that ends with the node, if not earlier."""
 
+    checksums_matter: bool
+    """False: files are read whatever their checksums say."""
+
     def clock_ns(self) -> int: ...
 
     def read_clock(self) -> None: ...

@@ -24,6 +24,8 @@ SLICE_NS = 1_000_000
 START_SLICE_NS = 10_000_000
 """Slices at start may be longer than between requests: all that clients can get is -LOADING."""
 READ_BYTES = 1024 * 1024
+SKIPPED_TOLD_MAX = 10
+"""Of so many keys without a value the names are told."""
 
 
 class LoadError(Exception):
@@ -74,7 +76,7 @@ class StreamLoader:
     ) -> None:
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
-        self.keys_loaded = self.keys_expired = 0
+        self.keys_loaded = self.keys_expired = self.keys_skipped = 0
         self.keys_step = 0  # how many keys the last step took
         self._databases = databases
         self._db = databases[0]
@@ -83,7 +85,7 @@ class StreamLoader:
         self._log = host.log
         self._drop_expired_ms = drop_expired_ms
         self._merge = merge
-        self._reader = RdbReader()
+        self._reader = RdbReader(host.checksums_matter)
 
     @property
     def finished(self) -> bool:
@@ -133,6 +135,12 @@ class StreamLoader:
         self.keys_step = self.keys_loaded - before
         return False
 
+    @property
+    def summary(self) -> str:
+        """What is said once all is loaded."""
+        skipped = f", empty keys skipped: {self.keys_skipped}" if self.keys_skipped else ""
+        return f"Done loading RDB, keys loaded: {self.keys_loaded}, keys expired: {self.keys_expired}{skipped}."
+
     def finish(self) -> None:
         """Nothing more comes. Raises RdbError if the end was not reached."""
         self._reader.finish()
@@ -173,6 +181,10 @@ class StreamLoader:
             if db.size - before != len(entries):
                 raise RdbError(self._reader.offset, f"RDB has a duplicated key in DB {db.index}")
         self.keys_loaded += len(entries)
+        for key in batch.skipped:
+            self.keys_skipped += 1
+            if self.keys_skipped <= SKIPPED_TOLD_MAX:
+                self._log.notice(f"Loading RDB: skipping empty key: {key.decode('utf-8', 'backslashreplace')}")
         for key, seconds in batch.idle_s.items():
             db.set_idle_seconds(key, seconds)
         for key, count in batch.freq.items():
@@ -331,7 +343,7 @@ class _FileLoad:
 
     def report(self) -> None:
         loader, log = self.loader, self.host.log
-        log.notice(f"Done loading RDB, keys loaded: {loader.keys_loaded}, keys expired: {loader.keys_expired}.")
+        log.notice(loader.summary)
         log.notice(f"DB loaded from disk: {(self.host.clock_ns() - self.started_ns) / 1e9:.3f} seconds")
 
     def failure(self, error: RdbError | OSError) -> LoadError:

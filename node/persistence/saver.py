@@ -123,7 +123,7 @@ class Saver:
         return self.save()
 
     def flushed(self) -> None:
-        """FLUSHALL has emptied the data set (and not yet counted its change): the file must not bring it back."""
+        """FLUSHALL has emptied the data set: the file must not bring it back."""
         self.cancel_background()
         if self.host.config.save:
             self.save()

@@ -157,6 +157,8 @@ def decode_node(code: int, data: bytes, at: int) -> tuple[Any, int]:
     if kind not in (PLAIN, LISTPACK):
         raise RdbError(start, f"Quicklist integrity check failed: unknown container {kind}")
     node, at = decode_string(data, at)
+    if not node:
+        raise RdbError(start, "Quicklist integrity check failed: a node of no bytes")
     if kind == LISTPACK:
         listpack.check(node)
         if not listpack.count(node):

@@ -52,6 +52,7 @@ DELETED, SAME_FIELDS = 1, 2
 TIME: Final = Struct("<q")
 TIME_ID: Final = Struct(">BQB")
 """An id that is a time, with a small sequence number: two lengths."""
+NODE_IS_DAMAGED: Final = "Stream listpack integrity check failed"
 UNKNOWN_WRITTEN: Final = (1 << 64) - 1
 
 
@@ -128,8 +129,9 @@ def _decode_id(data: bytes, at: int) -> tuple[int, int]:
 def _decode_group(stream: Stream, code: int, data: bytes, at: int) -> int:
     name, start = decode_string(data, at)
     last_id, start = _decode_id(data, start)
-    entries_read = UNKNOWN
-    if code != STREAM_5_0:
+    if code == STREAM_5_0:
+        entries_read = stream.entries_up_to(last_id)
+    else:
         entries_read, start = decode_length(data, start)
         if entries_read == UNKNOWN_WRITTEN:
             entries_read = UNKNOWN
@@ -145,20 +147,20 @@ def _decode_group(stream: Stream, code: int, data: bytes, at: int) -> int:
         deliveries, at = decode_length(data, at + ID_BYTES + 8)
         pending[number] = Delivery(nobody, time_ms, deliveries)
     if len(pending) != count:
-        raise RdbError(at, "Duplicated entry among a group's deliveries")
+        raise RdbError(at, "Duplicated global PEL entry loading stream consumer group")
     group.pending.update(pending)
     count, at = decode_length(data, at)
     for _ in range(count):
         at = _decode_consumer(group, nobody, code, data, at)
     if any(delivery.consumer is nobody for delivery in pending.values()):
-        raise RdbError(at, "Delivery without a consumer")
+        raise RdbError(at, "Stream CG PEL entry without consumer")
     return at
 
 
 def _decode_consumer(group: Group, nobody: Consumer, code: int, data: bytes, at: int) -> int:
     name, start = decode_string(data, at)
     if name in group.consumers:
-        raise RdbError(at, f"Duplicated consumer name {name[:64]!r}")
+        raise RdbError(at, f"Duplicate stream consumer detected: {name[:64]!r}")
     (seen_ms,) = TIME.unpack(take(data, start, 8))
     consumer = group.consumers[name] = Consumer(name, seen_ms)
     at = start + 8
@@ -183,11 +185,12 @@ def _decode_consumer(group: Group, nobody: Consumer, code: int, data: bytes, at:
 def _unpack_node(node: Node, raw: bytes) -> None:
     """Lay a packed node open. Raises RdbError if it is damaged."""
     data, _ = decode_string(raw, 0)
-    elements = listpack.decode(data)
     try:
-        _take_elements(node, elements)
+        _take_elements(node, listpack.decode(data))
+    except RdbError as error:
+        raise RdbError(error.offset, f"{NODE_IS_DAMAGED}: {error.reason}") from None
     except (IndexError, ValueError):
-        raise RdbError(0, "Stream node is malformed") from None
+        raise RdbError(0, NODE_IS_DAMAGED) from None
     node.bytes = len(data) - integer_size(len(node.ids)) - integer_size(node.deleted)
 
 

@@ -62,6 +62,21 @@ VALUE_TYPES: Final[tuple[ValueType, ...]] = (
 DECODERS: Final[Mapping[int, Decode]] = MappingProxyType({code: it.decode for it in VALUE_TYPES for code in it.codes})
 MAY_BE_EMPTY: Final = frozenset((STRING, *STREAMS.codes))
 """Of these a value without elements is a value all the same."""
+BLOCKS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        9: "Zipmap",
+        10: "List ziplist",
+        11: "Intset",
+        12: "Zset ziplist",
+        13: "Hash ziplist",
+        14: "Ziplist",
+        16: "Hash listpack",
+        17: "Zset listpack",
+        18: "Listpack",
+        20: "Set listpack",
+    }
+)
+"""What values of these types are packed into."""
 ENCODERS: Final[Mapping[type, Encode]] = MappingProxyType({cls: it.encode for it in VALUE_TYPES for cls in it.classes})
 
 PIECES: Final[Mapping[type, Pieces]] = MappingProxyType({it.reading: it.pieces for it in VALUE_TYPES})

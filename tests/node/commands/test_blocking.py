@@ -160,6 +160,22 @@ def test_a_woken_client_is_journalled_behind_what_woke_it() -> None:
     ]  # fmt: skip
 
 
+def test_nobody_is_served_with_what_is_over_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The transaction that makes the key runs longer than the key lives."""
+    ours = Ours()
+    platform, journal = ours.node.platform, Journal(ours.node)
+    ours.node.server.config.put("enable-debug-command", "yes")
+    monkeypatch.setattr(platform, "block", lambda _seconds: setattr(platform, "time_ms", platform.time_ms + 200))
+    for number, text in [
+        (1, "BRPOP k 0"), (0, "MULTI"), (0, "RPUSH k x"), (0, "PEXPIRE k 100"), (0, "DEBUG SLEEP 0.2"), (0, "EXEC"),
+    ]:  # fmt: skip
+        ours(number, text)
+    assert not ours.clients[1].session.out
+    assert journal.entries[-1] == [b"EXEC"], "the key goes once somebody asks for it"
+    ours(0, "RPUSH k y")
+    assert ours.clients[1].session.out.endswith(b"y\r\n")
+
+
 def test_unblocked_by_another_client() -> None:
     ours = Ours()
     ours(1, "BLPOP k 0")

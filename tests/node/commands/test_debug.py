@@ -65,6 +65,12 @@ def test_samples_of_replies(both: Both, sample: str) -> None:
         ("SET-ACTIVE-EXPIRE",),
         ("SET-DISABLE-DENY-SCRIPTS", "1"),
         ("PAUSE-CRON",),
+        ("QUICKLIST-PACKED-THRESHOLD",),
+        ("QUICKLIST-PACKED-THRESHOLD", "1b"),
+        ("QUICKLIST-PACKED-THRESHOLD", "4095mb"),
+        ("QUICKLIST-PACKED-THRESHOLD", "4096mb"),
+        ("QUICKLIST-PACKED-THRESHOLD", "x"),
+        ("QUICKLIST-PACKED-THRESHOLD", "0"),
         ("REPLICATE",),
         ("RELOAD", "x"),
         ("RELOAD",),
@@ -120,6 +126,16 @@ def test_reload_brings_all_back(both: Both) -> None:
     assert [wire("DEBUG", "DIGEST") for wire in both] == digests
 
 
+def test_checksums_may_be_left_aside(both: Both) -> None:
+    spoiled = b"\x00\x05spoil" + bytes((10, 0)) + b"12345678"
+    for skip, is_taken in (("1", True), ("0", False)):
+        theirs, ours = (
+            [wire("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", skip), wire("RESTORE", "spoiled", "0", spoiled, "REPLACE")]
+            for wire in both
+        )
+        assert ours == theirs and (ours[1] == "OK") == is_taken
+
+
 def test_object_has_the_fields_of_a_real_server(both: Both) -> None:
     def shown(wire: Wire, key: str) -> dict[str, str]:
         fields = dict(field.rsplit(":", 1) for field in wire("DEBUG", "OBJECT", key).text.split(" ") if ":" in field)
@@ -143,6 +159,12 @@ def test_sleep_stops_the_whole_node(both: Both) -> None:
     start = time.monotonic()
     assert ours("DEBUG", "SLEEP", "0.1") == "OK"
     assert time.monotonic() - start >= 0.1
+
+
+def test_tables_cannot_be_kept_from_fitting(both: Both) -> None:
+    """7.0 has no such switch."""
+    _, ours = both
+    assert [ours("DEBUG", "DICT-RESIZING", word) for word in "01"] == ["OK", "OK"]
 
 
 def test_htstats_tell_of_slots(both: Both) -> None:

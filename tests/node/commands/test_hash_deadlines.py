@@ -13,6 +13,7 @@ from tests.support.local import START_MS, LocalClient, LocalNode
 S = START_MS // 1000
 WRONG = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
 NO_FIELDS_WORD = b"-ERR Mandatory argument FIELDS is missing or not at the right position\r\n"
+ONE_TIME = b"-ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified\r\n"
 
 
 @pytest.fixture
@@ -65,12 +66,20 @@ def bulks(reply: bytes) -> list[bytes | None]:
         ("HTTL s FIELDS 1 a", WRONG),
         ("HPERSIST h FIELDS 2 a", b"-ERR The `numfields` parameter must match the number of arguments\r\n"),
         ("HGETDEL s FIELDS 1 a", WRONG),
-        ("HGETEX h EX 1 PX 1 FIELDS 1 a", b"-ERR syntax error\r\n"),
-        ("HGETEX h KEEPTTL FIELDS 1 a", b"-ERR syntax error\r\n"),
-        ("HSETEX h PERSIST FIELDS 1 a 1", b"-ERR syntax error\r\n"),
-        ("HSETEX h FNX FXX FIELDS 1 a 1", b"-ERR syntax error\r\n"),
+        ("HGETEX h EX 1 PX 1 FIELDS 1 a", NO_FIELDS_WORD),
+        ("HGETEX h KEEPTTL FIELDS 1 a", NO_FIELDS_WORD),
+        ("HGETEX h PXAT 1 1", NO_FIELDS_WORD),
+        ("HSETEX h PERSIST FIELDS 1 a 1", b"-ERR unknown argument: PERSIST\r\n"),
+        ("HSETEX h FNX FXX FIELDS 1 a 1", b"-ERR Only one of FXX or FNX arguments can be specified\r\n"),
+        ("HSETEX h EX 9 KEEPTTL FIELDS 1 a 1", ONE_TIME),
+        ("HSETEX h KEEPTTL PX 9 FIELDS 1 a 1", ONE_TIME),
+        ("HSETEX h KEEPTTL FNX a b EX", b"-ERR unknown argument: a\r\n"),
+        ("HSETEX h PXAT FIELDS 1 a 1", b"-ERR value is not an integer or out of range\r\n"),
+        ("HSETEX h FIELDS x a 1", b"-ERR invalid number of fields\r\n"),
+        ("HSETEX h FIELDS 0 a 1", b"-ERR invalid number of fields\r\n"),
+        ("HSETEX h EX 9 FIELDS 1", b"-ERR wrong number of arguments for 'hsetex' command\r\n"),
         ("HSETEX h FIELDS 1 a", b"-ERR wrong number of arguments for 'hsetex' command\r\n"),
-        ("HSETEX h FIELDS 1 a 1 b", b"-ERR The `numfields` parameter must match the number of arguments\r\n"),
+        ("HSETEX h FIELDS 1 a 1 b", b"-ERR wrong number of arguments for 'hsetex' command\r\n"),
     ],
 )
 def test_mistakes_change_nothing(client: LocalClient, effects: OurEffects, words: str, reply: bytes) -> None:

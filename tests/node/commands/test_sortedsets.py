@@ -31,6 +31,16 @@ def test_rank_with_score(ours: LocalClient) -> None:
     assert ours.raw("ZRANK", "z", "c") == b"_\r\n"
 
 
+@pytest.mark.parametrize("filler", [0, 200])
+def test_ranges_of_members_with_ascending_scores(ours: LocalClient, filler: int) -> None:
+    ours.raw("ZADD", "z", 1, "a", 2, "b", 3, "c", 4, "d", *(word for n in range(filler) for word in (9, f"e{n}")))
+    assert ours.raw("ZRANGE", "z", "[b", "[c", "BYLEX") == b"*2\r\n$1\r\nb\r\n$1\r\nc\r\n"
+    assert ours.raw("ZREVRANGEBYLEX", "z", "(d", "(b") == b"*1\r\n$1\r\nc\r\n"
+    assert ours.raw("ZLEXCOUNT", "z", "[b", "+") == b":%d\r\n" % (3 + filler)
+    assert ours.raw("ZREMRANGEBYLEX", "z", "-", "[b") == b":2\r\n"
+    assert ours.raw("ZRANGE", "z", 0, 0) == b"*1\r\n$1\r\nc\r\n"
+
+
 @pytest.mark.parametrize(
     ("score", "printed"),
     [

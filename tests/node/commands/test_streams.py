@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from node.datatypes.streams import Stream, element_size, radix_tree_nodes
 from node.rdb import listpack
-from node.rdb.dump import dump, restore
+from node.rdb.dump import dump, restore, seal, unseal
 from node.rdb.streams import check_stream
 from tests.support import RedisServer
 from tests.support.local import LocalClient, LocalNode
@@ -73,6 +73,7 @@ def test_all_readers_of_a_group_hear_that_it_is_gone(node: LocalNode, loss: tupl
     writer.raw("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
     for reader in (one, two):
         reader.raw("XREADGROUP", "GROUP", "g", "c", "BLOCK", 0, "STREAMS", "s", ">")
+    assert b"\r\ntotal_blocking_keys_on_nokey:1\r\n" in writer.raw("INFO", "clients")
     writer.raw(*loss)
     for reader in (one, two):
         assert bytes(reader.session.out).startswith(b"-NOGROUP No such key 's' or consumer group 'g'")
@@ -216,6 +217,52 @@ def test_what_redis_dumps_we_restore_and_the_reverse(node: LocalNode, theirs: Wi
     assert theirs("RESTORE", "s", 0, payload, "REPLACE") is not None
     for words in COMPARED[:4] + COMPARED[5:]:  # nodes are written without what was deleted
         assert client.raw(*words) == raw(theirs, *words), words
+
+
+def counters(client: LocalClient, group: str = "g") -> list[bytes]:
+    """What a group has read, and how much it has yet to read."""
+    parts = [part.split(b"\r\n") for part in client.raw("XINFO", "GROUPS", "s").split(b"$4\r\nname\r\n")]
+    (found,) = [part for part in parts if part[1] == group.encode()]
+    return [found[found.index(name) + 1] for name in (b"entries-read", b"lag")]
+
+
+def test_what_a_group_has_yet_to_read(node: LocalNode) -> None:
+    """Deleted entries before its place or behind it, and trimmed ones that it has not read."""
+    client = node.client()
+    for number in range(1, 11):
+        client.raw("XADD", "s", f"{number}-0", "f", "v")
+    client.raw("XGROUP", "CREATE", "s", "g", "0")
+    for count, deleted, expected in (
+        (2, "9-0", [b":2", b"$-1"]),  # what was deleted is still ahead
+        (6, "0-9", [b"$-1", b"$-1"]),
+        (1, "0-9", [b":10", b":0"]),
+    ):
+        client.raw("XREADGROUP", "GROUP", "g", "c", "COUNT", count, "STREAMS", "s", ">")
+        client.raw("XDEL", "s", deleted)
+        assert counters(client) == expected
+    for number in range(11, 16):
+        client.raw("XADD", "s", f"{number}-0", "f", "v")
+    client.raw("XTRIM", "s", "MINID", "=", "13-0")
+    assert counters(client) == [b":10", b":3"]
+    client.raw("XREADGROUP", "GROUP", "g", "c", "COUNT", 1, "STREAMS", "s", ">")
+    assert counters(client) == [b":13", b":2"]
+    client.raw("XTRIM", "s", "MAXLEN", 0)
+    assert counters(client) == [b":13", b":0"]
+
+
+def test_groups_of_old_payloads_get_the_counters_that_their_streams_tell(node: LocalNode, theirs: Wire) -> None:
+    """Redis 5 and 6 did not keep what a group has read."""
+    client = node.client()
+    client.raw("XADD", "s", "5-0", "f", "v")
+    client.raw("XADD", "s", "6-0", "f", "v")
+    nodes = unseal(dump(stream_of(client)))[1:-9]
+    groups = b"".join(b"\x02g%d" % at + bytes((at, 0, 0, 0)) for at in (0, 5, 6))
+    payload = seal(b"\x0f" + nodes + b"\x02\x06\x00\x03" + groups, 9)
+    theirs("FLUSHALL")
+    theirs("RESTORE", "s", 0, payload)
+    client.raw("RESTORE", "s", 0, payload, "REPLACE")
+    assert counters(client, "g5") == [b":1", b":1"]
+    assert client.raw("XINFO", "GROUPS", "s") == raw(theirs, "XINFO", "GROUPS", "s")
 
 
 def test_an_empty_stream_is_kept(node: LocalNode, theirs: Wire) -> None:

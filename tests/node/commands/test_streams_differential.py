@@ -180,6 +180,8 @@ def as_7_0(words: Line, reply: bytes) -> bytes:
     return ACTIVE.sub(b"", reply)
 
 
+COUNTERS = re.compile(rb"(\$12\r\nentries-read|\$3\r\nlag)\r\n(:\d+|\$-1|_)\r\n")
+"""What a group has read and has yet to read: 7.2 counts on where 7.0 no longer knows, or is wrong."""
 SMALL = re.compile(rb":\d{1,6}\r\n")
 
 
@@ -189,6 +191,7 @@ def alike(words: Line, expected: bytes, got: bytes) -> bool:
         return True  # 7.2 names the command
     if name == b"XINFO":
         expected, got = without_times(expected), without_times(as_7_0(words, got))
+        expected, got = COUNTERS.sub(b"\\1", expected), COUNTERS.sub(b"\\1", got)
         if words[1].upper() == b"CONSUMERS":  # how long each is idle
             expected, got = SMALL.sub(b":n\r\n", expected), SMALL.sub(b":n\r\n", got)
         return expected == got

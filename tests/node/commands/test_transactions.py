@@ -182,3 +182,10 @@ def test_a_limit_of_memory_that_comes_between_refuses_exec() -> None:
     node.client().raw("CONFIG", "SET", "maxmemory", 1)
     assert client.raw("EXEC").startswith(b"-EXECABORT Transaction discarded because of: OOM")
     assert client.raw("GET", "a") == b"$-1\r\n" and client.session.transaction is None
+
+
+def test_what_a_client_ran_last_is_exec() -> None:
+    client = LocalNode().client()
+    for line in ("MULTI", "GET a", "LPUSH l x", "EXEC"):
+        client.raw(*line.split())
+    assert b" cmd=exec " in client.session.host.clients.describe(client.session)

@@ -195,7 +195,7 @@ def test_set_active_expire_0() -> None:
     node.pass_ms(5000)
     assert node.keyspace.size == 1
     node.server.background.expiry.enabled = True
-    node.pass_ms(2000)
+    node.pass_ms(1)
     assert node.keyspace.size == 0
 
 

@@ -201,7 +201,7 @@ def test_life_beside_redis(hexad_server: Start, redis_server: StartRedis) -> Non
             replies = [wire("MULTI"), wire("BGREWRITEAOF"), wire("SET", "e", "1"), wire("EXEC")]
             wait_for_rewrite(wire)
             look(*replies)
-            look(wire("DEBUG", "LOADAOF"), wire("DEBUG", "DIGEST"), wire("BGREWRITEAOF", "x"))
+            look(wire("DEBUG", "LOADAOF"), wire("DEBUG", "LOADAOF"), wire("DEBUG", "DIGEST"), wire("BGREWRITEAOF", "x"))
             digest = wire("DEBUG", "DIGEST")
             wait_until(lambda wire=wire: info(wire)["aof_buffer_length"] == "0", TIMEOUT_S, "all is written")
         server.kill()

@@ -224,6 +224,27 @@ async def test_load_now_over_what_is_there(node: Node) -> None:
     assert content(node.server) == before
 
 
+def test_containers_without_elements_are_told_and_are_no_keys(node: Node) -> None:
+    """Old servers have written such; one that is lost is to be noticed."""
+    empty = b"".join(b"\x02\x02s%c\x00\x04\x02h%c\x00" % (letter, letter) for letter in b"abcdefgh")
+    loader = load(node, b"REDIS0010\xfe\x00" + empty + b"\x00\x01k\x01v\xff" + bytes(8))
+    assert loader.summary == "Done loading RDB, keys loaded: 1, keys expired: 0, empty keys skipped: 16."
+    assert "skipping empty key: sa\n" in node.log and node.log.count("skipping empty key") == 10
+
+
+def test_why_a_payload_is_refused_is_logged(node: Node) -> None:
+    node.server.log.set_level("verbose")
+    node(b"ZADD", b"z", b"1", b"a")
+    node(b"XADD", b"x", b"1-1", b"f", b"v")
+    node(b"DEBUG", b"SET-SKIP-CHECKSUM-VALIDATION", b"1")
+    for key, what in ((b"z", "Zset listpack"), (b"x", "Stream listpack")):
+        payload = node(b"DUMP", key).partition(b"\r\n")[2][:-2]
+        at = payload[:-10].rindex(b"\xff")  # the end of its block
+        damaged = payload[: at - 1] + b"\x7f" + payload[at:]
+        assert node(b"RESTORE", b"new", b"0", damaged) == b"-ERR Bad data format\r\n"
+        assert f"{what} integrity check failed: Listpack element with a wrong length behind it" in node.log
+
+
 def test_progress() -> None:
     progress = Loading(100, 1000)
     assert progress.info(101)["loading_eta_seconds"] == 1

@@ -181,6 +181,9 @@ async def test_flushall_rewrites_the_file(nodes: Nursery) -> None:
     for _ in range(100):
         await trio.sleep(0)
     assert saved(node) == {}
+    node(b"SET", b"k", b"1")
+    node(b"FLUSHALL")
+    assert node.saver.changes == 0, "the file is as empty as the data set"
     quiet = nodes.node()
     populate(quiet, 10)
     quiet.saver.flushed()

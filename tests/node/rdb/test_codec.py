@@ -73,7 +73,14 @@ def test_a_mutable_string_is_dumped_as_its_bytes() -> None:
 
 
 def test_damage_under_a_good_seal_is_refused_as_bad_data(redis: Wire) -> None:
-    for body in (b"", b"\x63\x03abc", b"\x00\xc7abc", b"\x00\xc3\x05\x20aaaaa", b"\x00\x81" + b"\xff" * 8):
+    for body in (
+        b"",
+        b"\x63\x03abc",
+        b"\x00\xc7abc",
+        b"\x00\xc3\x05\x20aaaaa",
+        b"\x00\x81" + b"\xff" * 8,
+        b"\x12\x01\x01\x00",
+    ):
         with pytest.raises(RdbError) as error:
             restore(seal(body))
         assert not isinstance(error.value, SealError)
