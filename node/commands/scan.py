@@ -80,11 +80,12 @@ def scan(client: Client, argv: Argv) -> Reply:
 
 
 def _chosen(db: Database, keys: list[bytes], options: ScanOptions) -> list[bytes]:
+    """Those that are asked for. Whose type is asked for is looked at as by a reader: a hit, or a miss."""
     if options.fits is not None:
         keys = list(filter(options.fits, keys))
     if options.type_name is not None:
         name = options.type_name
-        return [key for key in keys if (value := db.peek(key)) is not None and kind_of(value).name == name]
+        return [key for key in keys if (value := db.inspect(key)) is not None and kind_of(value).name == name]
     if db.deadline_count:
         return [key for key in keys if db.peek(key) is not None]
     return keys

@@ -106,6 +106,17 @@ def test_values_have_the_form_of_a_real_server(both: tuple[Wire, Wire]) -> None:
     assert wrong == {}
 
 
+def test_scan_looks_at_whose_type_is_asked_for(both: tuple[Wire, Wire]) -> None:
+    def hits(wire: Wire) -> int:
+        wire("MSET", "a", 1, "ab", 1)
+        before = int(wire.info("stats")["keyspace_hits"])
+        for words in (("TYPE", "string"), ("TYPE", "hash"), ("MATCH", "a?", "TYPE", "string"), ("COUNT", 5)):
+            wire("SCAN", 0, *words)
+        return int(wire.info("stats")["keyspace_hits"]) - before
+
+    assert list(map(hits, both)) == [5, 5]
+
+
 def test_counts(hexad_server: Callable[..., HexadServer]) -> None:
     with hexad_server().wire() as wire:
         wire("SET", "a", "1")
