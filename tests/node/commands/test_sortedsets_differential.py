@@ -140,3 +140,14 @@ def test_small_sets_of_several_scores_are_walked_for_a_range_of_members(redis: R
                     [b"ZREMRANGEBYLEX", b"rest", low, high],
                 ]
             both.run(trace)
+
+
+def test_an_infinity_without_weight_spoils_a_sum(redis: RedisServer) -> None:
+    """The sum is 0 in an intersection, but for the first set; unions take the infinity itself for 0."""
+    with redis.wire() as theirs:
+        trace: list[Line] = [[b"ZADD", b"a", b"inf", b"x"], [b"ZADD", b"b", b"inf", b"x", b"1", b"y"]]
+        for word, keys, weights, aggregate in product(
+            [b"ZINTER", b"ZUNION"], [(b"a", b"b"), (b"b", b"a")], [(b"0", b"1"), (b"1", b"0")], [b"SUM", b"MIN", b"MAX"]
+        ):
+            trace.append([word, b"2", *keys, b"WEIGHTS", *weights, b"AGGREGATE", aggregate, b"WITHSCORES"])
+        Pair(theirs, 2).run(trace)
