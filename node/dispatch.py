@@ -33,6 +33,8 @@ from node.table import (
     never_run,
 )
 
+ABORTED_BECAUSE = b"EXECABORT Transaction discarded because of: "
+
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
@@ -73,12 +75,16 @@ def _execute(client: Client, argv: Argv) -> Reply:
     server = client.host
     found = find(server, client, argv)
     if isinstance(found, Failure):
-        return client.wanted(_rejected(client, server.commands.find(argv[0]), found))
+        named = server.commands.find(argv[0])
+        if named is not None and named.full_name == "exec":
+            client.end_transaction()
+            found = Failure(ABORTED_BECAUSE + found.removeprefix(b"ERR "))
+        return client.wanted(_rejected(client, named, found))
     command = found
     refusal = _refusal(client, command, argv)
     if type(refusal) is Failure and command.full_name == "exec":  # also where no transaction was begun
         client.end_transaction()
-        refusal = Failure(b"EXECABORT Transaction discarded because of: " + refusal)
+        refusal = Failure(ABORTED_BECAUSE + refusal)
     elif client.transaction is not None:
         if command.full_name == "exec":
             refusal = refusal or _refusal_of_transaction(client, client.transaction)
@@ -184,7 +190,7 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
         refusal = _refusal(client, command, argv, queued=True) if command.flags & gates else None
         if type(refusal) is Failure:
             client.end_transaction()
-            return Failure(b"EXECABORT Transaction discarded because of: " + refusal)
+            return Failure(ABORTED_BECAUSE + refusal)
         if refusal is not None:
             return refusal
     return None

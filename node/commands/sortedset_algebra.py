@@ -24,7 +24,7 @@ UNION, INTER, DIFF = "union", "inter", "diff"
 
 def _sum(first: float, second: float) -> float:
     total = first + second
-    return total if total == total else 0.0  # of two infinities
+    return total if total == total else 0.0  # of two infinities, or one without weight
 
 
 def _least(first: float, second: float) -> float:
@@ -58,15 +58,19 @@ class _Source:
         return score if score == score else 0.0  # no weight of an infinity
 
     def score(self, member: bytes) -> float | None:
-        """The weighted score of a member, None if it is none."""
+        """The weighted score of a member, None if it is none.
+
+        Not a number where an infinity has no weight: what it is added to is nothing then, and the least and greatest
+        pass over it, as Redis has it for all but the first set of an intersection.
+        """
         found = self._found
         if type(found) is SortedSet:
             score = found.score(member)
-            return None if score is None else self._weighted(score)
-        return self._weighted(1.0) if type(found) is Set and member in found else None
+            return None if score is None else score * self.weight
+        return self.weight if type(found) is Set and member in found else None
 
     def pairs(self) -> Iterable[Pair]:
-        """All pairs."""
+        """All pairs; an infinity without weight is 0."""
         found = self._found
         if type(found) is SortedSet:
             return ((member, self._weighted(score)) for member, score in found)

@@ -37,6 +37,18 @@ class LexBound(NamedTuple):
     open: bool
     side: int
 
+    def is_below(self, member: bytes) -> bool:
+        """Whether a member stands in a range that has this as its low end."""
+        if self.side:
+            return self.side < 0
+        return member > self.member if self.open else member >= self.member
+
+    def is_above(self, member: bytes) -> bool:
+        """Whether a member stands in a range that has this as its high end."""
+        if self.side:
+            return self.side > 0
+        return member < self.member if self.open else member <= self.member
+
 
 def _c_double(text: bytes) -> float:
     """A number as C's strtod reads it: up to a NUL, spaces before it, nothing at all is 0, too large is infinite."""
@@ -83,12 +95,31 @@ def score_ranks(found: SortedSet, low: ScoreBound, high: ScoreBound) -> tuple[in
     return start, max(start, found.count_below(high.score, inclusive=not high.open))
 
 
-def lex_ranks(found: SortedSet, low: LexBound, high: LexBound) -> tuple[int, int]:
-    """The ranks from and up to which a range of members goes."""
+def lex_ranks(found: SortedSet, low: LexBound, high: LexBound, reverse: bool = False) -> tuple[int, int]:
+    """The ranks from and up to which a range of members goes; `reverse` tells at which end it begins."""
     size = len(found)
+    if found.packed and not found.is_of_one_score():
+        return _walked_ranks(found.members(0, size, reverse), low, high, reverse)
     start = (0 if low.side < 0 else size) if low.side else found.count_before(low.member, inclusive=low.open)
     stop = (0 if high.side < 0 else size) if high.side else found.count_before(high.member, inclusive=not high.open)
     return start, max(start, stop)
+
+
+def _walked_ranks(members: list[bytes], low: LexBound, high: LexBound, reverse: bool) -> tuple[int, int]:
+    """As `lex_ranks`, where scores differ, so that members are not in the order of their bytes.
+
+    What a range holds then is nowhere promised, yet clients rely on what a listpack gives, which Redis walks: from the
+    first member within the near bound to the next one beyond the far bound.
+    """
+    size = len(members)
+    above_low, below_high = [low.is_below(member) for member in members], [high.is_above(member) for member in members]
+    lowest, highest = (-1, 0) if reverse else (0, -1)
+    if not (above_low[highest] and below_high[lowest]):
+        return 0, 0
+    near, far = (below_high, above_low) if reverse else (above_low, below_high)
+    start = near.index(True)
+    stop = next((rank for rank in range(start, size) if not far[rank]), size)
+    return (size - stop, size - start) if reverse else (start, stop)
 
 
 def rank_ranks(size: int, first: int, last: int) -> tuple[int, int]:
@@ -142,8 +173,10 @@ class _Span:
         if self._kind == RANK:
             start, stop = rank_ranks(size, *self._bounds)
             return (size - stop, size - start) if self.reverse else (start, stop)
-        find = score_ranks if self._kind == SCORE else lex_ranks
-        start, stop = find(found, *self._bounds)
+        if self._kind == SCORE:
+            start, stop = score_ranks(found, *self._bounds)
+        else:
+            start, stop = lex_ranks(found, *self._bounds, self.reverse)
         if self.offset < 0:
             return start, start
         if self.reverse:

@@ -190,6 +190,12 @@ class SortedSet:
             score = nextafter(score, INFINITE)
         return int(self._order.bisect_left((score,)))  # shorter than the entries of that score, so before them
 
+    def is_of_one_score(self) -> bool:
+        """Whether all members have the same score, so that they stand in the order of their bytes."""
+        if self._places is None:
+            return not self._scores or self._scores[0] == self._scores[-1]
+        return not self._order or self._order[0][0] == self._order[-1][0]
+
     def count_before(self, member: bytes, inclusive: bool) -> int:
         """How many stand before this member (or a place where it would stand), where all scores are the same.
 

@@ -29,7 +29,11 @@ from node.table import ANY, BRIEF, CONTAINER, IN_TRANSACTION, KEYED, READ, RIGHT
 from node.timers import Timers
 
 TURN_NS = 1_000_000
-"""How long one session is served before the others have their turn."""
+"""How long one session is served before the others have their turn..."""
+UNDIVIDED_BYTES = 16 * 1024
+"""...unless its last read brought no more than this: Redis reads so much at a time and runs it to its end, so nobody
+sees a client's short pipeline half done. It is promised nowhere, yet clients rely on it."""
+ENDLESS_NS = 1 << 63
 
 PARKED = Encoded(b"")
 """What a command returns that waits: its reply comes later, by `resume`. Found by identity."""
@@ -143,6 +147,7 @@ class Session(Peer, Generic[HostT]):
         "tls",
         "tracker",
         "transaction",
+        "undivided",
         "unix",
         "user",
         "watcher",
@@ -160,6 +165,7 @@ class Session(Peer, Generic[HostT]):
         self.own_gates = 0
         self.commands: list[Argv] = []  # taken from the parser, not yet run...
         self.served = 0  # ...from this place on
+        self.undivided = True  # they are run in one turn, however long it takes
         self.authenticated = True
         self.identified = True  # by a password, or because none was needed when it came
         self.user = b"default"
@@ -297,6 +303,7 @@ class Session(Peer, Generic[HostT]):
             if len(commands) == 1 and not parser.waiting_bytes and self._serve_one(commands[0]):
                 return
             self.served = 0
+        self.undivided = len(data) <= UNDIVIDED_BYTES
         self.proceed()
 
     def _serve_one(self, argv: Argv) -> bool:
@@ -339,7 +346,7 @@ class Session(Peer, Generic[HostT]):
         """Run what has arrived, until nothing is left, the turn is over, or the session waits."""
         self.more = False
         host = self.host
-        end_ns = host.clock_ns() + TURN_NS
+        end_ns = ENDLESS_NS if self.undivided else host.clock_ns() + TURN_NS
         while self.closing == OPEN and self.parked is None:
             if self.served >= len(self.commands):
                 self.served = 0

@@ -29,7 +29,7 @@ FIELDS_7_2 = (
 
 @pytest.fixture(scope="module")
 def ours() -> Iterator[HexadServer]:
-    with HexadServer() as server:
+    with HexadServer(enable_debug_command="yes") as server:
         yield server
 
 
@@ -242,6 +242,17 @@ def test_a_huge_pipeline_does_not_starve_the_others(wires: Callable[..., Wire]) 
         rounds += 1
     assert rounds > 20  # it was served many times while the other's work went on...
     assert slowest < (time.perf_counter() - began) / 2  # ...and never waited for all of it
+
+
+def test_a_short_pipeline_is_run_in_one_turn(wires: Callable[..., Wire]) -> None:
+    """However slow it is: as in Redis, nobody gets between its commands."""
+    client, other, holder = wires(), wires(), wires()
+    holder.send("DEBUG", "SLEEP", "0.1")  # meanwhile both of the others send
+    lines = ["SET k mine", "DEBUG SLEEP 0.01", "GET k", "DEL k"]
+    client.send_raw(b"".join(encode(*line.split()) for line in lines))
+    other.send("SET", "k", "other")
+    assert [client.read() for _ in lines] == ["OK", "OK", b"mine", 1]
+    assert other.read() == "OK"
 
 
 def test_maxclients() -> None:

@@ -90,6 +90,16 @@ def test_random_sorts(redis: RedisServer, protocol: int) -> None:
         compare()
 
 
+@pytest.mark.parametrize("rest", ["", ", 'DESC'", ", 'LIMIT', 1, 2", ", 'GET', '#', 'DESC'"])
+@pytest.mark.parametrize("word", ["SORT", "SORT_RO"])
+def test_a_script_gets_sets_in_a_certain_order(redis: RedisServer, word: str, rest: str) -> None:
+    """Also where BY says that they need none."""
+    script = f"return redis.call('{word}', KEYS[1], 'BY', 'nosort'{rest})"
+    with redis.wire() as theirs:
+        lines = [[b"SADD", b"s", b"10", b"9", b"1", b"-2"], [b"EVAL", script.encode(), b"1", b"s"]]
+        SortPair(theirs, 2).run(lines)
+
+
 def test_a_stored_result_wakes_who_waits() -> None:
     with HexadServer() as server, server.wire() as waiting, server.wire() as other:
         other("RPUSH", "l", 2, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -120,3 +121,33 @@ def test_random_commands(redis: RedisServer, protocol: int, family: str) -> None
         both = Pair(theirs, protocol)
         compare()
     assert counted >= COMMANDS_MIN
+
+
+def test_small_sets_of_several_scores_are_walked_for_a_range_of_members(redis: RedisServer) -> None:
+    """What BYLEX finds where scores differ is promised nowhere, but it is certain while Redis keeps a listpack."""
+    ends = [b"-", b"+", b"[a", b"(b", b"[b", b"(c", b"[d", b"[bb"]
+    with redis.wire() as theirs:
+        both = Pair(theirs, 2)
+        for members in (b"abcde", b"edcba", b"bdace"):
+            trace: list[Line] = [[b"ZADD", b"k", b"%d" % rank, b"%c" % name] for rank, name in enumerate(members)]
+            for low, high in product(ends, ends):
+                trace += [
+                    [b"ZRANGEBYLEX", b"k", low, high],
+                    [b"ZREVRANGEBYLEX", b"k", high, low],
+                    [b"ZLEXCOUNT", b"k", low, high],
+                    [b"ZRANGESTORE", b"copy", b"k", low, high, b"BYLEX", b"LIMIT", b"0", b"1"],
+                    [b"COPY", b"k", b"rest", b"REPLACE"],
+                    [b"ZREMRANGEBYLEX", b"rest", low, high],
+                ]
+            both.run(trace)
+
+
+def test_an_infinity_without_weight_spoils_a_sum(redis: RedisServer) -> None:
+    """The sum is 0 in an intersection, but for the first set; unions take the infinity itself for 0."""
+    with redis.wire() as theirs:
+        trace: list[Line] = [[b"ZADD", b"a", b"inf", b"x"], [b"ZADD", b"b", b"inf", b"x", b"1", b"y"]]
+        for word, keys, weights, aggregate in product(
+            [b"ZINTER", b"ZUNION"], [(b"a", b"b"), (b"b", b"a")], [(b"0", b"1"), (b"1", b"0")], [b"SUM", b"MIN", b"MAX"]
+        ):
+            trace.append([word, b"2", *keys, b"WEIGHTS", *weights, b"AGGREGATE", aggregate, b"WITHSCORES"])
+        Pair(theirs, 2).run(trace)

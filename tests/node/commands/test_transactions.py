@@ -31,6 +31,7 @@ LINES = [
     "MULTI", "MULTI", "EXEC", "EXEC", "DISCARD", "SET a 1", "SET b x", "INCR a", "INCR b", "GET a", "APPEND b y",
     "DEL a b", "NONSENSE", "GET", "SELECT 1", "SELECT 0", "MGET a b", "PING", "EXPIRE a 100", "RESET", "SET a 1 EX 0",
     "WAIT 1 10", "CLIENT GETNAME", "SYNC", "SETRANGE b 600000000 x", "FLUSHALL", "DBSIZE",
+    "EXEC now",
 ]  # fmt: skip
 
 
