@@ -23,6 +23,7 @@ from node.table import (
     LOADING,
     MAY_REPLICATE,
     NEVER_QUEUED,
+    NO_ASYNC_LOADING,
     NO_AUTH,
     PROTECTED,
     QUEUEABLE,
@@ -699,17 +700,23 @@ class Unwritten:
 
 
 class Loading:
-    """A data set is being loaded: only what does not look at it."""
+    """While a data set is loaded: only what does not look at it. If beside the one that is served: what spares both."""
 
     personal = False
 
     def mask(self, server: Server) -> int:
-        return ANY if server.loading is not None else 0
+        if server.loading is not None:
+            return ANY
+        return NO_ASYNC_LOADING if server.loading_beside is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if command.flags & LOADING:
-            return None
-        return Failure(b"LOADING Redis is loading the dataset in memory")
+        beside = client.host.loading is None
+        if command.flags & NO_ASYNC_LOADING if beside else not command.flags & LOADING:
+            return LOADING_NOW
+        return None
+
+
+LOADING_NOW = Failure(b"LOADING Redis is loading the dataset in memory")
 
 
 class Busy:

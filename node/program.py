@@ -291,13 +291,15 @@ class Program:
         def handle(number: int) -> None:
             if number == SIGINT and shutdown.signalled:
                 say("You insist... exiting now.")
+                if server.saver is not None:
+                    server.saver.remove_unfinished()
                 platform.exit_now(1)
             if server.loading is not None:
                 say("Received shutdown signal during loading, exiting now.")
                 platform.exit_now(0)
             say(f"Received {'SIGINT' if number == SIGINT else 'SIGTERM'} scheduling shutdown...")
             shutdown.signalled = number
-            soon(lambda: shutdown.ask_by_signal(number))
+            soon(shutdown.act_on_signal)
 
         return handle
 

@@ -121,8 +121,10 @@ def set_active_expire(client: Client, args: Argv) -> Reply:
 
 
 def pause_cron(client: Client, args: Argv) -> Reply:
-    """PAUSE-CRON 0|1: expiry, the only work here that comes in rounds, rests."""
-    client.host.background.expiry.enabled = _c_number(args[0]) == 0
+    """PAUSE-CRON 0|1: what Redis does in rounds rests: expiry, and acting on signals that are to end the node."""
+    paused = _c_number(args[0]) != 0
+    client.host.background.expiry.enabled = not paused
+    client.host.shutdown.let_signals_wait(paused)
     return OK
 
 

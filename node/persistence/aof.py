@@ -292,7 +292,7 @@ class AppendOnlyFile:
         if self.rewriter.background is not None:
             if self.state is State.WAIT_REWRITE:
                 if not force:
-                    log.warning("Writing initial AOF. Can't exit.")
+                    log.warning("Writing initial AOF, can't exit.")
                     return False
                 log.warning("Writing initial AOF. Exit anyway.")
             log.warning("There is a child rewriting the AOF. Killing it!")
@@ -364,8 +364,15 @@ class AppendOnlyFile:
 
     def load_now(self) -> AofLoader:
         """DEBUG LOADAOF: load what is in the files while everybody waits. The keyspace is empty. Raises LoadError."""
-        loader = AofLoader(self.host, self.disk.directory, self.read_manifest(), self._replay)
-        loader.run_now()
+        host = self.host
+        loader = AofLoader(host, self.disk.directory, self.read_manifest(), self._replay)
+        host.loading = loader.progress  # a long script in the files lets clients look in
+        host.conditions_changed()
+        try:
+            loader.run_now()
+        finally:
+            host.loading = None
+            host.conditions_changed()
         return loader
 
     # --- what is told of it ---------------------------------------------------------------------------------------

@@ -247,7 +247,7 @@ async def test_what_is_wrong_is_told_with_its_place_and_the_next_step() -> None:
     more = {"appendonly.aof.2.incr.aof": b""}
     assert await loaded(good + good[:-3], **more) == await loaded(good)
     life = lives({"appendonly.aof.manifest": b"file nowhere.aof seq 1 type i\n"})
-    with pytest.raises(LoadError, match=r"The AOF file nowhere\.aof doesn't exist"):
+    with pytest.raises(LoadError, match=r"The append log file nowhere\.aof doesn't exist"):
         await life.aof.start()
     life = lives({"appendonly.aof.manifest": b"nonsense\n"})
     with pytest.raises(LoadError, match=r"(?s)FATAL AOF MANIFEST FILE ERROR.*at line 1\n>>> 'nonsense'\nInvalid AOF"):
@@ -255,3 +255,30 @@ async def test_what_is_wrong_is_told_with_its_place_and_the_next_step() -> None:
     life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": good + good[:-3]}, aof_load_truncated=False)
     with pytest.raises(LoadError, match=r"(?s)Unexpected end of file .*aof-load-truncated.*offset 27 of 51 bytes"):
         await life.aof.start()
+
+
+async def test_scripts_of_a_file_write_whatever_stands_against_writes() -> None:
+    """A Redis before 7.0 wrote scripts into its files as they came."""
+    script = encode_command([b"EVAL", b"return redis.call('INCR', KEYS[1])", b"1", b"n"])
+    flagged = encode_command([b"EVAL", b"#!lua\nreturn redis.call('INCR', KEYS[1])", b"1", b"n"])
+    life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": script + flagged}, min_replicas_to_write=1)
+    assert await life.call(("EVAL", "return redis.call('INCR', KEYS[1])", "1", "n")) != b":1\r\n"
+    life.aof.load_now()
+    assert await life.call(("GET", "n")) == b"$1\r\n2\r\n"
+
+
+async def test_clients_hear_that_a_file_is_loaded_anew() -> None:
+    life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": encode_command([b"PING"])})
+    told: list[bytes] = []
+    replay = life.aof._replay.run
+
+    def look(commands: list[list[bytes]]) -> None:
+        life.feed("PING")
+        told.append(bytes(life.session.out))
+        replay(commands)
+
+    life.aof._replay.run = look
+    life.aof.load_now()
+    assert told == [b"-LOADING Redis is loading the dataset in memory\r\n"]
+    life.session.out.clear()
+    assert await life.call(("PING",)) == b"+PONG\r\n"
