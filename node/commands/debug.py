@@ -30,6 +30,7 @@ from node.net.resp import (
     encode_command,
 )
 from node.persistence.loader import LoadError, load_now
+from node.platform import SIGSEGV
 from node.rdb.types import encode_value
 from node.server import Client
 from node.slots import slot_of
@@ -107,6 +108,12 @@ def error(client: Client, args: Argv) -> Reply:
 def panic(client: Client, args: Argv) -> Reply:
     """PANIC, ASSERT: what a bug of ours would do."""
     raise AssertionError("DEBUG was told to end the node by a bug")
+
+
+def segfault(client: Client, args: Argv) -> Reply:
+    """SEGFAULT: what a fault in C code would do."""
+    client.host.platform.raise_signal(SIGSEGV)
+    return OK
 
 
 def set_disable_deny_scripts(client: Client, args: Argv) -> Reply:
@@ -416,6 +423,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"reload": Subcommand(reload, 0, ARGUMENTS_MAX),
     b"replicate": Subcommand(replicate, 1, ARGUMENTS_MAX),
     b"sdslen": Subcommand(sdslen, 1, 1),
+    b"segfault": Subcommand(segfault, 0, 0),
     b"set-active-expire": Subcommand(set_active_expire, 1, 1),
     b"set-disable-deny-scripts": Subcommand(set_disable_deny_scripts, 1, 1),
     b"set-skip-checksum-validation": Subcommand(set_skip_checksum_validation, 1, 1),

@@ -369,7 +369,8 @@ class AppendOnlyFile:
         host.loading = loader.progress  # a long script in the files lets clients look in
         host.conditions_changed()
         try:
-            loader.run_now()
+            with host.journal.silence():
+                loader.run_now()
         finally:
             host.loading = None
             host.conditions_changed()

@@ -212,6 +212,25 @@ def test_a_second_interrupt_ends_at_once(hexad_server: Callable[..., HexadServer
     assert not list(server.directory.glob("*.rdb"))
 
 
+def test_signals_that_ask_where_it_is(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server(enable_debug_command="yes")
+    with server.wire() as wire:
+        server.signal(signal.SIGALRM)
+        server.wait_for_log(r"Received SIGALRM\n\n------ STACK TRACE ------\n(.|\n)*program.py")
+        wire("CONFIG", "SET", "watchdog-period", "1")
+        wire("DEBUG", "SLEEP", "0.3")
+        server.wait_for_log(r"WATCHDOG TIMER EXPIRED(.|\n)*in sleep\n(.|\n)*------ STACK TRACE DONE")
+        assert wire("PING") == "PONG"
+        server.signal(signal.SIGABRT)
+        assert server.process is not None and server.process.wait(5) == -signal.SIGABRT
+    assert re.search(r"BUG REPORT START(.|\n)*crashed by signal: 6(.|\n)*CLIENT LIST OUTPUT", server.log())
+    server.start()
+    with server.wire() as wire:
+        wire.send("DEBUG", "SEGFAULT")
+        assert server.process.wait(5) == -signal.SIGSEGV
+    assert re.search(r"Segmentation fault\n(.|\n)*in segfault\n", server.log())
+
+
 def test_words_instead_of_a_node() -> None:
     version = run("--version")
     assert version.returncode == 0 and version.stdout.startswith("Redis server v=7.2.6 sha=00000000:0 malloc=")

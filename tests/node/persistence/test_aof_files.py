@@ -39,8 +39,8 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
 
 
 def test_names_that_are_no_single_word_are_quoted() -> None:
-    manifest = Manifest('my "file" \x01').with_increment()
-    assert manifest.to_bytes() == rb'file "my \"file\" \x01.1.incr.aof" seq 1 type i' + b"\n"
+    manifest = Manifest('my "file" \n\x01').with_increment()
+    assert manifest.to_bytes() == rb'file "my \"file\" \n\x01.1.incr.aof" seq 1 type i' + b"\n"
     assert parse(manifest.name, manifest.to_bytes()) == manifest
 
 
@@ -263,8 +263,13 @@ async def test_scripts_of_a_file_write_whatever_stands_against_writes() -> None:
     flagged = encode_command([b"EVAL", b"#!lua\nreturn redis.call('INCR', KEYS[1])", b"1", b"n"])
     life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": script + flagged}, min_replicas_to_write=1)
     assert await life.call(("EVAL", "return redis.call('INCR', KEYS[1])", "1", "n")) != b":1\r\n"
-    life.aof.load_now()
+    await life.aof.start()
     assert await life.call(("GET", "n")) == b"$1\r\n2\r\n"
+    life.server.config.put("enable-debug-command", "yes")
+    assert await life.call(("DEBUG", "LOADAOF")) == b"+OK\r\n"
+    assert not life.aof.writer.buffer_bytes, "what was loaded is no news for the file"
+    assert await life.call(("GET", "n")) == b"$1\r\n2\r\n"
+    life.server.reactor.close()
 
 
 async def test_clients_hear_that_a_file_is_loaded_anew() -> None:
