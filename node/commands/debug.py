@@ -32,6 +32,7 @@ from node.net.resp import (
 from node.persistence.loader import LoadError, load_now
 from node.platform import SIGSEGV
 from node.rdb.types import encode_value
+from node.script.running import Running
 from node.server import Client
 from node.slots import slot_of
 
@@ -289,6 +290,7 @@ def loadaof(client: Client, args: Argv) -> Reply:
         db.flush()
     keyspace.emptied()
     dirty = keyspace.dirty
+    client.parked = Running()  # a long script of the file lets others in, but not what this client sends next
     try:
         loader = server.aof.load_now()
     except LoadError as error:
@@ -296,6 +298,8 @@ def loadaof(client: Client, args: Argv) -> Reply:
         raise CommandError("ERR Error trying to load the AOF files, check server logs") from None
     finally:
         keyspace.dirty = dirty  # the files hold these changes: else this command would be appended to them, to be run
+        client.parked = None
+        client.touch()
     server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
     server.log.warning("Append Only File loaded by DEBUG LOADAOF")
     return OK
