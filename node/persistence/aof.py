@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from node.config.errors import ConfigError
-from node.persistence.aofdisk import AofDisk, Close, Sync, Turn
+from node.persistence.aofdisk import AofDisk, Close, Install, Sync, Turn
 from node.persistence.aofload import AofLoader, Replay
 from node.persistence.aofmanifest import Manifest, ManifestError, parse, upgraded
 from node.persistence.aofrewrite import Rewriter
@@ -50,6 +50,7 @@ class AppendOnlyFile:
         self._base_bytes = 0  # of all files, when the last rewrite was over
         for name in ("auto-aof-rewrite-percentage", "auto-aof-rewrite-min-size"):
             host.config.on_change(name, lambda _value: self._drained())
+        host.config.on_change("aof-disable-auto-gc", self._keep_history)
 
     @property
     def manifest(self) -> Manifest:
@@ -183,9 +184,10 @@ class AppendOnlyFile:
     async def _open(self, manifest: Manifest) -> None:
         """Append to the last increment, or to a first one. Raises OSError."""
         in_thread, disk, log = self.host.platform.in_thread, self.disk, self.host.log
-        await in_thread(self._remove_history, manifest)
-        manifest = manifest.without_history()
-        if manifest.increments and manifest == self.manifest.without_history():
+        if not self.host.config.aof_disable_auto_gc:
+            await in_thread(self._remove_history, manifest)
+            manifest = manifest.without_history()
+        if manifest.increments and manifest.without_history() == self.manifest.without_history():
             name = manifest.increments[-1].name
             log.notice(f"Opening AOF incr file {name} on server start")
             if manifest != self.manifest:
@@ -205,6 +207,19 @@ class AppendOnlyFile:
     def _remove_history(self, manifest: Manifest) -> None:
         for file in manifest.history:
             self.host.platform.remove_if_there(self.disk.path(file.name))
+
+    def _keep_history(self, wanted: bool) -> None:
+        """CONFIG SET aof-disable-auto-gc: what was kept goes, unless a rewrite runs, which removes it at its end."""
+        manifest = self.manifest
+        if wanted or not self.is_on or self.rewriter.background is not None or not manifest.history:
+            return
+        try:
+            self._remove_history(manifest)
+        except OSError as error:
+            self.host.log.warning(f"Error removing the history files: {error.strerror or error}")
+            return  # the manifest goes on telling of them
+        self.writer.order(Install([], manifest.without_history()))
+        self.writer.flush_now()
 
     # --- turned on and off ----------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ class Manifest(NamedTuple):
         kept = self.increments[len(self.increments) - keep :]
         gone = self.increments[: len(self.increments) - keep]
         old = (self.base,) if self.base is not None else ()
-        history = tuple(file._replace(kind=HISTORY) for file in (*old, *gone))
+        history = tuple(file._replace(kind=HISTORY) for file in (*gone, *old))
         return self._replace(base=base, increments=kept, history=(*history, *self.history), base_seq=seq)
 
     def without_history(self) -> "Manifest":

@@ -163,6 +163,8 @@ class Stream:
         replica.give_up()
         if replica in self.replicas:
             self.replicas.remove(replica)
+            if self.backlog is not None:
+                self._trim(self.backlog)
             self.forgotten(replica)
 
     def drop_replicas(self) -> None:

@@ -268,3 +268,14 @@ async def test_a_rewrite_is_as_slow_as_it_is_told_and_stands_in_the_way_of_the_e
         await life.call(("CONFIG", "SET", "appendonly", "no"), ("CONFIG", "SET", "appendonly", "yes"))
         await life.call(("SHUTDOWN",))
         assert "Writing initial AOF, can't exit." in "".join(life.lines)
+
+
+async def test_old_files_are_kept_while_that_is_wanted(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 0) as life:
+        await life.call(("CONFIG", "SET", "aof-disable-auto-gc", "yes"), ("BGREWRITEAOF",))
+        await life.rewritten()
+        platform, disk = life.server.platform, life.aof.disk
+        old = [disk.path(file.name) for file in life.aof.manifest.history]
+        assert len(old) == 2 and all(map(platform.exists, old))
+        await life.call(("CONFIG", "SET", "aof-disable-auto-gc", "no"))
+        assert not life.aof.manifest.history and not any(map(platform.exists, old))

@@ -28,9 +28,9 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     again = manifest.with_increment().with_base(is_rdb=False, keep=1)
     assert again.to_bytes().decode().splitlines() == [
         "file a.aof.2.base.aof seq 2 type b",
-        "file a.aof.1.base.rdb seq 1 type h",
         "file a.aof.1.incr.aof seq 1 type h",
         "file a.aof.2.incr.aof seq 2 type h",
+        "file a.aof.1.base.rdb seq 1 type h",
         "file a.aof.3.incr.aof seq 3 type i",
     ]
     assert parse("a.aof", again.to_bytes()) == again
