@@ -353,6 +353,9 @@ class AppendOnlyFile:
         self.host.platform.remove_if_there(self.disk.path(temporary))
         if self.state is State.WAIT_REWRITE:
             self._listen(False)
+            unfinished = self.manifest.temporary_increment
+            self.host.log.notice(f"Removing the temp incr aof file {unfinished} in the background")
+            self.host.platform.remove_if_there(self.disk.path(unfinished))
             self.rewriter.scheduled = True
 
     def _drained(self) -> None:

@@ -370,7 +370,7 @@ class _FileLoad:
         return LoadError(
             f"Fatal error loading the DB {self.path}: {error.reason}, at offset {error.offset} of "
             f"{self.progress.total_bytes} bytes. Nothing was changed: look at it with hexad check or redis-check-rdb, "
-            "or put a backup in its place. Exiting."
+            "or put a backup in its place. Terminating server after rdb file reading failure."
         )
 
 
