@@ -159,8 +159,10 @@ class Intake:
             else:
                 await self._load_counted(loader, size)
             await host.platform.checkpoint()  # the last moment at which we may have been stopped
-        except BaseException:
+        except BaseException as error:
             self._loading_is_over()
+            if isinstance(error, Exception):
+                host.log.warning(f"Internal error in RDB reading offset {loader.loaded_bytes}: {error}")
             raise
 
     def _loading_is_over(self) -> None:

@@ -188,6 +188,7 @@ def test_a_broken_snapshot_is_never_taken(replica: Server, rdb: bytes, how: str,
         wait_until(lambda: primary.told >= 1, TIMEOUT_S, "the first try")
         assert_taken(wire)
         assert full_syncs(replica) == 2
+        assert ("Internal error in RDB reading offset" in replica.log()) == (load == "swapdb")
 
 
 @pytest.mark.parametrize(
