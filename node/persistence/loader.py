@@ -12,8 +12,8 @@ from typing import IO, Any
 
 from node.keyspace.database import Database
 from node.net.resp import CommandError
+from node.persistence import slowness
 from node.persistence.host import PersistenceHost, path_of
-from node.persistence.slowness import rest_after_loading
 from node.rdb.codec import RdbError
 from node.rdb.reader import Aux, End, Entries, Function, RdbReader, SelectDb
 from node.rdb.types import Entry
@@ -118,17 +118,17 @@ class StreamLoader:
         """Take the next bytes; `step` loads them."""
         self._reader.feed(data)
 
-    def step(self, budget_ns: int = SLICE_NS, step_keys: int = STEP_KEYS) -> bool:
+    def step(self, budget_ns: int = SLICE_NS, most: int = STEP_KEYS) -> bool:
         """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError.
 
-        Where each key is to be slow (`key-load-delay`), a step loads one.
+        Where each key is to be slow (`key-load-delay`), a step loads few.
         """
         reader, clock_ns = self._reader, self._clock_ns
-        if self._config.key_load_delay:
-            step_keys, budget_ns = 1, 0
+        if delay_us := self._config.key_load_delay:
+            most, budget_ns = slowness.step_keys(delay_us, most), 0
         end_ns = clock_ns() + budget_ns
         before = self.keys_loaded
-        while (item := reader.next_batch(step_keys)) is not None:
+        while (item := reader.next_batch(most)) is not None:
             if type(item) is Entries:
                 self._take(item)
             elif type(item) is SelectDb:
@@ -351,7 +351,7 @@ class _FileLoad:
             meanwhile()
             return True
 
-        await rest_after_loading(self.host, self.loader.keys_step, goes_on)
+        await slowness.rest_after_loading(self.host, self.loader.keys_step, goes_on)
 
     def finish(self) -> None:
         """All was read: the libraries of functions come last, since what they do depends on nothing in the file."""

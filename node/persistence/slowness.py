@@ -10,6 +10,14 @@ from node.persistence.host import PersistenceHost
 NAP_MS_MAX = 100
 """A delay is slept in such pieces at most, so that a change of it, and calling off, take effect soon."""
 
+REST_US = 10_000
+"""Shorter rests are taken together: each takes a millisecond more than it is to."""
+
+
+def step_keys(delay_us: int, most: int) -> int:
+    """How many keys to deal with between two rests, `most` of them without any."""
+    return max(1, min(most, REST_US // delay_us)) if delay_us > 0 else most
+
 
 def delay_ms(delay_us: int, keys: int) -> float:
     """How long work on so many keys is to be held up."""

@@ -19,6 +19,8 @@ SLICE_NS = 1_000_000
 """How long one slice of a snapshot holds the loop, between the requests of clients..."""
 SLICE_NS_MAX = 10_000_000
 """...and how long when what is kept for its replicas meanwhile comes near to their output limit."""
+LOOK_S = 1
+"""How often a replica that takes nothing is looked at: `repl-timeout` may be set meanwhile."""
 Done = Callable[[list[Replica]], None]
 
 
@@ -60,12 +62,14 @@ class Transfer:
         """Until every output has room again, and once round the loop in any case."""
         await self.host.platform.checkpoint()
         for replica in self._taking():
+            since_ms = self.host.timers.monotonic_ms()
             while len(replica.session.out) > OUTPUT_BYTES_MAX and replica.state is State.TAKING:
                 drained = trio.Event()
                 replica.drained = drained.set
-                with trio.move_on_after(self.host.config["repl-timeout"]) as patience:
+                with trio.move_on_after(LOOK_S):
                     await drained.wait()
-                if patience.cancelled_caught:
+                    since_ms = self.host.timers.monotonic_ms()
+                if self.host.timers.monotonic_ms() - since_ms > self.host.config["repl-timeout"] * 1000:
                     self.host.log.warning(f"Disconnecting timedout replica (full sync): {replica.name}")
                     replica.give_up()
                     replica.session.close(CLOSE_NOW)

@@ -305,11 +305,13 @@ def test_a_replica_that_says_nothing_is_dropped() -> None:
 
 
 def test_a_replica_that_reads_nothing_is_dropped_in_the_midst_of_its_snapshot() -> None:
-    with node("hexad", repl_timeout=1) as server:
+    with node("hexad", repl_timeout=60) as server, server.wire() as wire:
         fill(server)
         replica = FakeReplica(server)
         replica.wire("REPLCONF", "capa", "eof")
         replica.wire.send("PSYNC", "?", -1)
+        wait_until(lambda: wire.info("persistence")["rdb_bgsave_in_progress"] == "1", TIMEOUT_S, "the snapshot begins")
+        wire("CONFIG", "SET", "repl-timeout", "1")
         server.wait_for_log("Disconnecting timedout replica \\(full sync\\)")
         FakeReplica(server).join()
 
