@@ -218,6 +218,7 @@ class Primary:
 
     def _forgotten(self, replica: Replica) -> None:
         self.host.log.notice(f"Connection with replica {replica.name} lost.")
+        self.snapshots.replica_lost()
         if not self.stream.replicas:
             self._without_replicas_ms = self.host.timers.monotonic_ms()
         self.watch()

@@ -17,7 +17,7 @@ from node.replication.history import History
 from node.replication.host import ReplicationHost
 from node.replication.link import Apply
 from node.replication.primary import Primary
-from node.replication.stream import SHOWN_STATES, State
+from node.replication.stream import State
 
 Info = dict[str, Any]
 Place = tuple[int, str, int]
@@ -291,7 +291,7 @@ class Replication:
             assert replica.state is not None
             lag_s = int((now - replica.ack_ms) / 1000) if replica.state is State.ONLINE else 0
             fields[f"slave{number}"] = (
-                f"ip={replica.shown_host},port={replica.port},state={SHOWN_STATES[replica.state]},"
+                f"ip={replica.shown_host},port={replica.port},state={replica.shown_state},"
                 f"offset={replica.ack_offset},lag={lag_s}"
             )
         return fields
