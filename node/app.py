@@ -34,6 +34,9 @@ from node.tls import CANNOT_START, CannotUseTls
 
 ACCEPT_AGAIN_S = 0.1
 """How long nobody is let in where there is no descriptor, or no place to shake hands, for one more."""
+LOAD_PATIENCE_S = 0.2
+"""How long connections wait at the start for a data set that is loaded soon: Redis, too, looks after clients only now
+and then while it loads, so that -LOADING is heard where it takes long."""
 PORT_REFUSED = "Unable to listen on this port. Check server logs."
 
 
@@ -162,6 +165,7 @@ class Entrance:
         self._server = server
         self._nursery = nursery
         self._open: dict[Listener, trio.CancelScope] = {}
+        self._has_data = trio.Event()
         config = server.config
         config.on_change("port", lambda port: self._move(PORT_REFUSED, port=port))
         config.on_change("tls-port", lambda port: self._move_tls(port))
@@ -172,6 +176,10 @@ class Entrance:
         for listener in listeners:
             self._open[listener] = trio.CancelScope()
             self._nursery.start_soon(self._accept, listener, self._open[listener])
+
+    def data_loaded(self) -> None:
+        """Whoever comes is served at once."""
+        self._has_data.set()
 
     def let_in_waiting(self) -> None:
         """Serve the connections that wait: within a long script nobody else runs who would."""
@@ -207,6 +215,8 @@ class Entrance:
 
     async def _accept(self, listener: Listener, scope: trio.CancelScope) -> None:
         with scope:
+            with trio.move_on_after(LOAD_PATIENCE_S):
+                await self._has_data.wait()
             while not scope.cancel_called:  # a listener may be closed while its task has yet to run
                 await listener.wait()
                 try:
@@ -254,6 +264,9 @@ async def running(server: Server, *, has_data: bool = True) -> AsyncIterator[Non
             try:
                 entrance.add(listeners)
                 server.let_in = entrance.let_in_waiting
+                server.open_doors = entrance.data_loaded
+                if not has_data:
+                    server.open_doors()
                 server.spawn(keep_time, server)
                 server.spawn(server.reactor.run)
                 if cluster is not None:
@@ -287,7 +300,8 @@ async def load(server: Server) -> None:
     if loader is not None:
         server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
     if isinstance(loader, StreamLoader):
-        server.replication.data_set_loaded(loader.replication, loader.keys_expired)
+        server.replication.data_set_loaded(loader.replication, loader.expired)
+    server.open_doors()
     server.saver.start()
     server.replication.begin()
     if server.cluster is not None:

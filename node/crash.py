@@ -8,21 +8,40 @@ from collections.abc import Callable
 from traceback import format_exception
 
 from node.commands.info import SECTIONS, report
-from node.server import Server
+from node.server import REDIS_VERSION, Server
 
 RULE = "------"
 
 
 def write_report(server: Server, error: BaseException) -> None:
     """Tell the log all that a bug report needs, or, without `crash-log-enabled`, what happened."""
-    log = server.log
     last_words = f"Hexad crashed by an exception nobody expected: {_last_words(error)}"
+    _write(server, last_words, "".join(format_exception(error)))
+
+
+def write_signal_report(server: Server, number: int) -> None:
+    """As `write_report`, where a signal ends the node in the midst of anything."""
+    last_words = f"Redis {REDIS_VERSION} crashed by signal: {number}, si_code: 0"
+    _write(server, last_words, server.platform.stacks())
+
+
+def write_stacks(server: Server, head: str) -> None:
+    """Tell the log where the node is just now: somebody asks, or it has been there for too long."""
+    server.log.raw(f"\n{head}\n\n{_stack_trace(server.platform.stacks())}--------\n")
+
+
+def _stack_trace(stacks: str) -> str:
+    return f"{RULE} STACK TRACE {RULE}\n{stacks}\n{RULE} STACK TRACE DONE {RULE}\n"
+
+
+def _write(server: Server, last_words: str, stacks: str) -> None:
+    log = server.log
     if not server.config["crash-log-enabled"]:
         log.warning(last_words)
         return
     log.raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n")
     log.warning(last_words)
-    log.raw(f"\n{RULE} STACK TRACE {RULE}\n{''.join(format_exception(error))}")
+    log.raw(f"\n{_stack_trace(stacks)}")
     for title, tell in (("INFO OUTPUT", _info), ("CLIENT LIST OUTPUT", _clients)):
         log.raw(f"\n{RULE} {title} {RULE}\n{_attempt(tell, server)}\n")
     log.raw("\n=== REDIS BUG REPORT END. Make sure to include from START to END. ===\n\n")

@@ -23,6 +23,7 @@ from node.table import (
     LOADING,
     MAY_REPLICATE,
     NEVER_QUEUED,
+    NO_ASYNC_LOADING,
     NO_AUTH,
     PROTECTED,
     QUEUEABLE,
@@ -38,6 +39,8 @@ ABORTED_BECAUSE = b"EXECABORT Transaction discarded because of: "
 
 def execute(client: Client, argv: Argv) -> Reply:
     """Run one command the careful way, or say why not."""
+    if client.kind == b"replica":
+        return _hear_replica(client, argv)
     transaction = client.transaction
     if transaction is not None and not client.host.gates & DENY_OOM:
         queued = _queue_row(client, transaction, argv)
@@ -60,6 +63,25 @@ def execute(client: Client, argv: Argv) -> Reply:
     out = bytearray()
     encode(reply, out, client.resp3)
     return Encoded(out + held)
+
+
+def _hear_replica(client: Client, argv: Argv) -> Reply:
+    """A replica sends what has no reply. Any other command ends its link, since the reply would be in its stream."""
+    reply = _execute(client, argv)
+    if reply is NO_REPLY or reply is PARKED:
+        return reply
+    server = client.host
+    found = find(server, client, argv)
+    name = "<unknown>" if isinstance(found, Failure) else found.full_name
+    if type(reply) is Failure:
+        server.log.warning(
+            f"== CRITICAL == This master is sending an error to its replica: '{reply.decode('latin-1')}' "
+            f"after processing the command '{name}'"
+        )
+    described = server.clients.describe(client).decode("utf-8", "replace")
+    server.log.notice(f"Replica generated a reply to command '{name}', disconnecting it: {described}")
+    client.close(CLOSE_NOW)
+    return NO_REPLY
 
 
 def _execute_asking(client: Client, argv: Argv) -> Reply:
@@ -705,17 +727,23 @@ class Unwritten:
 
 
 class Loading:
-    """A data set is being loaded: only what does not look at it."""
+    """While a data set is loaded: only what does not look at it. If beside the one that is served: what spares both."""
 
     personal = False
 
     def mask(self, server: Server) -> int:
-        return ANY if server.loading is not None else 0
+        if server.loading is not None:
+            return ANY
+        return NO_ASYNC_LOADING if server.loading_beside is not None else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if command.flags & LOADING:
-            return None
-        return Failure(b"LOADING Redis is loading the dataset in memory")
+        beside = client.host.loading is None
+        if command.flags & NO_ASYNC_LOADING if beside else not command.flags & LOADING:
+            return LOADING_NOW
+        return None
+
+
+LOADING_NOW = Failure(b"LOADING Redis is loading the dataset in memory")
 
 
 class Busy:
@@ -734,15 +762,16 @@ class Busy:
 
 
 class Monitored:
-    """MONITOR: every command goes the careful way, where it is shown; who monitors leaves the keys alone."""
+    """MONITOR: every command goes the careful way, where it is shown; who monitors or follows leaves the keys alone."""
 
-    personal = False
+    personal = True
 
     def mask(self, server: Server) -> int:
         return ANY if server.monitors else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
-        if not client.monitoring or not command.flags & (READ | WRITE | MAY_REPLICATE):
+        listens_only = client.monitoring or client.kind == b"replica"
+        if not listens_only or not command.flags & (READ | WRITE | MAY_REPLICATE):
             return None
         return Failure(b"ERR Replica can't interact with the keyspace")
 

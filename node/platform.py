@@ -5,6 +5,7 @@ anything about Redis: it only does what it is told, and its errors are `OSError`
 """
 
 import errno
+import faulthandler
 import fcntl
 import gc
 import os
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property, partial
@@ -655,6 +657,32 @@ class Platform:
         token = trio.lowlevel.current_trio_token()
         return lambda call: token.run_sync_soon(call)
 
+    def set_alarm(self, seconds: float) -> None:
+        """Send this process SIGALRM after this time, instead of what was set before; 0: do not."""
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def raise_signal(self, number: int) -> None:
+        """Let this process get a signal."""
+        signal.raise_signal(number)
+
+    def end_by_signal(self, number: int) -> None:
+        """Let a signal do what it does to a process that handles none."""
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    def report_faults(self, path: str) -> None:
+        """Let a fault in C code leave a traceback behind: in this file, or on standard output if there is none."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        faulthandler.enable(os.open(path, flags, 0o666) if path else 1)
+
+    def stacks(self) -> str:
+        """Where each thread is just now."""
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return "\n".join(
+            f"{names.get(ident, ident)}\n{''.join(traceback.format_stack(frame))}"
+            for ident, frame in sys._current_frames().items()
+        )
+
     def ignore_signals(self) -> None:
         """SIGHUP and SIGPIPE never end a node, as in Redis."""
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -673,3 +701,4 @@ def _syslog_number(name: str) -> int:
 
 
 SIGTERM, SIGINT = int(signal.SIGTERM), int(signal.SIGINT)
+SIGABRT, SIGALRM, SIGSEGV = int(signal.SIGABRT), int(signal.SIGALRM), int(signal.SIGSEGV)

@@ -17,10 +17,11 @@ from node.config.lines import Line
 from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
 from node.log import Log
 from node.persistence.loader import LoadError
-from node.platform import SIGINT, SIGTERM, Platform
+from node.platform import SIGABRT, SIGALRM, SIGINT, SIGTERM, Platform
 from node.server import HEXAD_VERSION, REDIS_VERSION, CannotGoOn, CannotStart, Server
 from node.supervision import supervisor_of
 from node.table import CommandTable, NameTaken, Spec, UnknownCommand
+from node.watchdog import Watchdog
 from node.welcome import logo
 
 VERSION = f"Redis server v={REDIS_VERSION} sha=00000000:0 malloc=libc bits=64 build={'0' * 16} hexad={HEXAD_VERSION}\n"
@@ -185,6 +186,8 @@ class Program:
         if self.is_daemon:
             platform.detach_from_terminal()
         platform.close_inherited_descriptors()
+        if self.config["crash-log-enabled"]:
+            platform.report_faults(self.config["logfile"])
         self.log_beginning()
         try:
             server = self.build()
@@ -262,8 +265,12 @@ class Program:
         shutdown.ended = over.end
         shutdown.before_end = self.remove_pidfile
         shutdown.tell_supervisor = self.supervisor.tell
+        on_signals = self.platform.on_signals
         async with self.running(server):
-            with self.platform.on_signals(self.signal_handler(server), SIGTERM, SIGINT):
+            with (
+                on_signals(self.signal_handler(server), SIGTERM, SIGINT),
+                on_signals(self.stack_teller(server), SIGABRT, SIGALRM),
+            ):
                 self.write_pidfile()
                 self.show_who(server)
                 self.log.notice("Server initialized")
@@ -291,13 +298,29 @@ class Program:
         def handle(number: int) -> None:
             if number == SIGINT and shutdown.signalled:
                 say("You insist... exiting now.")
+                if server.saver is not None:
+                    server.saver.remove_unfinished()
                 platform.exit_now(1)
             if server.loading is not None:
                 say("Received shutdown signal during loading, exiting now.")
                 platform.exit_now(0)
             say(f"Received {'SIGINT' if number == SIGINT else 'SIGTERM'} scheduling shutdown...")
             shutdown.signalled = number
-            soon(lambda: shutdown.ask_by_signal(number))
+            soon(shutdown.act_on_signal)
+
+        return handle
+
+    def stack_teller(self, server: Server) -> Callable[[int], None]:
+        """What a signal calls that asks where the node is: SIGABRT, which ends it, or SIGALRM, the watchdog's too."""
+        watchdog = Watchdog(server)
+
+        def handle(number: int) -> None:
+            if number == SIGABRT:
+                crash.write_signal_report(server, number)
+                self.platform.end_by_signal(number)
+            else:
+                expired = watchdog.has_expired
+                crash.write_stacks(server, "--- WATCHDOG TIMER EXPIRED ---" if expired else "Received SIGALRM")
 
         return handle
 

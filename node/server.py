@@ -177,6 +177,7 @@ class Server:
         self.functions: Any = None  # node.script.functions.Functions
         self.time_stands_still = False  # a long script runs, for which the clock of keys does not move
         self.let_in: Callable[[], None] = lambda: None  # serve the connections that wait to be accepted
+        self.open_doors: Callable[[], None] = lambda: None  # the data set is there: let no one wait for it
         self.migration: Any = None  # node.migration.Migration: keys on their way to another node
         self.slot_pause: Any = None  # node.slotpause.SlotPause: slots that are being handed over
         self.replication: Replication

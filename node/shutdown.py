@@ -54,15 +54,15 @@ class Shutdown:
         self.wishes = Wishes()
         self.deadline_ms: float | None = None  # of the wait for replicas
         self.signalled = 0  # a signal that nobody has acted on yet, or that the running wait stems from
+        self.signals_wait = False  # DEBUG PAUSE-CRON
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
-    def ask_by_signal(self, number: int) -> None:
-        """SIGTERM or SIGINT was received."""
-        if self.deadline_ms is not None:
+    def act_on_signal(self) -> None:
+        """SIGTERM or SIGINT was received, as `signalled` tells: end, unless that was taken back or we are ending."""
+        if not self.signalled or self.signals_wait or self.deadline_ms is not None:
             return
-        self.signalled = number
-        name = {SIGTERM: "shutdown-on-sigterm", SIGINT: "shutdown-on-sigint"}[number]
+        name = {SIGTERM: "shutdown-on-sigterm", SIGINT: "shutdown-on-sigint"}[self.signalled]
         words = self.server.config[name]
         self.begin(Wishes(*(word in words for word in Wishes._fields)))
 
@@ -91,9 +91,14 @@ class Shutdown:
         self.deadline_ms = server.timers.monotonic_ms() + timeout_s * 1000
         self._look_again()
 
+    def let_signals_wait(self, wanted: bool) -> None:
+        """Whether signals are acted on only once this is called again: until then SHUTDOWN ABORT takes them back."""
+        self.signals_wait = wanted
+        self.act_on_signal()
+
     def abort(self) -> bool:
         """SHUTDOWN ABORT; False if there is nothing to take back."""
-        if self.deadline_ms is None:
+        if self.deadline_ms is None and not self.signalled:
             return False
         self._go_on()
         self.server.log.notice("Shutdown manually aborted.")

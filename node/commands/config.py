@@ -40,7 +40,7 @@ def set_(client: Client, argv: Argv) -> Reply:
         server.config.set(
             zip(words[::2], words[1::2], strict=True),
             is_local=is_local(client),
-            is_loading=server.loading is not None,
+            is_loading=server.loading is not None or server.loading_beside is not None,
         )
     except ConfigSetError as error:
         raise CommandError(_bytes(str(error))) from None

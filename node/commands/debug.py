@@ -30,7 +30,9 @@ from node.net.resp import (
     encode_command,
 )
 from node.persistence.loader import LoadError, load_now
+from node.platform import SIGSEGV
 from node.rdb.types import encode_value
+from node.script.running import Running
 from node.server import Client
 from node.slots import slot_of
 
@@ -109,6 +111,12 @@ def panic(client: Client, args: Argv) -> Reply:
     raise AssertionError("DEBUG was told to end the node by a bug")
 
 
+def segfault(client: Client, args: Argv) -> Reply:
+    """SEGFAULT: what a fault in C code would do."""
+    client.host.platform.raise_signal(SIGSEGV)
+    return OK
+
+
 def set_disable_deny_scripts(client: Client, args: Argv) -> Reply:
     """SET-DISABLE-DENY-SCRIPTS 0|1: may scripts call what is closed to them?"""
     client.host.scripts_unbound = _c_number(args[0]) != 0
@@ -121,8 +129,10 @@ def set_active_expire(client: Client, args: Argv) -> Reply:
 
 
 def pause_cron(client: Client, args: Argv) -> Reply:
-    """PAUSE-CRON 0|1: expiry, the only work here that comes in rounds, rests."""
-    client.host.background.expiry.enabled = _c_number(args[0]) == 0
+    """PAUSE-CRON 0|1: what Redis does in rounds rests: expiry, and acting on signals that are to end the node."""
+    paused = _c_number(args[0]) != 0
+    client.host.background.expiry.enabled = not paused
+    client.host.shutdown.let_signals_wait(paused)
     return OK
 
 
@@ -280,6 +290,7 @@ def loadaof(client: Client, args: Argv) -> Reply:
         db.flush()
     keyspace.emptied()
     dirty = keyspace.dirty
+    client.parked = Running()  # a long script of the file lets others in, but not what this client sends next
     try:
         loader = server.aof.load_now()
     except LoadError as error:
@@ -287,6 +298,8 @@ def loadaof(client: Client, args: Argv) -> Reply:
         raise CommandError("ERR Error trying to load the AOF files, check server logs") from None
     finally:
         keyspace.dirty = dirty  # the files hold these changes: else this command would be appended to them, to be run
+        client.parked = None
+        client.touch()
     server.saver.data_set_loaded(loader.keys_loaded, loader.keys_expired)
     server.log.warning("Append Only File loaded by DEBUG LOADAOF")
     return OK
@@ -414,6 +427,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"reload": Subcommand(reload, 0, ARGUMENTS_MAX),
     b"replicate": Subcommand(replicate, 1, ARGUMENTS_MAX),
     b"sdslen": Subcommand(sdslen, 1, 1),
+    b"segfault": Subcommand(segfault, 0, 0),
     b"set-active-expire": Subcommand(set_active_expire, 1, 1),
     b"set-disable-deny-scripts": Subcommand(set_disable_deny_scripts, 1, 1),
     b"set-skip-checksum-validation": Subcommand(set_skip_checksum_validation, 1, 1),

@@ -137,6 +137,7 @@ def psync(client: Client, argv: Argv) -> Reply:
     _refuse_sync(client)
     offset = parse_int(argv[2])
     if offset is None:
+        client.host.log.notice(f"Replica {client.addr} asks for synchronization but with a wrong offset")
         raise NOT_AN_INTEGER
     return client.host.replication.primary.psync(client, replid, offset)
 

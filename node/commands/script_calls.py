@@ -84,6 +84,8 @@ def _refusal(run: Run, server: Server, client: Client, command: Command, argv: A
         return refusal
     if run.read_only and flags & (WRITE | MAY_REPLICATE):
         return READ_ONLY
+    if server.keyspace.obeying:  # a file or a primary has this script, which had its effects elsewhere already
+        return None
     if not run.wrote:
         if run.out_of_memory and flags & DENY_OOM:
             return OUT_OF_MEMORY

@@ -112,6 +112,8 @@ def check_flags(client: Client, argv: Argv, flags: Flags, reads: bool) -> None:
         return
     if reads:
         raise CommandError("ERR Can not execute a script with write flag using *_ro command.")
+    if server.keyspace.obeying:
+        return
     if server.gates & WRITE:
         _check_conditions(client, argv, WRITE)
     if not flags.allow_oom and not server.has_room(argv):

@@ -15,6 +15,8 @@ READ_ALL = "@1/range:-1:1:0/RO+ACCESS"
 STORE = "@1/range:0:1:0/OW+UPDATE @2/range:-1:1:0/RO+ACCESS"
 NO_ORDER = "nondeterministic_output_order"
 BY_CHANCE = "nondeterministic_output"
+POPPED_A_PIECE = 1024
+"""So many members that SPOP has removed are journalled in one SREM, as in Redis 7.2."""
 
 # --- members ----------------------------------------------------------------------------------------------------------
 
@@ -137,7 +139,8 @@ def spop(client: Client, argv: Argv) -> Reply:
         return _pop_all(client, key)
     members = Members(value.pop(random) for _ in range(count))
     if members:
-        db.keyspace.journal_instead((b"SREM", key, *members), db=db.index)
+        pieces = (members[at : at + POPPED_A_PIECE] for at in range(0, len(members), POPPED_A_PIECE))
+        db.keyspace.journal_instead(*[(b"SREM", key, *piece) for piece in pieces], db=db.index)
         db.changed(key, "spop", "s", count)
     return members
 

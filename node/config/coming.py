@@ -60,7 +60,6 @@ WITHOUT_MEANING = {
     "set-proc-title": "the process keeps its command line",
     "socket-mark-id": "sockets are not marked for a firewall",
     "use-exit-on-panic": "there is no panic to end the process",
-    "watchdog-period": "there is no software watchdog",
 }
 
 

@@ -9,7 +9,8 @@ On a replica the journal is its primary's bytes as they came (`relay`): encoding
 offsets. What a replica writes by itself (a writable replica) goes to its file and nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from node.net.resp import encode_command
@@ -78,6 +79,17 @@ class Journal:
 
     def _update_unheard(self) -> None:
         self.unheard = self.stream is None and not (self.readers or self.slot_readers or self.relaying)
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """What happens meanwhile is no news for anybody: a file is loaded that the journal has written."""
+        offset = self.offset
+        self.unheard = True
+        try:
+            yield
+        finally:
+            self.offset = offset
+            self._update_unheard()
 
     def append(self, db: int, argv: Sequence[bytes], to: int = TO_ALL) -> None:
         """One effect, in database `db`."""

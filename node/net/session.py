@@ -260,6 +260,11 @@ class Session(Peer, Generic[HostT]):
         self.tracker = tracker
         self._update_any_gate()
 
+    def become_replica(self) -> None:
+        """From now on its output is the replication stream, in which no reply may stand."""
+        self.kind = b"replica"
+        self._update_any_gate()
+
     def set_no_touch(self, no_touch: bool) -> None:
         """Whether this client's reads leave the access clocks of keys alone."""
         self.no_touch = no_touch
@@ -269,7 +274,7 @@ class Session(Peer, Generic[HostT]):
     def is_unusual(self) -> bool:
         """Is there more to each of its commands than that it is run and answered, tracking aside?"""
         unusual = self.reply_mode != REPLY_ON or not self.authenticated or self.asking
-        return unusual or self.subscriptions is not None
+        return unusual or self.subscriptions is not None or self.kind == b"replica"
 
     def _update_any_gate(self) -> None:
         self.set_gate(ANY, self.is_unusual or self.tracker is not None)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from node.config.errors import ConfigError
-from node.persistence.aofdisk import AofDisk, Close, Sync, Turn
+from node.persistence.aofdisk import AofDisk, Close, Install, Sync, Turn
 from node.persistence.aofload import AofLoader, Replay
 from node.persistence.aofmanifest import Manifest, ManifestError, parse, upgraded
 from node.persistence.aofrewrite import Rewriter
@@ -50,6 +50,7 @@ class AppendOnlyFile:
         self._base_bytes = 0  # of all files, when the last rewrite was over
         for name in ("auto-aof-rewrite-percentage", "auto-aof-rewrite-min-size"):
             host.config.on_change(name, lambda _value: self._drained())
+        host.config.on_change("aof-disable-auto-gc", self._keep_history)
 
     @property
     def manifest(self) -> Manifest:
@@ -183,9 +184,10 @@ class AppendOnlyFile:
     async def _open(self, manifest: Manifest) -> None:
         """Append to the last increment, or to a first one. Raises OSError."""
         in_thread, disk, log = self.host.platform.in_thread, self.disk, self.host.log
-        await in_thread(self._remove_history, manifest)
-        manifest = manifest.without_history()
-        if manifest.increments and manifest == self.manifest.without_history():
+        if not self.host.config.aof_disable_auto_gc:
+            await in_thread(self._remove_history, manifest)
+            manifest = manifest.without_history()
+        if manifest.increments and manifest.without_history() == self.manifest.without_history():
             name = manifest.increments[-1].name
             log.notice(f"Opening AOF incr file {name} on server start")
             if manifest != self.manifest:
@@ -205,6 +207,19 @@ class AppendOnlyFile:
     def _remove_history(self, manifest: Manifest) -> None:
         for file in manifest.history:
             self.host.platform.remove_if_there(self.disk.path(file.name))
+
+    def _keep_history(self, wanted: bool) -> None:
+        """CONFIG SET aof-disable-auto-gc: what was kept goes, unless a rewrite runs, which removes it at its end."""
+        manifest = self.manifest
+        if wanted or not self.is_on or self.rewriter.background is not None or not manifest.history:
+            return
+        try:
+            self._remove_history(manifest)
+        except OSError as error:
+            self.host.log.warning(f"Error removing the history files: {error.strerror or error}")
+            return  # the manifest goes on telling of them
+        self.writer.order(Install([], manifest.without_history()))
+        self.writer.flush_now()
 
     # --- turned on and off ----------------------------------------------------------------------------------------
 
@@ -292,7 +307,7 @@ class AppendOnlyFile:
         if self.rewriter.background is not None:
             if self.state is State.WAIT_REWRITE:
                 if not force:
-                    log.warning("Writing initial AOF. Can't exit.")
+                    log.warning("Writing initial AOF, can't exit.")
                     return False
                 log.warning("Writing initial AOF. Exit anyway.")
             log.warning("There is a child rewriting the AOF. Killing it!")
@@ -338,6 +353,9 @@ class AppendOnlyFile:
         self.host.platform.remove_if_there(self.disk.path(temporary))
         if self.state is State.WAIT_REWRITE:
             self._listen(False)
+            unfinished = self.manifest.temporary_increment
+            self.host.log.notice(f"Removing the temp incr aof file {unfinished} in the background")
+            self.host.platform.remove_if_there(self.disk.path(unfinished))
             self.rewriter.scheduled = True
 
     def _drained(self) -> None:
@@ -364,8 +382,16 @@ class AppendOnlyFile:
 
     def load_now(self) -> AofLoader:
         """DEBUG LOADAOF: load what is in the files while everybody waits. The keyspace is empty. Raises LoadError."""
-        loader = AofLoader(self.host, self.disk.directory, self.read_manifest(), self._replay)
-        loader.run_now()
+        host = self.host
+        loader = AofLoader(host, self.disk.directory, self.read_manifest(), self._replay)
+        host.loading = loader.progress  # a long script in the files lets clients look in
+        host.conditions_changed()
+        try:
+            with host.journal.silence():
+                loader.run_now()
+        finally:
+            host.loading = None
+            host.conditions_changed()
         return loader
 
     # --- what is told of it ---------------------------------------------------------------------------------------

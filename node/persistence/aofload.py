@@ -18,6 +18,7 @@ from node.persistence.aofmanifest import AofFile, Manifest
 from node.persistence.aofparser import COUNT_BYTES_MAX, AofFormatError, AofParser
 from node.persistence.host import PersistenceHost
 from node.persistence.loader import READ_BYTES, START_SLICE_NS, LoadError, Loading, StreamLoader
+from node.persistence.slowness import NAP_MS_MAX, delay_ms
 from node.rdb.codec import RdbError
 
 BULK_BYTES_MAX = 512 << 20
@@ -77,7 +78,8 @@ class AofLoader:
         try:
             if not platform.exists(path):
                 raise LoadError(
-                    f"The AOF file {file.name} doesn't exist. It stands in the manifest: look for it. Exiting."
+                    f"The append log file {file.name} doesn't exist: No such file or directory. It "
+                    "stands in the manifest: look for it. Exiting."
                 )
             return platform.file_size(path)
         except OSError as error:
@@ -153,6 +155,8 @@ class AofLoader:
                 while loader.step(START_SLICE_NS):
                     self._reached(loader.loaded_bytes)
                     yield None
+                    yield from self._rest(loader.keys_step)
+                yield from self._rest(loader.keys_step)
                 if not loader.finished:
                     data = yield partial(opened.read, READ_BYTES)
                     if not data:
@@ -171,6 +175,15 @@ class AofLoader:
     def _reached(self, offset: int) -> None:
         self.progress.loaded_bytes = self._done_bytes + offset
 
+    def _rest(self, count: int) -> Steps:
+        """`key-load-delay`: so many keys or commands have been loaded."""
+        config, block = self.host.config, self.host.platform.block
+        left_ms = delay_ms(config.key_load_delay, count)
+        while left_ms > 0 and config.key_load_delay:
+            nap_ms = min(left_ms, NAP_MS_MAX)
+            yield partial(block, nap_ms / 1000)
+            left_ms -= nap_ms
+
     # --- commands -------------------------------------------------------------------------------------------------
 
     def _load_commands(self, file: AofFile, opened: IO[bytes], data: bytes, offset: int) -> Steps:
@@ -188,6 +201,7 @@ class AofLoader:
                         safe = piece
                     self._reached(piece)
                     yield None
+                    yield from self._rest(len(commands))
                 data = yield partial(opened.read, READ_BYTES)
                 more = bool(data)
         except UnknownCommand as error:

@@ -8,6 +8,7 @@ Pure: a change makes a new manifest, so that one that could not be written is si
 
 from typing import NamedTuple
 
+from node.config.words import quote
 from node.net.resp import split_words
 
 LINE_BYTES_MAX = 1024
@@ -73,7 +74,7 @@ class Manifest(NamedTuple):
         kept = self.increments[len(self.increments) - keep :]
         gone = self.increments[: len(self.increments) - keep]
         old = (self.base,) if self.base is not None else ()
-        history = tuple(file._replace(kind=HISTORY) for file in (*old, *gone))
+        history = tuple(file._replace(kind=HISTORY) for file in (*gone, *old))
         return self._replace(base=base, increments=kept, history=(*history, *self.history), base_seq=seq)
 
     def without_history(self) -> "Manifest":
@@ -155,10 +156,4 @@ def _shown(name: str) -> str:
     data = name.encode("utf-8", "surrogateescape")
     if data and all(0x21 <= byte < 0x7F and byte not in b"\\\"'" for byte in data):
         return name
-    return '"' + "".join(_escaped(byte) for byte in data) + '"'
-
-
-def _escaped(byte: int) -> str:
-    if byte in b'\\"':
-        return "\\" + chr(byte)
-    return chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
+    return quote(name)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from node.persistence.aofdisk import Install, Turn
 from node.persistence.aofsource import CommandSource
 from node.persistence.rdbfile import RdbFile
+from node.persistence.slowness import rest_after_saving
 from node.persistence.source import CHUNK_BYTES, RdbSource
 from node.timers import Timer
 
@@ -170,7 +171,7 @@ class Rewriter:
             file = RdbFile(host.platform, path, path, host.config.aof_rewrite_incremental_fsync)
             pending: list[bytes] = []
             size = 0
-            while (chunk := run.source.next_chunk(SLICE_NS)) is not None:
+            while (chunk := run.source.next_chunk(self._slice_ns())) is not None:
                 pending.append(chunk)
                 size += len(chunk)
                 run.written_bytes += len(chunk)
@@ -178,6 +179,7 @@ class Rewriter:
                     await in_thread(file.write, b"".join(pending))
                     pending, size = [], 0
                 await host.platform.checkpoint()
+                await rest_after_saving(host, run.source.keys_step, lambda: run.wanted)
                 self._check(run)
             await in_thread(file.write, b"".join(pending))
             await in_thread(file.seal)
@@ -189,6 +191,10 @@ class Rewriter:
         finally:
             run.source.close()
         host.log.notice(f"Successfully created the temporary AOF base file {run.temporary}")
+
+    def _slice_ns(self) -> int:
+        """Where each key is to be slow, a slice holds as few as can be."""
+        return 0 if self.host.config.rdb_key_save_delay else SLICE_NS
 
     async def _settle_turn(self, run: Rewrite) -> None:
         """Wait until the new increment is there. Raises OSError."""

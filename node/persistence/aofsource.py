@@ -30,6 +30,11 @@ STEP_KEYS = 64
 Words = list[bytes]
 
 
+def time_note(now_s: int) -> bytes:
+    """The line that tells when what follows was written (`aof-timestamp-enabled`), in Unix time."""
+    return b"#TS:%d\r\n" % now_s
+
+
 class CommandSource:
     """One snapshot on its way out. `keys_done` of `keys_total` have been encoded."""
 
@@ -42,6 +47,8 @@ class CommandSource:
         self._out = bytearray()
         self.keys_step = 0  # how many keys the last chunk took
         self.keys_total = self._snapshot.total
+        if host.config.aof_timestamp_enabled:
+            self._out += time_note(host.platform.now_ms() // 1000)
         for code in functions:
             self._out += encode_command([b"FUNCTION", b"LOAD", code])
 

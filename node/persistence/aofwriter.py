@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from node.net.resp import encode_command
 from node.persistence.aofdisk import AofDisk, Append, Close, Install, Sync, Turn
+from node.persistence.aofsource import time_note
 from node.persistence.host import PersistenceHost
 from node.timers import Timer
 
@@ -79,7 +80,7 @@ class AofWriter:
             now_s = self.host.platform.now_ms() // 1000
             if now_s != self._stamp_s:
                 self._stamp_s = now_s
-                buffer += b"#TS:%d\r\n" % now_s
+                buffer += time_note(now_s)
         if db != self._db:
             self._db = db
             buffer += encode_command([b"SELECT", b"%d" % db])

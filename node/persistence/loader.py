@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from node.keyspace.database import Database
 from node.net.resp import CommandError
+from node.persistence import slowness
 from node.persistence.host import PersistenceHost, path_of
 from node.rdb.codec import RdbError
 from node.rdb.reader import Aux, End, Entries, Function, RdbReader, SelectDb
@@ -77,11 +78,15 @@ class StreamLoader:
         self.aux: dict[bytes, bytes] = {}
         self.functions: list[bytes] = []
         self.keys_loaded = self.keys_expired = self.keys_skipped = 0
+        self.expired: list[tuple[int, bytes]] | None = []
+        """(database, key) of what was left out; None: more than a backlog could tell the replicas of."""
+        self._expired_bytes = 0
         self.keys_step = 0  # how many keys the last step took
         self._databases = databases
         self._db = databases[0]
         self._now_s = host.platform.now_ms() // 1000
         self._clock_ns = host.clock_ns
+        self._config = host.config
         self._log = host.log
         self._drop_expired_ms = drop_expired_ms
         self._merge = merge
@@ -113,12 +118,17 @@ class StreamLoader:
         """Take the next bytes; `step` loads them."""
         self._reader.feed(data)
 
-    def step(self, budget_ns: int = SLICE_NS, step_keys: int = STEP_KEYS) -> bool:
-        """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError."""
+    def step(self, budget_ns: int = SLICE_NS, most: int = STEP_KEYS) -> bool:
+        """Load for about `budget_ns`; False once all that was fed is loaded. Raises RdbError.
+
+        Where each key is to be slow (`key-load-delay`), a step loads few.
+        """
         reader, clock_ns = self._reader, self._clock_ns
+        if delay_us := self._config.key_load_delay:
+            most, budget_ns = slowness.step_keys(delay_us, most), 0
         end_ns = clock_ns() + budget_ns
         before = self.keys_loaded
-        while (item := reader.next_batch(step_keys)) is not None:
+        while (item := reader.next_batch(most)) is not None:
             if type(item) is Entries:
                 self._take(item)
             elif type(item) is SelectDb:
@@ -170,7 +180,8 @@ class StreamLoader:
         limit_ms = self._drop_expired_ms
         if limit_ms is not None:
             alive = [entry for entry in entries if entry[2] is None or entry[2] >= limit_ms]
-            self.keys_expired += len(entries) - len(alive)
+            if len(alive) < len(entries):
+                self._leave_out([key for key, _, at_ms in entries if at_ms is not None and at_ms < limit_ms])
             entries = alive
         db = self._db
         if self._merge:
@@ -189,6 +200,14 @@ class StreamLoader:
             db.set_idle_seconds(key, seconds)
         for key, count in batch.freq.items():
             db.set_use_count(key, count)
+
+    def _leave_out(self, keys: list[bytes]) -> None:
+        self.keys_expired += len(keys)
+        self._expired_bytes += sum(map(len, keys))
+        if self._expired_bytes > self._config.repl_backlog_size:
+            self.expired = None
+        if self.expired is not None:
+            self.expired += [(self._db.index, key) for key in keys]
 
     def _note(self, field: Aux) -> None:
         self.aux[field.name] = field.value
@@ -304,9 +323,9 @@ class _FileLoad:
             self.loader.feed(data)
             while self.step(START_SLICE_NS):
                 await platform.checkpoint()
-                await self.nap()
+                await self._rest(meanwhile)
                 meanwhile()
-            await self.nap()
+            await self._rest(meanwhile)
         self.finish()
 
     def run_now(self, file: IO[bytes]) -> None:
@@ -322,18 +341,17 @@ class _FileLoad:
 
     def step(self, budget_ns: int) -> bool:
         loader = self.loader
-        more = loader.step(budget_ns, 1 if self.host.config.key_load_delay else STEP_KEYS)
+        more = loader.step(budget_ns)
         self.progress.loaded_bytes = loader.loaded_bytes
         self.progress.rdb_used_memory = _number(loader.aux.get(b"used-mem", b""))
         return more
 
-    async def nap(self) -> None:
-        """`key-load-delay`: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us: int = self.host.config.key_load_delay
-        if delay_us:
-            keys = self.loader.keys_step
-            delay_ms = keys * (delay_us if delay_us > 0 else -1 / delay_us) / 1000
-            await self.host.platform.sleep_until_ms(self.host.platform.monotonic_ms() + delay_ms)
+    async def _rest(self, meanwhile: Callable[[], None]) -> None:
+        def goes_on() -> bool:
+            meanwhile()
+            return True
+
+        await slowness.rest_after_loading(self.host, self.loader.keys_step, goes_on)
 
     def finish(self) -> None:
         """All was read: the libraries of functions come last, since what they do depends on nothing in the file."""
@@ -352,7 +370,7 @@ class _FileLoad:
         return LoadError(
             f"Fatal error loading the DB {self.path}: {error.reason}, at offset {error.offset} of "
             f"{self.progress.total_bytes} bytes. Nothing was changed: look at it with hexad check or redis-check-rdb, "
-            "or put a backup in its place. Exiting."
+            "or put a backup in its place. Terminating server after rdb file reading failure."
         )
 
 

@@ -15,14 +15,13 @@ from node.keyspace.keyspace import NEVER
 from node.persistence.host import PersistenceHost, path_of
 from node.persistence.rdbfile import RdbFile
 from node.persistence.savepoints import RETRY_MS, judge
+from node.persistence.slowness import delay_ms, rest_after_saving
 from node.persistence.source import CHUNK_BYTES, RdbSource
 from node.timers import Timer
 
 SLICE_NS = 1_000_000
 """How long a background save holds the loop at a time."""
 WHOLE_NS = 1 << 60
-NAP_MS_MAX = 100
-"""`rdb-key-save-delay` is slept in such pieces at most, so that a change of it, and calling off, take effect soon."""
 
 
 class CalledOff(Exception):
@@ -71,6 +70,8 @@ class Saver:
         self.over: Callable[[], None] = _nobody_waits
         """Called when a background save has ended."""
         self.background: BackgroundSave | None = None
+        self.streamed: dict[RdbSource, float] = {}
+        """Snapshots that are sent to replicas without a file, and since when: a save in progress, for INFO."""
         self.scheduled = False
         self.saves = 0
         self.last_save_s = host.platform.now_ms() // 1000
@@ -81,6 +82,7 @@ class Saver:
         self._saved_ms = math.inf  # so that nothing is asked for before `start`
         self._retry_ms = -math.inf
         self._files = 0
+        self._temporary = ""  # the path of the last file, until it was installed
         self._timer: Timer | None = None
         host.keyspace.dirty_reached = self._look_soon
         for name in ("save", "stop-writes-on-bgsave-error"):
@@ -101,7 +103,7 @@ class Saver:
         try:
             file = self._new_file()
             while (chunk := source.next_chunk(WHOLE_NS)) is not None:
-                host.platform.block(self._delay_ms(source.keys_step) / 1000)
+                host.platform.block(delay_ms(host.config.rdb_key_save_delay, source.keys_step) / 1000)
                 file.write(chunk)
             file.seal()
             file.install()
@@ -218,14 +220,9 @@ class Saver:
 
     async def _pause(self, run: BackgroundSave) -> None:
         """Let requests be served, and sleep as long as `rdb-key-save-delay` asks for."""
-        platform, monotonic_ms = self.host.platform, self.host.timers.monotonic_ms
-        began_ms = monotonic_ms()
-        await platform.checkpoint()
+        await self.host.platform.checkpoint()
+        await rest_after_saving(self.host, run.source.keys_step, lambda: run.wanted)
         self._check(run)
-        keys = run.source.keys_step
-        while (left_ms := began_ms + self._delay_ms(keys) - monotonic_ms()) > 0:
-            await platform.sleep_until_ms(monotonic_ms() + min(left_ms, NAP_MS_MAX))
-            self._check(run)
 
     @staticmethod
     def _check(run: BackgroundSave) -> None:
@@ -272,9 +269,14 @@ class Saver:
         """Each save has a temporary name of its own: one that was called off may still be writing."""
         host = self.host
         number, self._files = self._files, self._files + 1
-        temporary = f"temp-{host.platform.pid}{f'-{number}' if number else ''}.rdb"
+        self._temporary = path_of(host, f"temp-{host.platform.pid}{f'-{number}' if number else ''}.rdb")
         path = path_of(host, host.config.dbfilename)
-        return RdbFile(host.platform, path, path_of(host, temporary), host.config.rdb_save_incremental_fsync)
+        return RdbFile(host.platform, path, self._temporary, host.config.rdb_save_incremental_fsync)
+
+    def remove_unfinished(self) -> None:
+        """The process ends at once, in the midst of anything: leave no half of a file behind."""
+        if self._temporary:
+            self.host.platform.remove_if_there(self._temporary)
 
     def _log_failure(self, error: OSError) -> None:
         host = self.host
@@ -286,11 +288,6 @@ class Saver:
         if self.host.config.rdb_key_save_delay:
             return 0
         return SLICE_NS if run.reader is None else run.reader.slice_ns()
-
-    def _delay_ms(self, keys: int) -> float:
-        """`rdb-key-save-delay`, for so many keys: microseconds a key, or if negative one microsecond for -N keys."""
-        delay_us = self.host.config.rdb_key_save_delay
-        return keys * (delay_us if delay_us >= 0 else -1 / delay_us) / 1000
 
     # --- save points ----------------------------------------------------------------------------------------------
 
@@ -349,21 +346,22 @@ class Saver:
     def info(self) -> dict[str, int | str]:
         """The fields of INFO's persistence section up to those of the append-only file, in order."""
         run, now_ms = self.background, self.host.timers.monotonic_ms()
+        source, started_ms = (run.source, run.started_ms) if run else next(iter(self.streamed.items()), (None, now_ms))
         return {
             "loading": int(self.host.loading is not None),
             "async_loading": int(self.host.loading_beside is not None),
             "current_cow_peak": 0,
             "current_cow_size": 0,
             "current_cow_size_age": 0,
-            "current_fork_perc": f"{100 * run.source.keys_done / max(1, run.source.keys_total):.2f}" if run else "0.00",
-            "current_save_keys_processed": run.source.keys_done if run else 0,
-            "current_save_keys_total": run.source.keys_total if run else 0,
+            "current_fork_perc": f"{100 * source.keys_done / max(1, source.keys_total):.2f}" if source else "0.00",
+            "current_save_keys_processed": source.keys_done if source else 0,
+            "current_save_keys_total": source.keys_total if source else 0,
             "rdb_changes_since_last_save": self.changes,
-            "rdb_bgsave_in_progress": int(run is not None),
+            "rdb_bgsave_in_progress": int(source is not None),
             "rdb_last_save_time": self.last_save_s,
             "rdb_last_bgsave_status": "ok" if self.last_background_ok else "err",
             "rdb_last_bgsave_time_sec": self.last_background_s,
-            "rdb_current_bgsave_time_sec": int((now_ms - run.started_ms) / 1000) if run else -1,
+            "rdb_current_bgsave_time_sec": int((now_ms - started_ms) / 1000) if source else -1,
             "rdb_saves": self.saves,
             "rdb_last_cow_size": 0,
             "rdb_last_load_keys_expired": self.keys_expired,

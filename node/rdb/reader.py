@@ -361,7 +361,7 @@ class RdbReader:
         (expected,) = CHECKSUM.unpack(take(data, at, CHECKSUM.size))
         actual = crc64(memoryview(data)[:at], self._crc) if expected else 0
         if expected != actual and self._checksum_matters:
-            raise RdbError(at, f"Wrong RDB checksum expected: ({actual:x}) but got ({expected:x}).")
+            raise RdbError(at, f"Wrong RDB checksum expected: ({actual:x}) but got ({expected:x}). RDB CRC error")
         self.ended = True
         return End(expected != 0), at + CHECKSUM.size
 

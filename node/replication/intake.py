@@ -18,6 +18,7 @@ from contextlib import suppress
 from node.keyspace.database import Database
 from node.net.dialogue import Dialogue
 from node.persistence.loader import Loading, StreamLoader, about_to_load, load_replacement
+from node.persistence.slowness import rest_after_loading
 from node.rdb.codec import RdbError
 from node.replication.handshake import Refused, shown
 from node.replication.host import ReplicationHost
@@ -158,8 +159,10 @@ class Intake:
             else:
                 await self._load_counted(loader, size)
             await host.platform.checkpoint()  # the last moment at which we may have been stopped
-        except BaseException:
+        except BaseException as error:
             self._loading_is_over()
+            if isinstance(error, Exception):
+                host.log.warning(f"Internal error in RDB reading offset {loader.loaded_bytes}: {error}")
             raise
 
     def _loading_is_over(self) -> None:
@@ -193,10 +196,19 @@ class Intake:
     async def _load(self, loader: StreamLoader) -> None:
         host = self._host
         progress = host.loading or host.loading_beside
-        while loader.step():
-            await host.platform.checkpoint()
+
+        def goes_on() -> bool:
             self._stay_awake()
+            return True
+
+        more = True
+        while more:
+            more = loader.step()
             progress.loaded_bytes = loader.loaded_bytes
+            await rest_after_loading(host, loader.keys_step, goes_on)
+            if more:
+                await host.platform.checkpoint()
+                self._stay_awake()
 
     def put_in_place(self) -> None:
         """All was loaded as it came: what was there before makes room for it. Raises RdbError.

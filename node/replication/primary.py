@@ -187,7 +187,7 @@ class Primary:
         self.host.journal.set_stream(self.stream)
 
     def _attach(self, replica: Replica) -> None:
-        replica.session.kind = b"replica"
+        replica.session.become_replica()
         replica.ack_ms = self.host.timers.monotonic_ms()
         if not self.stream.replicas:
             self._ping_ms = replica.ack_ms
@@ -218,6 +218,7 @@ class Primary:
 
     def _forgotten(self, replica: Replica) -> None:
         self.host.log.notice(f"Connection with replica {replica.name} lost.")
+        self.snapshots.replica_lost()
         if not self.stream.replicas:
             self._without_replicas_ms = self.host.timers.monotonic_ms()
         self.watch()

@@ -8,6 +8,7 @@ its former siblings (PSYNC2).
 from collections.abc import Callable
 from typing import Any
 
+from node.keyspace.journal import TO_REPLICAS
 from node.net.peer import CLOSE_WHEN_SENT
 from node.net.resp import Failure
 from node.replication.failover import Failover
@@ -16,7 +17,7 @@ from node.replication.history import History
 from node.replication.host import ReplicationHost
 from node.replication.link import Apply
 from node.replication.primary import Primary
-from node.replication.stream import SHOWN_STATES, State
+from node.replication.stream import State
 
 Info = dict[str, Any]
 Place = tuple[int, str, int]
@@ -144,10 +145,18 @@ class Replication:
             return None
         return max(0, self.host.journal.stream_db), self.history.replid, self.host.journal.offset
 
-    def data_set_loaded(self, place: tuple[int, bytes, int] | None, keys_expired: int) -> None:
-        """A file was loaded which says that it stands at `place`. A primary that left out keys is beside it."""
-        if place is not None and (self.is_replica or not keys_expired):
-            self.adopt((place[0], place[1].decode("latin-1"), place[2]))
+    def data_set_loaded(self, place: tuple[int, bytes, int] | None, expired: list[tuple[int, bytes]] | None) -> None:
+        """A file was loaded which says that it stands at `place`; keys were left out that had `expired` since.
+
+        Replicas that go on from there hear of these. Where they are too many to tell of (None), the data set is beside
+        that place.
+        """
+        if place is None or expired is None:
+            return
+        self.adopt((place[0], place[1].decode("latin-1"), place[2]))
+        keyspace, journal = self.host.keyspace, self.host.journal
+        for index, key in expired:
+            journal.append(index, (keyspace.expire_verb, key), TO_REPLICAS)
 
     def adopt(self, place: Place) -> None:
         """The data set that was loaded stands at this place: a replica, ours or we, may go on from there."""
@@ -282,7 +291,7 @@ class Replication:
             assert replica.state is not None
             lag_s = int((now - replica.ack_ms) / 1000) if replica.state is State.ONLINE else 0
             fields[f"slave{number}"] = (
-                f"ip={replica.shown_host},port={replica.port},state={SHOWN_STATES[replica.state]},"
+                f"ip={replica.shown_host},port={replica.port},state={replica.shown_state},"
                 f"offset={replica.ack_offset},lag={lag_s}"
             )
         return fields

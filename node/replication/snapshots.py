@@ -123,6 +123,7 @@ class Snapshots:
         host = self.host
         offset = self._prepare(group, "replicas sockets")
         for replica in group:
+            replica.is_streamed = True
             self._begins(replica, State.TAKING, offset)
         source = RdbSource(
             host,
@@ -176,6 +177,12 @@ class Snapshots:
         self._saving = group
         for replica in group:
             self._begins(replica, State.SAVING, self._saved_from)
+
+    def replica_lost(self) -> None:
+        """A save that nobody waits for any more is called off, unless files are wanted by and by."""
+        is_wanted = self.host.config["save"] or any(replica.state is State.SAVING for replica in self._saving)
+        if self._saving and not is_wanted:
+            self.host.saver.cancel_background()
 
     def _saved(self, file: IO[bytes] | None, size: int) -> None:
         """The background save is over; None: there is no file."""

@@ -34,7 +34,7 @@ SHOWN_STATES = {
     State.WAITING: "wait_bgsave", State.SAVING: "wait_bgsave", State.TAKING: "send_bulk", State.LOADING: "send_bulk",
     State.ONLINE: "online",
 }  # fmt: skip
-"""As INFO tells them."""
+"""As INFO tells them, of replicas whose snapshots are files."""
 
 
 class Replica:
@@ -55,6 +55,7 @@ class Replica:
         self.takes_field_deadlines = False  # else it may be a Redis before 7.4
         self.knows_offsets = True  # it did not ask with SYNC
         self.rdb_only = False
+        self.is_streamed = False  # its snapshot comes from memory, not from a file
         self.parts: frozenset[bytes] | None = None  # which parts of the data set it wants alone; None: all of them
         self.drained: Callable[[], None] = _nothing  # called when its output has left while it takes a snapshot
 
@@ -66,6 +67,12 @@ class Replica:
     def name(self) -> str:
         """As the log calls it."""
         return f"{self.shown_host}:{self.port or self.session.addr.rpartition(':')[2]}"
+
+    @property
+    def shown_state(self) -> str:
+        """As INFO tells it: a snapshot is sent while it is made, or after that."""
+        assert self.state is not None
+        return "wait_bgsave" if self.state is State.TAKING and self.is_streamed else SHOWN_STATES[self.state]
 
     @property
     def waiting_bytes(self) -> int:
@@ -163,6 +170,8 @@ class Stream:
         replica.give_up()
         if replica in self.replicas:
             self.replicas.remove(replica)
+            if self.backlog is not None:
+                self._trim(self.backlog)
             self.forgotten(replica)
 
     def drop_replicas(self) -> None:

@@ -10,6 +10,7 @@ from typing import IO
 import trio
 
 from node.net.peer import CLOSE_NOW
+from node.persistence.slowness import rest_after_saving
 from node.persistence.source import CHUNK_BYTES, RdbSource
 from node.replication.host import ReplicationHost
 from node.replication.stream import OUTPUT_BYTES_MAX, Replica, State
@@ -18,6 +19,8 @@ SLICE_NS = 1_000_000
 """How long one slice of a snapshot holds the loop, between the requests of clients..."""
 SLICE_NS_MAX = 10_000_000
 """...and how long when what is kept for its replicas meanwhile comes near to their output limit."""
+LOOK_S = 1
+"""How often a replica that takes nothing is looked at: `repl-timeout` may be set meanwhile."""
 Done = Callable[[list[Replica]], None]
 
 
@@ -59,12 +62,14 @@ class Transfer:
         """Until every output has room again, and once round the loop in any case."""
         await self.host.platform.checkpoint()
         for replica in self._taking():
+            since_ms = self.host.timers.monotonic_ms()
             while len(replica.session.out) > OUTPUT_BYTES_MAX and replica.state is State.TAKING:
                 drained = trio.Event()
                 replica.drained = drained.set
-                with trio.move_on_after(self.host.config["repl-timeout"]) as patience:
+                with trio.move_on_after(LOOK_S):
                     await drained.wait()
-                if patience.cancelled_caught:
+                    since_ms = self.host.timers.monotonic_ms()
+                if self.host.timers.monotonic_ms() - since_ms > self.host.config["repl-timeout"] * 1000:
                     self.host.log.warning(f"Disconnecting timedout replica (full sync): {replica.name}")
                     replica.give_up()
                     replica.session.close(CLOSE_NOW)
@@ -78,18 +83,27 @@ class Streaming(Transfer):
         self._source = source
 
     async def _send_all(self) -> None:
-        mark = self.host.platform.random_hex().encode()
+        host, source = self.host, self._source
+        host.saver.streamed[source] = host.timers.monotonic_ms()
+        host.log.notice(f"Background RDB transfer started by pid {host.platform.pid}")
+        mark = host.platform.random_hex().encode()
         self._send(b"$EOF:" + mark + b"\r\n")
         while taking := self._taking():
-            chunk = self._source.next_chunk(slice_for(self.host, taking))
+            chunk = source.next_chunk(slice_for(host, taking))
             if chunk is None:
-                break
+                host.log.notice(f"Diskless rdb transfer, done reading from pipe, {len(taking)} replicas still up.")
+                self._send(mark)
+                host.log.notice("Background RDB transfer terminated with success")
+                return
             self._send(chunk)
             await self._room()
-        self._send(mark)
+            await rest_after_saving(host, source.keys_step, lambda: bool(self._taking()))
+        host.log.notice("Diskless rdb transfer, last replica dropped, killing fork child.")
+        host.log.warning("Background transfer terminated by signal 10")
 
     def _close(self) -> None:
         self._source.close()
+        self.host.saver.streamed.pop(self._source, None)
 
 
 class FromFile(Transfer):
@@ -127,6 +141,8 @@ def slice_for(host: ReplicationHost, replicas: Iterable[Replica]) -> int:
     Longer slices slow the writers down, so that it ends before its replicas are too far behind. Else a data set that is
     big for its rate of writes would be copied again and again, each time in vain.
     """
+    if host.config.rdb_key_save_delay:
+        return 0  # each key is to be slow: as few as can be
     kept_bytes = max((replica.waiting_bytes for replica in replicas), default=0)
     limit = host.config["client-output-buffer-limit"]["replica"]
     return slice_ns(kept_bytes, limit.hard_bytes, limit.soft_bytes)

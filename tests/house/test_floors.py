@@ -57,6 +57,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.slotpause": (2, 6),
     "node.commands": (2, 8),
     "node.crash": (2, 9),
+    "node.watchdog": (2, 9),
     "gossip": (3, 0),
     "sentinel": (3, 0),
     "proxy": (3, 0),

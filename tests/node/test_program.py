@@ -201,15 +201,34 @@ def test_interrupt_ends_as_shutdown(hexad_server: Callable[..., HexadServer]) ->
 
 
 def test_a_second_interrupt_ends_at_once(hexad_server: Callable[..., HexadServer]) -> None:
-    server = hexad_server(enable_debug_command="yes")
+    server = hexad_server(save="3600 1", rdb_key_save_delay="30000000")
     with server.wire() as wire:
-        wire.send("DEBUG", "SLEEP", "30")
-        time.sleep(0.2)  # nothing tells that the node has fallen asleep
+        wire("SET", "k", "v")
         server.signal(signal.SIGINT)
-        server.wait_for_log("Received SIGINT scheduling shutdown")
+        wait_until(lambda: list(server.directory.glob("temp-*.rdb")), 5, "a save that has begun")
         server.signal(signal.SIGINT)
         assert server.process is not None and server.process.wait(5) == 1
     assert "You insist... exiting now." in server.log()
+    assert not list(server.directory.glob("*.rdb"))
+
+
+def test_signals_that_ask_where_it_is(hexad_server: Callable[..., HexadServer]) -> None:
+    server = hexad_server(enable_debug_command="yes")
+    with server.wire() as wire:
+        server.signal(signal.SIGALRM)
+        server.wait_for_log(r"Received SIGALRM\n\n------ STACK TRACE ------\n(.|\n)*program.py")
+        wire("CONFIG", "SET", "watchdog-period", "1")
+        wire("DEBUG", "SLEEP", "0.3")
+        server.wait_for_log(r"WATCHDOG TIMER EXPIRED(.|\n)*in sleep\n(.|\n)*------ STACK TRACE DONE")
+        assert wire("PING") == "PONG"
+        server.signal(signal.SIGABRT)
+        assert server.process is not None and server.process.wait(5) == -signal.SIGABRT
+    assert re.search(r"BUG REPORT START(.|\n)*crashed by signal: 6(.|\n)*CLIENT LIST OUTPUT", server.log())
+    server.start()
+    with server.wire() as wire:
+        wire.send("DEBUG", "SEGFAULT")
+        assert server.process.wait(5) == -signal.SIGSEGV
+    assert re.search(r"Segmentation fault\n(.|\n)*in segfault\n", server.log())
 
 
 def test_words_instead_of_a_node() -> None:

@@ -97,10 +97,15 @@ class Trace:
         self.codes: list[int] = []
         config = Config()
         config.put("save", ())
+        config.put("enable-debug-command", "yes")
         self.server: Server = app.build(self.clock, config, Log(self.clock, self.lines.append))
         self.server.replication = self.replicas = Replicas()
         self.shutdown: Shutdown = self.server.shutdown
         self.shutdown.ended = self.codes.append
+
+    def signal(self, number: int) -> None:
+        self.shutdown.signalled = number
+        self.shutdown.act_on_signal()
 
     def pass_ms(self, milliseconds: float) -> None:
         self.clock.moment_ms += milliseconds
@@ -109,7 +114,7 @@ class Trace:
 
 def test_it_waits_for_replicas() -> None:
     trace = Trace()
-    trace.shutdown.ask_by_signal(SIGTERM)
+    trace.signal(SIGTERM)
     assert trace.server.clients.paused is not None and trace.server.clients.paused.writes_only
     trace.pass_ms(5000)
     assert trace.codes == [] and trace.shutdown.left_ms() == 5000
@@ -121,7 +126,7 @@ def test_it_waits_for_replicas() -> None:
 
 def test_it_waits_no_longer_than_it_may() -> None:
     trace = Trace()
-    trace.shutdown.ask_by_signal(SIGTERM)
+    trace.signal(SIGTERM)
     trace.pass_ms(9990)
     assert trace.codes == []
     trace.pass_ms(100)
@@ -130,7 +135,7 @@ def test_it_waits_no_longer_than_it_may() -> None:
 
 def test_the_wait_can_be_taken_back() -> None:
     trace = Trace()
-    trace.shutdown.ask_by_signal(SIGTERM)
+    trace.signal(SIGTERM)
     client = trace.server.clients.add("", "")
     client.receive(b"SHUTDOWN\r\n")
     assert client.out == b"" and client.parked is not None
@@ -141,4 +146,19 @@ def test_the_wait_can_be_taken_back() -> None:
     trace.pass_ms(20_000)
     assert trace.codes == [] and "Shutdown manually aborted." in trace.lines[-1]
     other.receive(b"SHUTDOWN NOW\r\n")
+    assert trace.codes == [0]
+
+
+def test_a_signal_can_be_taken_back_before_it_is_acted_on() -> None:
+    trace = Trace()
+    client = trace.server.clients.add("", "")
+    client.receive(b"DEBUG PAUSE-CRON 1\r\n")
+    trace.signal(SIGTERM)
+    client.receive(b"SHUTDOWN ABORT\r\nDEBUG PAUSE-CRON 0\r\n")
+    assert client.out == b"+OK\r\n" * 3 and trace.codes == []
+    trace.replicas.behind = []
+    client.receive(b"DEBUG PAUSE-CRON 1\r\n")
+    trace.signal(SIGTERM)
+    assert trace.codes == []
+    client.receive(b"DEBUG PAUSE-CRON 0\r\n")
     assert trace.codes == [0]

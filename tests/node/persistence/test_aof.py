@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support import HexadServer, RedisServer, Server, Wire, wait_until
-from tests.support.wire import ReplyError
+from tests.support.wire import ReplyError, encode
 
 Start = Callable[..., HexadServer]
 StartRedis = Callable[..., RedisServer]
@@ -294,6 +294,20 @@ def test_renamed_commands_are_understood_by_their_old_names(hexad_server: Start)
     server.restart()
     with server.wire() as wire:
         assert wire("MGET", "a", "b") == [b"1", b"2"]
+
+
+def test_a_long_script_of_a_file_that_is_loaded_anew_lets_others_in(hexad_server: Start) -> None:
+    """And who has it loaded gets the answer, and then what else was sent."""
+    server = hexad_server(appendonly="yes", busy_reply_threshold=1, **DEBUG)
+    server.stop()
+    loop = "for i = 1, 100000 do redis.call('PING') end redis.call('SET', KEYS[1], 'v')"
+    (server.directory / FILES / "appendonly.aof.1.incr.aof").write_bytes(encode("EVAL", loop, "1", "k"))
+    server.start()
+    with server.wire() as wire, server.wire() as other:
+        wire.send("DEBUG", "LOADAOF")
+        wire.send("GET", "k")
+        wait_until(lambda: other("PING") != "PONG", TIMEOUT_S, "-LOADING")
+        assert wire.read() == "OK" and wire.read() == b"v"
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

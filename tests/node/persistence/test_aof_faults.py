@@ -250,3 +250,32 @@ async def test_a_save_waits_for_a_rewrite_and_a_rewrite_for_a_save(autojump_cloc
         assert "aof_rewrite_scheduled:1" in (await life.call(("INFO", "persistence"))).decode()
         await life.rewritten()
         assert life.aof.rewriter.count == 2 and life.server.saver.background is None
+
+
+async def test_a_rewrite_is_as_slow_as_it_is_told_and_stands_in_the_way_of_the_end(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 0) as life:
+        await life.call(*(("SET", name, "1") for name in "abc"))
+        config = life.server.config
+        config.put("aof-use-rdb-preamble", False)
+        config.put("aof-timestamp-enabled", True)
+        config.put("rdb-key-save-delay", 1_000_000)
+        began_s = trio.current_time()
+        await life.call(("BGREWRITEAOF",))
+        await life.rewritten()
+        assert trio.current_time() - began_s >= 3
+        base = life.server.platform.read_file(life.aof.disk.path(life.aof.manifest.base.name))
+        assert base.startswith(b"#TS:"), "the time that `redis-check-aof --truncate-to-timestamp` may go back to"
+        await life.call(("CONFIG", "SET", "appendonly", "no"), ("CONFIG", "SET", "appendonly", "yes"))
+        await life.call(("SHUTDOWN",))
+        assert "Writing initial AOF, can't exit." in "".join(life.lines)
+
+
+async def test_old_files_are_kept_while_that_is_wanted(autojump_clock: Any) -> None:
+    async with slow_node("everysec", 0) as life:
+        await life.call(("CONFIG", "SET", "aof-disable-auto-gc", "yes"), ("BGREWRITEAOF",))
+        await life.rewritten()
+        platform, disk = life.server.platform, life.aof.disk
+        old = [disk.path(file.name) for file in life.aof.manifest.history]
+        assert len(old) == 2 and all(map(platform.exists, old))
+        await life.call(("CONFIG", "SET", "aof-disable-auto-gc", "no"))
+        assert not life.aof.manifest.history and not any(map(platform.exists, old))

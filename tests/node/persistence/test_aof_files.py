@@ -28,9 +28,9 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     again = manifest.with_increment().with_base(is_rdb=False, keep=1)
     assert again.to_bytes().decode().splitlines() == [
         "file a.aof.2.base.aof seq 2 type b",
-        "file a.aof.1.base.rdb seq 1 type h",
         "file a.aof.1.incr.aof seq 1 type h",
         "file a.aof.2.incr.aof seq 2 type h",
+        "file a.aof.1.base.rdb seq 1 type h",
         "file a.aof.3.incr.aof seq 3 type i",
     ]
     assert parse("a.aof", again.to_bytes()) == again
@@ -39,8 +39,8 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
 
 
 def test_names_that_are_no_single_word_are_quoted() -> None:
-    manifest = Manifest('my "file" \x01').with_increment()
-    assert manifest.to_bytes() == rb'file "my \"file\" \x01.1.incr.aof" seq 1 type i' + b"\n"
+    manifest = Manifest('my "file" \n\x01').with_increment()
+    assert manifest.to_bytes() == rb'file "my \"file\" \n\x01.1.incr.aof" seq 1 type i' + b"\n"
     assert parse(manifest.name, manifest.to_bytes()) == manifest
 
 
@@ -247,7 +247,7 @@ async def test_what_is_wrong_is_told_with_its_place_and_the_next_step() -> None:
     more = {"appendonly.aof.2.incr.aof": b""}
     assert await loaded(good + good[:-3], **more) == await loaded(good)
     life = lives({"appendonly.aof.manifest": b"file nowhere.aof seq 1 type i\n"})
-    with pytest.raises(LoadError, match=r"The AOF file nowhere\.aof doesn't exist"):
+    with pytest.raises(LoadError, match=r"The append log file nowhere\.aof doesn't exist"):
         await life.aof.start()
     life = lives({"appendonly.aof.manifest": b"nonsense\n"})
     with pytest.raises(LoadError, match=r"(?s)FATAL AOF MANIFEST FILE ERROR.*at line 1\n>>> 'nonsense'\nInvalid AOF"):
@@ -255,3 +255,35 @@ async def test_what_is_wrong_is_told_with_its_place_and_the_next_step() -> None:
     life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": good + good[:-3]}, aof_load_truncated=False)
     with pytest.raises(LoadError, match=r"(?s)Unexpected end of file .*aof-load-truncated.*offset 27 of 51 bytes"):
         await life.aof.start()
+
+
+async def test_scripts_of_a_file_write_whatever_stands_against_writes() -> None:
+    """A Redis before 7.0 wrote scripts into its files as they came."""
+    script = encode_command([b"EVAL", b"return redis.call('INCR', KEYS[1])", b"1", b"n"])
+    flagged = encode_command([b"EVAL", b"#!lua\nreturn redis.call('INCR', KEYS[1])", b"1", b"n"])
+    life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": script + flagged}, min_replicas_to_write=1)
+    assert await life.call(("EVAL", "return redis.call('INCR', KEYS[1])", "1", "n")) != b":1\r\n"
+    await life.aof.start()
+    assert await life.call(("GET", "n")) == b"$1\r\n2\r\n"
+    life.server.config.put("enable-debug-command", "yes")
+    assert await life.call(("DEBUG", "LOADAOF")) == b"+OK\r\n"
+    assert not life.aof.writer.buffer_bytes, "what was loaded is no news for the file"
+    assert await life.call(("GET", "n")) == b"$1\r\n2\r\n"
+    life.server.reactor.close()
+
+
+async def test_clients_hear_that_a_file_is_loaded_anew() -> None:
+    life = lives({"appendonly.aof.manifest": b"file x seq 1 type i\n", "x": encode_command([b"PING"])})
+    told: list[bytes] = []
+    replay = life.aof._replay.run
+
+    def look(commands: list[list[bytes]]) -> None:
+        life.feed("PING")
+        told.append(bytes(life.session.out))
+        replay(commands)
+
+    life.aof._replay.run = look
+    life.aof.load_now()
+    assert told == [b"-LOADING Redis is loading the dataset in memory\r\n"]
+    life.session.out.clear()
+    assert await life.call(("PING",)) == b"+PONG\r\n"

@@ -183,3 +183,19 @@ def test_save_points_of_a_running_server(hexad_server: Start) -> None:
         assert wire("SET", "a", "1") == "OK"
         assert wire("SET", "a", "2") == "OK"
     server.wait_for_log(r"2 changes in 1 seconds\. Saving\.\.\.(.|\n)*Background saving terminated with success")
+
+
+def test_a_short_load_is_waited_for(hexad_server: Start) -> None:
+    """Who connects while a node starts is served as soon as it has its data, and need not try again."""
+    server = hexad_server(save=("3600", "1"))
+    with server.wire() as wire:
+        wire("SET", "k", "v")
+    server.stop()
+    server.options["key-load-delay"] = 100_000
+    server.start(wait=False)
+
+    def connected() -> Wire:
+        return server.wire()
+
+    with wait_until(connected, 5, "a listener") as wire:
+        assert wire("GET", "k") == b"v"

@@ -188,6 +188,7 @@ def test_a_broken_snapshot_is_never_taken(replica: Server, rdb: bytes, how: str,
         wait_until(lambda: primary.told >= 1, TIMEOUT_S, "the first try")
         assert_taken(wire)
         assert full_syncs(replica) == 2
+        assert ("Internal error in RDB reading offset" in replica.log()) == (load == "swapdb")
 
 
 @pytest.mark.parametrize(
@@ -310,11 +311,13 @@ def test_a_restarted_replica_goes_on_where_its_file_ends(kind: str) -> None:
 
 
 def test_a_restarted_primary_serves_its_replicas_without_a_copy() -> None:
-    with node("hexad", save="3600 1") as primary, node("redis") as replica:
+    with node("hexad", save="3600 1", enable_debug_command="yes") as primary, node("redis") as replica:
         up, down = primary.wire(), replica.wire()
         follow(down, primary.port)
         wait_connected(down)
         assert up("SET", "a", "1") == "OK"
+        up("DEBUG", "SET-ACTIVE-EXPIRE", "0")
+        assert up("SET", "gone", "1", "PX", "1") == "OK"
         wait_until(lambda: offset_of(up) == offset_of(down), TIMEOUT_S, "the same offset")
         primary.stop()
         primary.start()
@@ -323,6 +326,7 @@ def test_a_restarted_primary_serves_its_replicas_without_a_copy() -> None:
         assert up("SET", "b", "2") == "OK"
         wait_until(lambda: down("GET", "b") == b"2", TIMEOUT_S, "the stream goes on")
         assert full_syncs(replica) == 1
+        assert down("DBSIZE") == 2, "it heard what had expired when the file was loaded"
 
 
 def test_a_shutdown_waits_for_what_replicas_lack() -> None:

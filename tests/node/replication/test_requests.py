@@ -245,6 +245,18 @@ def test_a_replica_that_asks_twice_is_not_heard(primary: Server) -> None:
     assert primary.log().count("Starting BGSAVE for SYNC") == 1
 
 
+@pytest.mark.parametrize(("words", "name"), [(["PING"], "ping"), (["GET", "k"], "get"), (["NO"], "<unknown>")])
+def test_a_command_that_has_a_reply_ends_a_replicas_link(primary: Server, words: list[str], name: str) -> None:
+    """Else the reply would stand in the midst of what the replica takes for the stream."""
+    replica = FakeReplica(primary)
+    replica.ask("PSYNC", "?", -1)
+    replica.wire.send(*words)
+    rest = replica.wire.read_to_end()
+    assert b"PONG" not in rest and b"-ERR" not in rest
+    primary.wait_for_log(f"Replica generated a reply to command '{name}', disconnecting it: id=")
+    assert ("== CRITICAL == This master is sending an error to its replica" in primary.log()) == (name != "ping")
+
+
 def test_nobody_syncs_with_a_replica_that_has_no_primary() -> None:
     with node("hexad") as server, server.wire() as wire:
         follow(wire, 1)
@@ -293,11 +305,13 @@ def test_a_replica_that_says_nothing_is_dropped() -> None:
 
 
 def test_a_replica_that_reads_nothing_is_dropped_in_the_midst_of_its_snapshot() -> None:
-    with node("hexad", repl_timeout=1) as server:
+    with node("hexad", repl_timeout=60) as server, server.wire() as wire:
         fill(server)
         replica = FakeReplica(server)
         replica.wire("REPLCONF", "capa", "eof")
         replica.wire.send("PSYNC", "?", -1)
+        wait_until(lambda: wire.info("persistence")["rdb_bgsave_in_progress"] == "1", TIMEOUT_S, "the snapshot begins")
+        wire("CONFIG", "SET", "repl-timeout", "1")
         server.wait_for_log("Disconnecting timedout replica \\(full sync\\)")
         FakeReplica(server).join()
 

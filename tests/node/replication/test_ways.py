@@ -159,6 +159,8 @@ def test_swapdb_serves_the_old_state_of_the_same_history_meanwhile(rdb: bytes) -
         fields = wire.info("persistence")
         assert fields["loading"] == "0" and "loading_loaded_bytes" in fields
         assert state(wire) == "old"
+        loading = ReplyError("LOADING Redis is loading the dataset in memory")
+        assert wire("REPLICAOF", "NO", "ONE") == wire("CONFIG", "SET", "appendonly", "yes") == wire("SAVE") == loading
         release.set()
         assert states(wire, "new") == ["old", "new"]
         assert wire.info("persistence")["async_loading"] == "0"
@@ -227,6 +229,32 @@ def test_who_comes_while_the_file_is_written_shares_it() -> None:
         assert server.log().count("Starting BGSAVE for SYNC") == 1
         assert third.ask("PSYNC", "?", -1) != place
         assert b"later" in third.snapshot()
+
+
+def test_what_is_streamed_is_told_as_a_save_and_ends_with_the_last_who_wants_it() -> None:
+    with node("hexad", rdb_key_save_delay=60_000_000) as primary, primary.wire() as up:
+        up("SET", "k", "v")
+        with primary.wire() as down:
+            down("REPLCONF", "capa", "eof")
+            down.send("PSYNC", "?", "-1")
+            wait_until(lambda: up.info("persistence")["current_save_keys_processed"] == "1", TIMEOUT_S, "it is sent")
+            assert up.info("persistence")["rdb_bgsave_in_progress"] == "1"
+            assert "state=wait_bgsave" in up.info("replication")["slave0"]
+        wait_until(lambda: up.info("persistence")["rdb_bgsave_in_progress"] == "0", TIMEOUT_S, "it is given up")
+        assert "Diskless rdb transfer, last replica dropped" in primary.log()
+
+
+@pytest.mark.parametrize("save", ["", "3600 1"])
+def test_a_save_goes_on_without_replicas_only_where_files_are_wanted(save: str) -> None:
+    options = {"repl_diskless_sync": "no", "rdb_key_save_delay": 60_000_000, "save": save}
+    with node("hexad", **options) as primary, primary.wire() as up:
+        up("SET", "k", "v")
+        with primary.wire() as down:
+            down.send("PSYNC", "?", "-1")
+            wait_until(lambda: up.info("persistence")["rdb_bgsave_in_progress"] == "1", TIMEOUT_S, "it is saved")
+        primary.wait_for_log("Connection with replica .* lost")
+        assert up.info("persistence")["rdb_bgsave_in_progress"] == ("1" if save else "0")
+        up("CONFIG", "SET", "rdb-key-save-delay", "0")
 
 
 def test_a_save_that_runs_already_is_waited_for() -> None:
