@@ -195,6 +195,8 @@ class Follower:
         self._primary.restart_stream()
         self._data_replaced()
         host.log.notice("MASTER <-> REPLICA sync: Finished with success")
+        await intake.settle()
+        await host.platform.checkpoint()  # the last moment at which we may have been stopped
 
     def _give_up_place(self) -> None:
         """The data set is dropped: nobody can go on from where it stood, we no more than our replicas."""
