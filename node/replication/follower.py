@@ -210,7 +210,13 @@ class Follower:
         """Serve the stream until the link is lost."""
         host = self.host
         gone = trio.Event()
-        session.on_lost = lambda _reason: gone.set()
+
+        def lost(_reason: str) -> None:
+            session.on_lost = _nobody
+            self._lost()
+            gone.set()
+
+        session.on_lost = lost
         self.session = session
         self.state = "connected"
         self.has_been_up = True
@@ -225,7 +231,6 @@ class Follower:
         await gone.wait()
         host.log.warning("Connection with master lost.")
         host.log.notice("Caching the disconnected master state.")
-        self._lost()
 
     def _lost(self) -> None:
         self.session = None
