@@ -37,6 +37,7 @@ _SETTINGS = {
     "cluster-announce-human-nodename": "announce_human_nodename",
     "cluster-hand-over-when-behind": "hand_over_when_behind",
     "cluster-node-timeout": "node_timeout_ms",
+    "cluster-ping-interval": "ping_interval_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
     "cluster-replica-votes": "replica_votes",
