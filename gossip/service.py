@@ -15,12 +15,13 @@ from gossip.settings import ClusterSettings
 from gossip.slotstats import NO_SLOT_IS_MINE, SlotStats
 from gossip.state import ClusterState
 from node.commands.blocking import KeyWaiter
+from node.commands.scripting import flags_of_called
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
 from node.server import CannotStart, Client, Server
 from node.slots import slot_of
-from node.table import ASKING, SHARDED, WRITE, Command
+from node.table import ASKING, MAY_REPLICATE, SHARDED, WRITE, Command
 
 BUS_PORT_OFFSET = 10000
 """The bus listens this far above the client port, unless `cluster-port` says otherwise."""
@@ -230,7 +231,7 @@ class ClusterService:
             Request(
                 keys,
                 [slot_of(key) for key in keys],
-                writes=bool(command.flags & WRITE),
+                writes=self._writes(command, argv),
                 asking=client.asking or bool(command.flags & ASKING),
                 readonly=client.readonly,
                 migrates=command.spec.name == "migrate",
@@ -246,13 +247,20 @@ class ClusterService:
             Request(
                 keys,
                 [slot_of(key) for key in keys],
-                writes=any(command.flags & WRITE for command, _ in commands),
+                writes=any(self._writes(command, argv) for command, argv in commands),
                 asking=client.asking or any(command.flags & ASKING for command, _ in commands),
                 readonly=client.readonly,
                 sharded=any(command.flags & SHARDED for command, _ in commands),
             ),
             client,
         )
+
+    def _writes(self, command: Command, argv: Argv) -> bool:
+        """Whether a command may write. Of a script that says nothing of itself each command is looked at by itself."""
+        if command.flags & WRITE or not command.flags & MAY_REPLICATE:
+            return bool(command.flags & WRITE)
+        flags = flags_of_called(self.server, command.name, argv)
+        return flags.declared and not flags.no_writes
 
     def send_waiting_away(self) -> None:
         """Clients that wait for keys which will not be made here any more are told where to go."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from hashlib import sha1
 from typing import Any
 
 import pytest
@@ -176,6 +177,23 @@ def shaped() -> Iterator[list[list[Server]]]:
         yield [ours, theirs]
 
 
+LIBRARY = """#!lua name=lib
+redis.register_function('changes', function(keys) return redis.call('DEL', keys[1]) end)
+redis.register_function{function_name='reads', callback=function(keys) return redis.call('GET', keys[1]) end,
+                        flags={'no-writes'}}
+"""
+SCRIPTS = [
+    ("EVAL", "return redis.call('GET', KEYS[1])", 1, "{06S}"),
+    ("EVAL", "#!lua\nreturn redis.call('DEL', KEYS[1])", 1, "{06S}"),
+    ("EVAL", "#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])", 1, "{06S}"),
+    ("EVALSHA", sha1(b"#!lua\nreturn redis.call('DEL', KEYS[1])").hexdigest(), 1, "{06S}"),
+    ("EVAL", "#!lua flags=nonsense\n", 1, "{06S}"), ("EVALSHA", "none", 1, "{06S}"),
+    ("FUNCTION", "LOAD", LIBRARY), ("FCALL", "changes", 1, "{06S}"), ("FCALL", "reads", 1, "{06S}"),
+    ("FCALL", "none", 1, "{06S}"), ("FCALL_RO", "reads", 1, "{06S}"),
+]  # fmt: skip
+"""What they say of themselves tells whether they are reads, which go on where writes do not."""
+
+
 def test_a_cluster_that_is_down_and_what_settings_let_through() -> None:
     told = []
     for kind in KINDS:
@@ -191,6 +209,9 @@ def test_a_cluster_that_is_down_and_what_settings_let_through() -> None:
             tries("down")
             replies.append(at_a("CONFIG", "SET", "cluster-allow-reads-when-down", "yes"))
             tries("reads")
+            replies += (at_a(*words) for words in SCRIPTS)
+            at_a("MULTI")
+            replies += [at_a(*SCRIPTS[1]), at_a("EXEC")]
             at_a("CONFIG", "SET", "cluster-allow-reads-when-down", "no")
             at_a("CONFIG", "SET", "cluster-require-full-coverage", "no")
             wait_until(lambda wire=at_a: b"cluster_state:ok" in wire("CLUSTER", "INFO"), 10, "half a cluster is enough")
