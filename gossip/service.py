@@ -325,7 +325,9 @@ class ClusterService:
         return 0 if keys is None else len(keys.values)
 
     def offset(self) -> int:
-        return self.server.journal.offset
+        """0 while other data is being loaded in the place of ours: nobody is to read here, or to count on us."""
+        server = self.server
+        return 0 if server.loading is not None and server.replication.is_replica else server.journal.offset
 
     def data_is_complete(self) -> bool:
         return bool(self.server.config["appendonly"]) and self.key_count() > 0

@@ -248,6 +248,28 @@ def test_settings_reach_the_cluster_while_it_runs() -> None:
 # ---- three primaries with replicas ----------------------------------------------------------------------------------
 
 
+def test_a_replica_that_loads_is_not_offered_to_clients() -> None:
+    with HexadServer(**OPTIONS, enable_debug_command="yes") as a, HexadServer(**OPTIONS) as b:
+        primary, replica = a.wire(), b.wire()
+        assert primary("CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK"
+        assert replica("CLUSTER", "MEET", "127.0.0.1", a.port) == "OK"
+        wait_until(lambda: replica("CLUSTER", "REPLICATE", id_of(primary)) == "OK", 10, "they know each other")
+
+        def is_offered() -> bool:
+            return len(primary("CLUSTER", "SLOTS")[0]) == 4
+
+        wait_until(lambda: primary("SET", "k", "v") == "OK", 10, "it is up")
+        assert primary("DEBUG", "POPULATE", 400) == "OK"
+        wait_until(lambda: primary("WAIT", 1, 100) == 1 and is_offered(), 10, "it has the data")
+        assert replica("CONFIG", "SET", "key-load-delay", 10_000) == "OK"
+        assert primary("DEBUG", "CHANGE-REPL-ID") == "OK"  # so that it must take all of the data again
+        assert primary("CLIENT", "KILL", "TYPE", "replica") == 1
+        wait_until(lambda: not is_offered(), 10, "it loads")
+        assert b"loading" in primary("CLUSTER", "SHARDS")[0][3][1]
+        assert replica("CONFIG", "SET", "key-load-delay", 0) == "OK"
+        wait_until(is_offered, 10, "it has loaded")
+
+
 @pytest.fixture(scope="module")
 def six() -> Iterator[LocalCluster]:
     with LocalCluster(HexadServer, cluster_node_timeout=TIMEOUT_MS) as cluster:
