@@ -16,6 +16,7 @@ from sentinel import conf, failover, links, report, roster
 from sentinel.core import Core
 from sentinel.events import (
     Answer,
+    CloseLink,
     Dial,
     Heard,
     HelloReceived,
@@ -239,6 +240,22 @@ def test_replies_of_any_kind_and_late_ones_do_no_harm() -> None:
         subject.handle(Replied(1, each, b"role:slave"), NOW_MS + 1300)
     subject.handle(LinkDown(1), NOW_MS + 1300)
     assert not core.links
+
+
+def test_a_node_that_does_not_let_us_listen_shows_as_disconnected() -> None:
+    """A password that is missing or wrong is seen in the flags; that AUTH is not wanted does no harm."""
+    subject = machine("sentinel monitor m 10.0.0.1 6379 2\nsentinel auth-pass m secret")
+    subject.handle(Wakeup(), NOW_MS)
+    primary = subject.state.primaries["m"]
+    for number in (1, 2):
+        subject.handle(LinkUp(number, "10.0.0.8", "10.0.0.1"), NOW_MS)
+    for _auth_and_setname in range(2):
+        subject.handle(Heard(2, Failure(b"ERR no")), NOW_MS)
+    assert list(primary.flags()) == ["master"]
+    assert CloseLink(2) in subject.handle(Heard(2, Failure(b"NOAUTH Authentication required.")), NOW_MS)
+    assert list(primary.flags()) == ["master", "disconnected"]
+    dialled = [effect.listens for effect in subject.handle(Wakeup(), NOW_MS + 1100) if isinstance(effect, Dial)]
+    assert dialled == [True]
 
 
 def test_a_name_is_dialled_and_followed_to_its_new_address() -> None:
