@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from node.config.errors import ConfigFileError
 from node.config.lines import read_lines
 from node.net.resp import Failure, Status
-from sentinel import conf, failover, links, report, roster
+from sentinel import conf, failover, links, observation, report, roster
 from sentinel.core import Core
 from sentinel.events import (
     Answer,
@@ -171,6 +171,17 @@ def test_any_info_can_be_read(text: bytes) -> None:
 )
 def test_replicas_of_a_primary(line: bytes, found: list[tuple[str, int]]) -> None:
     assert parse_info(b"role:master\r\n" + line + b"\r\n").replicas == found
+
+
+def test_a_replica_that_does_not_want_to_be_known_is_kept_back() -> None:
+    subject = machine("sentinel monitor m 10.0.0.1 6379 2\n" + "sentinel known-replica m 10.0.0.2 6379\n")
+    primary = subject.state.primaries["m"]
+    (replica,) = primary.replicas.values()
+    for said, told in ((b"0", []), (b"1", [replica])):
+        subject.core.begin(NOW_MS)
+        observation.learn(subject.core, replica, b"role:slave\r\nreplica_announced:" + said)
+        assert report.announced(primary) == told
+        assert report.describe(subject.core, primary)[b"num-slaves"] == b"1"
 
 
 def hello(
