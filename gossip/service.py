@@ -92,6 +92,11 @@ class ClusterService:
         """Bus links that are open: INFO's cluster_connections."""
         return len(self.bus.links)
 
+    @property
+    def links_bytes(self) -> int:
+        """Memory that the bus links take, about."""
+        return sum(link.memory_bytes for link in self.bus.links.values())
+
     def reset_counts(self) -> None:
         """CONFIG RESETSTAT: what was counted by slot is forgotten."""
         self.slot_stats.counts.clear()

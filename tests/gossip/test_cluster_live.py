@@ -6,6 +6,7 @@ The same talks are held with genuine nodes where both can be asked.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator
 from hashlib import sha1
@@ -19,6 +20,7 @@ from tests.support.cluster import LocalCluster
 from tests.support.servers import Server
 from tests.support.wire import ReplyError, Wire
 
+LINKS_BYTES = re.compile(rb"mem_cluster_links:(\d+)")
 KINDS: tuple[type[Server], ...] = (HexadServer, RedisServer)
 TIMEOUT_MS = 2000
 OPTIONS: dict[str, Any] = {
@@ -175,6 +177,14 @@ def test_answers_have_redis_s_shapes(shaped: list[list[Server]], protocol: int, 
 def shaped() -> Iterator[list[list[Server]]]:
     with pair(HexadServer) as (_, _, ours), pair(RedisServer) as (_, _, theirs):
         yield [ours, theirs]
+
+
+def test_what_waits_for_other_nodes_takes_memory(shaped: list[list[Server]]) -> None:
+    with shaped[0][0].wire() as wire:
+        info = ("INFO", "memory")
+        wire.pipeline([("MULTI",), info, ("PUBLISH", "news", b"x" * 100_000), info])
+        before, _, after = (LINKS_BYTES.findall(reply) if isinstance(reply, bytes) else [] for reply in wire("EXEC"))
+        assert int(after[0]) - int(before[0]) >= 100_000 and int(before[0]) > 0
 
 
 LIBRARY = """#!lua name=lib
