@@ -41,6 +41,8 @@ from node.net.peer import CLOSE_NOW, Peer
 from node.platform import Connected, Listener, Socket
 from node.server import CannotGoOn, Server
 
+LINK_BYTES = 1000
+"""About what a link costs beside its buffers."""
 ACCEPT_AGAIN_S = 0.1
 """How long no link is taken where there is no descriptor, or no place to shake hands, for one more."""
 
@@ -58,6 +60,12 @@ class BusLink(Peer):
         self.local_ip = local_ip
         self.created_ms = bus.server.platform.now_ms()
         self.reader = PacketReader()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it holds, about."""
+        unsent = len(self.out) if self.transport is None else self.transport.unsent_bytes()
+        return LINK_BYTES + unsent + self.reader.held_bytes
 
     def receive(self, data: bytes) -> None:
         for packet in self.reader.feed(data):

@@ -32,7 +32,7 @@ def _leave_sub_replica(core: Core) -> None:
         return
     core.log(
         "warning",
-        f"I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {primary.primary.id}",
+        f"I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {primary.primary.shown}",
     )
     follow(core, primary.primary)
 
@@ -99,7 +99,7 @@ def accept_claim(core: Core, sender: Node, epoch: int, claimed: int) -> None:
     core.judge = True
     took_all_from_us = claimed.bit_count() == lost.bit_count()
     if lost and not ours.slots and (core.settings.allow_replica_migration or took_all_from_us):
-        core.log("warning", f"Configuration change detected. Reconfiguring myself as a replica of {sender.id}")
+        core.log("warning", f"Configuration change detected. Reconfiguring myself as a replica of {sender.shown}")
         follow(core, sender)
     elif lost_mine:
         state.leftover |= lost_mine
@@ -129,5 +129,5 @@ def _resolve_collision(core: Core, sender: Node) -> None:
     core.save(fsync=True)
     core.log(
         "verbose",
-        f"WARNING: configEpoch collision with node {sender.id}. configEpoch set to {myself.config_epoch}",
+        f"WARNING: configEpoch collision with node {sender.shown}. configEpoch set to {myself.config_epoch}",
     )

@@ -19,6 +19,8 @@ from gossip.state import ClusterState, Node
 from node.votes import Tally
 
 NEVER = 1 << 62
+TIMEOUT_MIN_MS = 100
+"""Redis looks at its nodes so often, so no node timeout is shorter there, whatever is set."""
 
 
 @dataclass(slots=True)
@@ -162,7 +164,7 @@ class Core:
     @property
     def timeout_ms(self) -> int:
         """The node timeout T, in which everything here is measured."""
-        return self.settings.node_timeout_ms
+        return max(self.settings.node_timeout_ms, TIMEOUT_MIN_MS)
 
     def fresh_id(self) -> str:
         """Draw a new id: of a node in handshake, of ourselves, or of a shard."""

@@ -214,7 +214,7 @@ def consider_vote(core: Core, sender: Node, packet: Packet) -> None:
         return
     refusal = _refusal(core, sender, packet)
     if refusal:
-        core.log("warning", f"Failover auth denied to {sender.id}: {refusal}")
+        core.log("warning", f"Failover auth denied to {sender.shown}: {refusal}")
         return
     state = core.state
     assert sender.primary is not None, "a refusal names a requester without a primary"
@@ -222,7 +222,7 @@ def consider_vote(core: Core, sender: Node, packet: Packet) -> None:
     sender.primary.voted_ms = core.now_ms
     core.save(fsync=True)
     core.send_to(sender, core.packet(AUTH_ACK))
-    core.log("warning", f"Failover auth granted to {sender.id} for epoch {state.current_epoch}")
+    core.log("warning", f"Failover auth granted to {sender.shown} for epoch {state.current_epoch}")
 
 
 def _refusal(core: Core, sender: Node, packet: Packet) -> str:

@@ -2,7 +2,8 @@
 
 Redis does this in a cron of 100 ms; we compute when the next thing is due and sleep until then.  T is the
 node timeout.  Each second one node is pinged: of five drawn, the one heard of longest ago; besides, each node
-whose last pong is older than T/2.  So a node hears from every other at least twice in T.
+whose last pong is older than T/2, or than `cluster-ping-interval`.  So by default a node hears from every other at
+least twice in T.
 """
 
 from __future__ import annotations
@@ -252,6 +253,11 @@ def handshake_limit_ms(core: Core) -> int:
     return max(core.timeout_ms, HANDSHAKE_MIN_MS)
 
 
+def ping_interval_ms(core: Core) -> int:
+    """How long a node may be silent before it is pinged."""
+    return core.settings.ping_interval_ms or core.timeout_ms // 2
+
+
 # ---- what is due ------------------------------------------------------------------------------------------------
 
 
@@ -261,12 +267,12 @@ def beat(core: Core) -> None:
         if node.link is None and node.has_address and node.dial_at_ms <= core.now_ms:
             dial(core, node)
     _ping_one_of_some(core)
-    half_ms = core.timeout_ms // 2
+    interval_ms = ping_interval_ms(core)
     next_ms = NEVER
     for node in core.state.others():
         if node.link_up and not node.ping_sent_ms and not node.flags & HANDSHAKE:
             # The usual case, kept short: each wake-up walks all nodes, and in a large cluster there are many of both.
-            due_ms = node.pong_received_ms + half_ms + 1
+            due_ms = node.pong_received_ms + interval_ms + 1
             if due_ms > core.now_ms:
                 if due_ms < next_ms:
                     next_ms = due_ms
@@ -292,7 +298,7 @@ def _ping_one_of_some(core: Core) -> None:
 
 
 def _ping_if_stale(core: Core, node: Node) -> None:
-    """Renew a link that has been silent for too long; ping who was not heard of for T/2."""
+    """Renew a link that has been silent for too long; ping who was not heard of for a while."""
     now_ms, half_ms = core.now_ms, core.timeout_ms // 2
     if (
         node.link is not None
@@ -304,7 +310,7 @@ def _ping_if_stale(core: Core, node: Node) -> None:
     ):
         drop_link(core, node)
         dial(core, node)
-    elif node.link_up and node.ping_sent_ms == 0 and now_ms - node.pong_received_ms > half_ms:
+    elif node.link_up and node.ping_sent_ms == 0 and now_ms - node.pong_received_ms > ping_interval_ms(core):
         send_ping(core, node)
 
 
@@ -319,7 +325,7 @@ def _next_due_ms(core: Core, node: Node) -> int:
     if node.link is None:
         due_ms = node.dial_at_ms
     elif node.ping_sent_ms == 0:
-        return node.pong_received_ms + half_ms + 1
+        return node.pong_received_ms + ping_interval_ms(core) + 1
     else:
         quiet_since_ms = max(node.ping_sent_ms, node.data_received_ms)
         due_ms = max(node.link_created_ms + core.timeout_ms, quiet_since_ms + half_ms) + 1

@@ -72,7 +72,7 @@ def hear_start(core: Core, sender: Node, link: int) -> None:
     core.manual.end_ms = core.now_ms + LIMIT_MS
     core.manual.replica = sender
     core.emit(PauseWrites(core.now_ms + PAUSE_MS))
-    core.log("warning", f"Manual failover requested by replica {sender.id}.")
+    core.log("warning", f"Manual failover requested by replica {sender.shown}.")
     answer(core, link, sender, PING)
     core.due(core.now_ms + PAUSED_PING_MS)
 

@@ -82,7 +82,7 @@ def learn_my_address(core: Core, local_ip: str) -> None:
 def finish_handshake(core: Core, node: Node, sender: Node | None, packet: Packet, peer_ip: str) -> bool:
     """An answer came over a handshake's link.  False if that link is gone, since we know the node already."""
     if sender is not None:
-        core.log("verbose", f"Handshake: we already know node {sender.id}, updating the address if needed.")
+        core.log("verbose", f"Handshake: we already know node {sender.shown}, updating the address if needed.")
         if not node.is_probe or sender.is_lost(core.now_ms):
             update_address(core, sender, packet, peer_ip)
         remove(core, node)
@@ -135,7 +135,7 @@ def update_address(core: Core, node: Node, packet: Packet, peer_ip: str) -> None
     if not is_address(ip):
         return
     _move(core, node, ip, packet.port, packet.cport, packet.pport)
-    core.log("warning", f"Address updated for node {node.id}, now {node.ip}:{node.port}")
+    core.log("warning", f"Address updated for node {node.shown}, now {node.ip}:{node.port}")
     core.judge = True
 
 

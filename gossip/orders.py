@@ -134,7 +134,7 @@ def set_slot_node(core: Core, order: SetSlotNode) -> None:
     if was_mine and node is not myself and not myself.slots and core.settings.allow_replica_migration:
         core.log(
             "warning",
-            f"Lost my last slot during slot migration. Reconfiguring myself as a replica of {node.id}",
+            f"Lost my last slot during slot migration. Reconfiguring myself as a replica of {node.shown}",
         )
         follow(core, node)
     if node is myself and slot in state.importing:

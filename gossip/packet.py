@@ -546,6 +546,11 @@ class PacketReader:
         self._needed = PREFIX_BYTES
         self.broken = False
 
+    @property
+    def held_bytes(self) -> int:
+        """How much there is of an unfinished message."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[Packet | PacketError]:
         """Take bytes as they came and return what they completed."""
         found: list[Packet | PacketError] = []

@@ -32,7 +32,7 @@ class Request:
     slots: Sequence[int]
     """The keys' slots, in the same order.  For sharded Pub/Sub the channels take the keys' place."""
     writes: bool = False
-    """Whether it may write; a script that was not declared read-only may."""
+    """Whether it may write; a script that says something of itself may, unless it says that it does not."""
     asking: bool = False
     """The client said ASKING, or the command (RESTORE-ASKING) implies it."""
     readonly: bool = False

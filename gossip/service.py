@@ -15,12 +15,13 @@ from gossip.settings import ClusterSettings
 from gossip.slotstats import NO_SLOT_IS_MINE, SlotStats
 from gossip.state import ClusterState
 from node.commands.blocking import KeyWaiter
+from node.commands.scripting import flags_of_called
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
 from node.server import CannotStart, Client, Server
 from node.slots import slot_of
-from node.table import ASKING, SHARDED, WRITE, Command
+from node.table import ASKING, MAY_REPLICATE, SHARDED, WRITE, Command
 
 BUS_PORT_OFFSET = 10000
 """The bus listens this far above the client port, unless `cluster-port` says otherwise."""
@@ -37,6 +38,7 @@ _SETTINGS = {
     "cluster-announce-human-nodename": "announce_human_nodename",
     "cluster-hand-over-when-behind": "hand_over_when_behind",
     "cluster-node-timeout": "node_timeout_ms",
+    "cluster-ping-interval": "ping_interval_ms",
     "cluster-replica-validity-factor": "replica_validity_factor",
     "cluster-replica-no-failover": "replica_no_failover",
     "cluster-replica-votes": "replica_votes",
@@ -89,6 +91,11 @@ class ClusterService:
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
         return len(self.bus.links)
+
+    @property
+    def links_bytes(self) -> int:
+        """Memory that the bus links take, about."""
+        return sum(link.memory_bytes for link in self.bus.links.values())
 
     def reset_counts(self) -> None:
         """CONFIG RESETSTAT: what was counted by slot is forgotten."""
@@ -229,7 +236,7 @@ class ClusterService:
             Request(
                 keys,
                 [slot_of(key) for key in keys],
-                writes=bool(command.flags & WRITE),
+                writes=self._writes(command, argv),
                 asking=client.asking or bool(command.flags & ASKING),
                 readonly=client.readonly,
                 migrates=command.spec.name == "migrate",
@@ -245,13 +252,20 @@ class ClusterService:
             Request(
                 keys,
                 [slot_of(key) for key in keys],
-                writes=any(command.flags & WRITE for command, _ in commands),
+                writes=any(self._writes(command, argv) for command, argv in commands),
                 asking=client.asking or any(command.flags & ASKING for command, _ in commands),
                 readonly=client.readonly,
                 sharded=any(command.flags & SHARDED for command, _ in commands),
             ),
             client,
         )
+
+    def _writes(self, command: Command, argv: Argv) -> bool:
+        """Whether a command may write. Of a script that says nothing of itself each command is looked at by itself."""
+        if command.flags & WRITE or not command.flags & MAY_REPLICATE:
+            return bool(command.flags & WRITE)
+        flags = flags_of_called(self.server, command.name, argv)
+        return flags.declared and not flags.no_writes
 
     def send_waiting_away(self) -> None:
         """Clients that wait for keys which will not be made here any more are told where to go."""
@@ -316,7 +330,9 @@ class ClusterService:
         return 0 if keys is None else len(keys.values)
 
     def offset(self) -> int:
-        return self.server.journal.offset
+        """0 while other data is being loaded in the place of ours: nobody is to read here, or to count on us."""
+        server = self.server
+        return 0 if server.loading is not None and server.replication.is_replica else server.journal.offset
 
     def data_is_complete(self) -> bool:
         return bool(self.server.config["appendonly"]) and self.key_count() > 0

@@ -29,6 +29,8 @@ class ClusterSettings:
     tls: bool = False
     """tls-cluster: `port` is the TLS port."""
     node_timeout_ms: int = 15000
+    ping_interval_ms: int = 0
+    """A node that has been silent for so long is pinged; 0 for half the node timeout."""
     hand_over_when_behind: bool = True
     """A primary that came back with less data than a replica has makes way for that one."""
     replica_validity_factor: int = 10

@@ -147,6 +147,11 @@ class Node:
         return f"<Node {self.id[:8]} {self.ip}:{self.port} flags={self.flags} epoch={self.config_epoch}>"
 
     @property
+    def shown(self) -> str:
+        """How log lines call it: by its id, and the name that its operator gave it for people to read."""
+        return f"{self.id} ({self.nodename})"
+
+    @property
     def is_primary(self) -> bool:
         return self.flags & PRIMARY != 0
 

@@ -55,11 +55,11 @@ def report(core: Core, node: Node, reporter: Node, *, down: bool) -> None:
     """The gossip of one who may accuse says that a node is down, or that it is not."""
     if down:
         if reporter not in node.reports:
-            core.log("verbose", f"Node {reporter.id} reported node {node.id} as not reachable.")
+            core.log("verbose", f"Node {reporter.shown} reported node {node.shown} as not reachable.")
         node.reports[reporter] = core.now_ms
         convict_if_agreed(core, node)
     elif node.reports.pop(reporter, None) is not None:
-        core.log("verbose", f"Node {reporter.id} reported node {node.id} is back online.")
+        core.log("verbose", f"Node {reporter.shown} reported node {node.shown} is back online.")
 
 
 def count_reports(core: Core, node: Node) -> int:
@@ -82,7 +82,7 @@ def convict_if_agreed(core: Core, node: Node) -> None:
     accusers = count_reports(core, node) + core.state.may_accuse(core.myself)
     if accusers < core.state.quorum:
         return
-    core.log("notice", f"Marking node {node.id} as failing (quorum reached).")
+    core.log("notice", f"Marking node {node.shown} as failing (quorum reached).")
     _convict(core, node)
     core.broadcast(core.packet(FAIL, Failed(node.id)))
 
@@ -93,7 +93,7 @@ def hear_verdict(core: Core, sender: Node, node_id: str) -> None:
     if node is None:
         core.log("notice", f"Ignoring FAIL message from unknown node {sender.id} about {node_id}")
     elif node is not core.myself and not node.is_failed:
-        core.log("notice", f"FAIL message received from {sender.id} about {node.id}")
+        core.log("notice", f"FAIL message received from {sender.shown} about {node.shown}")
         _convict(core, node)
 
 
@@ -121,10 +121,11 @@ def _acquit_if_harmless(core: Core, node: Node) -> None:
     """Undo FAIL: at once for who serves nothing; for a primary with slots when nobody took them for long."""
     if node.is_replica or not node.slots:
         what = "replica" if node.is_replica else "master without slots"
-        text = f"Clear FAIL state for node {node.id}: {what} is reachable again."
+        text = f"Clear FAIL state for node {node.shown}: {what} is reachable again."
     elif core.now_ms - node.fail_ms > FAIL_UNDO * core.timeout_ms:
         text = (
-            f"Clear FAIL state for node {node.id}: is reachable again and nobody is serving its slots after some time."
+            f"Clear FAIL state for node {node.shown}: "
+            "is reachable again and nobody is serving its slots after some time."
         )
     else:
         return

@@ -97,6 +97,10 @@ class Cluster(Protocol):
     def connection_count(self) -> int:
         """Bus links that are open: INFO's cluster_connections."""
 
+    @property
+    def links_bytes(self) -> int:
+        """Memory that the bus links take: INFO's mem_cluster_links."""
+
     def reset_counts(self) -> None:
         """CONFIG RESETSTAT: what was counted by slot is forgotten."""
 

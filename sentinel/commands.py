@@ -109,7 +109,7 @@ def master(client: Client, argv: Argv) -> Reply:
 def replicas(client: Client, argv: Argv) -> Reply:
     primary = _primary(client, argv[2])
     core = service(client).look()
-    return [dict(report.describe(core, replica)) for replica in primary.replicas.values()]
+    return [dict(report.describe(core, replica)) for replica in report.announced(primary)]
 
 
 SENTINEL.command("sentinel|slaves", 3, "admin sentinel only_sentinel")(replicas)

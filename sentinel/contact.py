@@ -49,11 +49,12 @@ def link_up(core: Core, event: LinkUp) -> None:
     instance = link.users[0]
     _follow_name(instance, event.peer_ip)
     listens = event.link == link.pubsub
-    _log_in(core, instance, event.link)
+    logs_in = _log_in(core, instance, event.link)
     name = f"sentinel-{core.state.my_id[:8]}-{'pubsub' if listens else 'cmd'}"
     links.send(core, instance, event.link, "CLIENT", "SETNAME", name)
     if listens:
         link.pubsub_is_up, link.heard_ms = True, core.now_ms
+        link.heard_first = logs_in + 1
         links.send(core, instance, event.link, "SUBSCRIBE", LISTEN_CHANNEL.decode())
         return
     link.command_is_up, link.local_ip = True, event.local_ip
@@ -68,7 +69,8 @@ def _follow_name(instance: Instance, peer_ip: str) -> None:
             user.address = address._replace(ip=peer_ip)
 
 
-def _log_in(core: Core, instance: Instance, number: int) -> None:
+def _log_in(core: Core, instance: Instance, number: int) -> bool:
+    """Send AUTH, if we have a password for there."""
     state = core.state
     if isinstance(instance, Fellow):
         user, password = state.sentinel_user, state.sentinel_pass
@@ -78,6 +80,7 @@ def _log_in(core: Core, instance: Instance, number: int) -> None:
         user, password = instance.config.auth_user, instance.config.auth_pass
     if password:
         links.send(core, instance, number, "AUTH", *([user] if user else []), password)
+    return bool(password)
 
 
 # ---- sending ---------------------------------------------------------------------------------------------------------
@@ -172,6 +175,12 @@ def heard(core: Core, event: Heard) -> None:
         return
     link.heard_ms = core.now_ms
     reply = event.reply
+    if link.heard_first:
+        link.heard_first -= 1
+        return
+    if isinstance(reply, Failure):  # we may not listen: an operator is to see that something is wrong with the link
+        links.close_pubsub(core, link)
+        return
     if not isinstance(reply, list) or len(reply) != 3 or reply[0] != b"message":
         return
     payload = reply[2]

@@ -86,6 +86,11 @@ def _replica(replica: Replica) -> dict[str, object]:
     }
 
 
+def announced(primary: Primary) -> list[Replica]:
+    """The replicas that clients are told of: `replica-announced no` keeps one for itself."""
+    return [replica for replica in primary.replicas.values() if replica.is_announced]
+
+
 def _fellow(core: Core, fellow: Fellow) -> dict[str, object]:
     return {
         "last-hello-message": core.now_ms - fellow.hello_ms,

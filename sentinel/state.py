@@ -95,9 +95,9 @@ class Link(Timed):
     """The connections to one instance: one for commands, and to nodes with data another that listens for hellos."""
 
     __slots__ = (
-        "answered_ms", "available_ms", "command", "command_dialled_ms", "command_is_up", "dialled_ms", "heard_ms",
-        "local_ip", "pending", "ping_sent_ms", "ping_unanswered_ms", "pubsub", "pubsub_dialled_ms", "pubsub_is_up",
-        "users",
+        "answered_ms", "available_ms", "command", "command_dialled_ms", "command_is_up", "dialled_ms", "heard_first",
+        "heard_ms", "local_ip", "pending", "ping_sent_ms", "ping_unanswered_ms", "pubsub", "pubsub_dialled_ms",
+        "pubsub_is_up", "users",
     )  # fmt: skip
     times = (
         "answered_ms", "available_ms", "command_dialled_ms", "dialled_ms", "heard_ms", "ping_sent_ms",
@@ -113,6 +113,7 @@ class Link(Timed):
         self.pending = 0  # commands without a reply
         self.dialled_ms = self.command_dialled_ms = self.pubsub_dialled_ms = 0
         self.heard_ms = 0  # anything by the listening connection
+        self.heard_first = 0  # so many of its replies still come before the one to SUBSCRIBE
         self.forget_pings(now_ms)
 
     def forget_pings(self, now_ms: int) -> None:

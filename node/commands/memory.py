@@ -61,7 +61,8 @@ def overhead_of(server: Server) -> Overhead:
     tables = {db.index: tables_of(db) for db in server.keyspace.databases if db.size}
     held = 0 if backlog is None else backlog.held_bytes
     scripts, functions = server.scripts.cache.size_bytes, server.functions.size_bytes
-    return Overhead(BASE_BYTES, held, replicas, clients, 0, 0, scripts, functions, tables)
+    links = 0 if server.cluster is None else server.cluster.links_bytes
+    return Overhead(BASE_BYTES, held, replicas, clients, links, 0, scripts, functions, tables)
 
 
 def tables_of(db: Database) -> Tables:

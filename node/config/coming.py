@@ -37,7 +37,6 @@ WITHOUT_MEANING = {
     "aof_rewrite_cpulist": _NO_FORK,
     "bgsave_cpulist": _NO_FORK,
     "bio_cpulist": _NO_FORK,
-    "cluster-ping-interval": "nodes are pinged as by Redis's default",
     "crash-memcheck-enabled": "memory is not tested after a crash",
     "disable-thp": "huge pages hurt a process that forks, and this one does not",
     "dynamic-hz": "nothing is done at a fixed rate that would have to follow the number of clients",

@@ -22,9 +22,12 @@ STEP_KEYS = 1000
 """Keys between two looks at the clock: about a millisecond of short ones."""
 SLICE_NS = 1_000_000
 """How long one slice of a load holds the loop while requests are served."""
+SLICES_AT_ONCE = 10
+"""So many of them may follow upon one another, once a load."""
 START_SLICE_NS = 10_000_000
 """Slices at start may be longer than between requests: all that clients can get is -LOADING."""
 READ_BYTES = 1024 * 1024
+"""A file is read in pieces of this size; one that is no longer is small."""
 SKIPPED_TOLD_MAX = 10
 """Of so many keys without a value the names are told."""
 
@@ -263,19 +266,25 @@ async def load_at_start(host: PersistenceHost) -> StreamLoader | None:
 
 
 async def load_replacement(
-    host: PersistenceHost, make_room: Callable[[], Awaitable[None]], meanwhile: Callable[[], None]
+    host: PersistenceHost,
+    file: IO[bytes],
+    total_bytes: int,
+    make_room: Callable[[], Awaitable[None]],
+    meanwhile: Callable[[], None],
 ) -> StreamLoader:
-    """Load the node's RDB file in the place of the data set, which `make_room` drops once the file is open.
+    """Load an RDB file that is to be the node's in the place of the data set, which `make_room` drops.
 
-    `host.loading` tells the progress; its end is the caller's to tell. `meanwhile` is called between slices. Raises
-    RdbError, OSError; what has been loaded by then is the caller's to drop, and so it is where this is called off.
+    The first piece is read before that: a small data set changes places between two requests, and no client gets
+    -LOADING for it. `host.loading` tells the progress; its end is the caller's to tell. `meanwhile` is called between
+    slices. Raises RdbError, OSError; what has been loaded by then is the caller's to drop, and so it is where this is
+    called off.
     """
-    path = path_of(host, host.config.dbfilename)
-    with host.platform.open_read(path) as file:
-        load = _FileLoad(host, path, host.platform.file_size(path), merge=False)
-        host.loading = load.progress
-        await make_room()
-        await load.take(file, meanwhile)
+    load = _FileLoad(host, path_of(host, host.config.dbfilename), total_bytes, merge=False)
+    first = await load.read(file)
+    host.loading = load.progress
+    host.conditions_changed()
+    await make_room()
+    await load.take(file, meanwhile, first)
     load.report()
     return load.loader
 
@@ -304,10 +313,13 @@ class _FileLoad:
         limit_ms = None if host.journal.relaying else now_ms
         self.loader = StreamLoader(host, host.keyspace.databases, drop_expired_ms=limit_ms, merge=merge)
 
-    def read_bytes(self) -> int:
-        """Clients are looked after each time so much has been read."""
+    async def read(self, file: IO[bytes]) -> bytes:
+        """The next piece of the file; clients are looked after meanwhile. Raises OSError."""
+        platform = self.host.platform
         interval_bytes: int = self.host.config.loading_process_events_interval_bytes
-        return min(READ_BYTES, interval_bytes)
+        data: bytes = await platform.in_thread(file.read, min(READ_BYTES, interval_bytes))
+        await platform.checkpoint()  # a moment at which we may be called off: waiting for a thread is none
+        return data
 
     async def run(self, file: IO[bytes]) -> None:
         """Load it all, between requests. Raises LoadError."""
@@ -316,14 +328,23 @@ class _FileLoad:
         except (RdbError, OSError) as error:
             raise self.failure(error) from error
 
-    async def take(self, file: IO[bytes], meanwhile: Callable[[], None]) -> None:
-        """Load it all, between requests; `meanwhile` is called between slices. Raises RdbError, OSError."""
-        platform = self.host.platform
-        while data := await platform.in_thread(file.read, self.read_bytes()):
+    async def take(self, file: IO[bytes], meanwhile: Callable[[], None], first: bytes = b"") -> None:
+        """Load it all, between requests; `first` of it has been read. Raises RdbError, OSError.
+
+        `meanwhile` is called between slices. What is small is loaded without a pause, even if others want the
+        processor meanwhile.
+        """
+        left_bytes, data, at_once = self.progress.total_bytes, first, SLICES_AT_ONCE
+        while left_bytes > 0 and (data := data or await self.read(file)):
+            left_bytes -= len(data)
             self.loader.feed(data)
-            while self.step(START_SLICE_NS):
-                await platform.checkpoint()
+            data = b""
+            while self.step(SLICE_NS if at_once else START_SLICE_NS):
                 await self._rest(meanwhile)
+                if at_once:
+                    at_once -= 1
+                    continue
+                await self.host.platform.checkpoint()
                 meanwhile()
             await self._rest(meanwhile)
         self.finish()

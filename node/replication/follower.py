@@ -195,6 +195,8 @@ class Follower:
         self._primary.restart_stream()
         self._data_replaced()
         host.log.notice("MASTER <-> REPLICA sync: Finished with success")
+        await intake.settle()
+        await host.platform.checkpoint()  # the last moment at which we may have been stopped
 
     def _give_up_place(self) -> None:
         """The data set is dropped: nobody can go on from where it stood, we no more than our replicas."""
@@ -208,7 +210,13 @@ class Follower:
         """Serve the stream until the link is lost."""
         host = self.host
         gone = trio.Event()
-        session.on_lost = lambda _reason: gone.set()
+
+        def lost(_reason: str) -> None:
+            session.on_lost = _nobody
+            self._lost()
+            gone.set()
+
+        session.on_lost = lost
         self.session = session
         self.state = "connected"
         self.has_been_up = True
@@ -223,7 +231,6 @@ class Follower:
         await gone.wait()
         host.log.warning("Connection with master lost.")
         host.log.notice("Caching the disconnected master state.")
-        self._lost()
 
     def _lost(self) -> None:
         self.session = None

@@ -3,8 +3,9 @@
 `repl-diskless-load` chooses the way:
 
 - `disabled`: to the disk first. What is there goes on being served meanwhile, and makes room only once the whole
-  snapshot lies in the place of the node's RDB file, durably; that is then loaded while clients get -LOADING. So memory
-  never holds two data sets, and a crash finds the old one or the new one.
+  snapshot lies there, durably; that takes the place of the node's RDB file and is loaded while clients get -LOADING,
+  or, if it is small, before the next request. So memory never holds two data sets, and a crash finds the old one or
+  the new one.
 - `swapdb`: loaded as it comes, beside what is there, which is served on where it is of the same history (else clients
   get -LOADING), and makes room once all of the new data is there. Memory holds both.
 - `on-empty-db`: as it comes where there is nothing yet, else by way of the disk.
@@ -17,7 +18,7 @@ from contextlib import suppress
 
 from node.keyspace.database import Database
 from node.net.dialogue import Dialogue
-from node.persistence.loader import Loading, StreamLoader, about_to_load, load_replacement
+from node.persistence.loader import READ_BYTES, Loading, StreamLoader, load_replacement
 from node.persistence.slowness import rest_after_loading
 from node.rdb.codec import RdbError
 from node.replication.handshake import Refused, shown
@@ -107,29 +108,33 @@ class Intake:
         """The snapshot takes the place of the node's file, and then of its data. Raises RdbError, OSError.
 
         `give_up` is called when the old data is dropped. If then the new cannot be loaded, or this is called off, the
-        data set is empty.
+        data set is empty. The file's name is not durable yet: see `settle`.
         """
         host, landing = self._host, self._landing
         assert landing is not None
-        about_to_load(host)  # from here on nobody can begin a save...
-        host.saver.give_way()  # ...and none that runs will put its file in the place of this one
-        dropped = False
+        dropped, size = False, 0
 
         async def make_room() -> None:
             nonlocal dropped
+            host.saver.give_way()  # no save can begin now, and none that runs will put its file in the place of this
+            landing.install()
             dropped = True
             give_up()
             host.log.notice("MASTER <-> REPLICA sync: Flushing old data")
             self._empty()
-            while host.reclaim_more():  # else memory would hold both
+            while size > READ_BYTES and host.reclaim_more():  # else memory would hold both
                 await host.platform.checkpoint()
                 self._stay_awake()
             host.log.notice("MASTER <-> REPLICA sync: Loading DB in memory")
 
         try:
-            await landing.install()
-            self._loader = await load_replacement(host, make_room, self._stay_awake)
+            file, size = landing.reopened()
+            with file:
+                self._loader = await load_replacement(host, file, size, make_room, self._stay_awake)
             dropped = False
+        except BaseException:
+            landing.discard()
+            raise
         finally:
             if dropped:
                 self._empty()  # of what was loaded so far
@@ -137,6 +142,11 @@ class Intake:
             host.conditions_changed()
             if no_longer_wanted(host):
                 landing.remove()
+
+    async def settle(self) -> None:
+        """Make it durable that the snapshot has taken the place of the node's file. Raises OSError."""
+        if self._landing is not None:
+            await self._landing.settle()
 
     def _empty(self) -> None:
         self._databases = [Database(db.index, self._host.keyspace) for db in self._host.keyspace.databases]

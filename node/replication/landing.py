@@ -4,6 +4,8 @@ It is looked through on its way only as far as its checksum tells: what was spoi
 it can take the place of anything. Nothing here blocks the loop: writing is a thread's.
 """
 
+from typing import IO
+
 from node.persistence.host import PersistenceHost, path_of
 from node.persistence.rdbfile import RdbFile
 from node.rdb.checksum import crc64
@@ -30,6 +32,7 @@ class Landing:
         self._path = path_of(host, host.config["dbfilename"])
         temporary = path_of(host, f"temp-{platform.now_ms() // 1000}.{platform.pid}.rdb")
         self._file = RdbFile(platform, self._path, temporary, True)
+        self._is_installed = False
         self._gathered = bytearray()
         self._crc = 0  # of what has been written
         self.size = 0
@@ -74,16 +77,22 @@ class Landing:
         """Leave nothing behind. Raises nothing."""
         self._file.discard()
 
-    async def install(self) -> None:
+    def reopened(self) -> tuple[IO[bytes], int]:
+        """What was sealed, for reading, and its size. Raises OSError."""
+        return self._file.reopened()
+
+    def install(self) -> None:
         """Let it be the node's RDB file. Raises OSError."""
-        try:
-            self._file.install()
-        except BaseException:
-            self.discard()
-            raise
+        self._file.install()
+        self._is_installed = True
+
+    async def settle(self) -> None:
+        """Let it be that after a crash, too: until then one finds the old file. Raises OSError."""
         await self._host.platform.in_thread(self._file.settle)
 
     def remove(self) -> None:
-        """It was needed for this load alone."""
+        """It was needed for this load alone: leave nothing of it in the place of the node's file, if it came there."""
+        if not self._is_installed:
+            return
         self._host.log.notice("Removing the RDB file obtained from the master. This replica has persistence disabled")
         self._host.platform.remove_if_there(self._path)

@@ -175,6 +175,11 @@ class PrimarySession(Session[Any]):
         if self._owes_fack:
             self.acknowledge()
 
+    def close(self, how: int = CLOSE_NOW) -> None:
+        """The link counts as gone from now on: what runs in the same batch sees that, and it may run for long."""
+        super().close(how)
+        self.on_lost("closed")
+
     def lost(self, reason: str) -> None:
         self.host.session_lost(self)
         self.on_lost(reason)

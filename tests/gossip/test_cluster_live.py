@@ -6,8 +6,10 @@ The same talks are held with genuine nodes where both can be asked.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Iterator
+from hashlib import sha1
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.support.cluster import LocalCluster
 from tests.support.servers import Server
 from tests.support.wire import ReplyError, Wire
 
+LINKS_BYTES = re.compile(rb"mem_cluster_links:(\d+)")
 KINDS: tuple[type[Server], ...] = (HexadServer, RedisServer)
 TIMEOUT_MS = 2000
 OPTIONS: dict[str, Any] = {
@@ -176,6 +179,31 @@ def shaped() -> Iterator[list[list[Server]]]:
         yield [ours, theirs]
 
 
+def test_what_waits_for_other_nodes_takes_memory(shaped: list[list[Server]]) -> None:
+    with shaped[0][0].wire() as wire:
+        info = ("INFO", "memory")
+        wire.pipeline([("MULTI",), info, ("PUBLISH", "news", b"x" * 100_000), info])
+        before, _, after = (LINKS_BYTES.findall(reply) if isinstance(reply, bytes) else [] for reply in wire("EXEC"))
+        assert int(after[0]) - int(before[0]) >= 100_000 and int(before[0]) > 0
+
+
+LIBRARY = """#!lua name=lib
+redis.register_function('changes', function(keys) return redis.call('DEL', keys[1]) end)
+redis.register_function{function_name='reads', callback=function(keys) return redis.call('GET', keys[1]) end,
+                        flags={'no-writes'}}
+"""
+SCRIPTS = [
+    ("EVAL", "return redis.call('GET', KEYS[1])", 1, "{06S}"),
+    ("EVAL", "#!lua\nreturn redis.call('DEL', KEYS[1])", 1, "{06S}"),
+    ("EVAL", "#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])", 1, "{06S}"),
+    ("EVALSHA", sha1(b"#!lua\nreturn redis.call('DEL', KEYS[1])").hexdigest(), 1, "{06S}"),
+    ("EVAL", "#!lua flags=nonsense\n", 1, "{06S}"), ("EVALSHA", "none", 1, "{06S}"),
+    ("FUNCTION", "LOAD", LIBRARY), ("FCALL", "changes", 1, "{06S}"), ("FCALL", "reads", 1, "{06S}"),
+    ("FCALL", "none", 1, "{06S}"), ("FCALL_RO", "reads", 1, "{06S}"),
+]  # fmt: skip
+"""What they say of themselves tells whether they are reads, which go on where writes do not."""
+
+
 def test_a_cluster_that_is_down_and_what_settings_let_through() -> None:
     told = []
     for kind in KINDS:
@@ -191,6 +219,9 @@ def test_a_cluster_that_is_down_and_what_settings_let_through() -> None:
             tries("down")
             replies.append(at_a("CONFIG", "SET", "cluster-allow-reads-when-down", "yes"))
             tries("reads")
+            replies += (at_a(*words) for words in SCRIPTS)
+            at_a("MULTI")
+            replies += [at_a(*SCRIPTS[1]), at_a("EXEC")]
             at_a("CONFIG", "SET", "cluster-allow-reads-when-down", "no")
             at_a("CONFIG", "SET", "cluster-require-full-coverage", "no")
             wait_until(lambda wire=at_a: b"cluster_state:ok" in wire("CLUSTER", "INFO"), 10, "half a cluster is enough")
@@ -225,6 +256,28 @@ def test_settings_reach_the_cluster_while_it_runs() -> None:
 
 
 # ---- three primaries with replicas ----------------------------------------------------------------------------------
+
+
+def test_a_replica_that_loads_is_not_offered_to_clients() -> None:
+    with HexadServer(**OPTIONS, enable_debug_command="yes") as a, HexadServer(**OPTIONS) as b:
+        primary, replica = a.wire(), b.wire()
+        assert primary("CLUSTER", "ADDSLOTSRANGE", 0, 16383) == "OK"
+        assert replica("CLUSTER", "MEET", "127.0.0.1", a.port) == "OK"
+        wait_until(lambda: replica("CLUSTER", "REPLICATE", id_of(primary)) == "OK", 10, "they know each other")
+
+        def is_offered() -> bool:
+            return len(primary("CLUSTER", "SLOTS")[0]) == 4
+
+        wait_until(lambda: primary("SET", "k", "v") == "OK", 10, "it is up")
+        assert primary("DEBUG", "POPULATE", 400) == "OK"
+        wait_until(lambda: primary("WAIT", 1, 100) == 1 and is_offered(), 10, "it has the data")
+        assert replica("CONFIG", "SET", "key-load-delay", 10_000) == "OK"
+        assert primary("DEBUG", "CHANGE-REPL-ID") == "OK"  # so that it must take all of the data again
+        assert primary("CLIENT", "KILL", "TYPE", "replica") == 1
+        wait_until(lambda: not is_offered(), 10, "it loads")
+        assert b"loading" in primary("CLUSTER", "SHARDS")[0][3][1]
+        assert replica("CONFIG", "SET", "key-load-delay", 0) == "OK"
+        wait_until(is_offered, 10, "it has loaded")
 
 
 @pytest.fixture(scope="module")

@@ -37,9 +37,10 @@ def test_a_vote_is_saved_before_it_is_sent_and_given_once_an_epoch() -> None:
 def test_each_reason_to_refuse_has_its_words(asker: str, changes: dict[str, int], words: str) -> None:
     voter = Alone("p3")
     voter.convict("p1", by="p2")
+    voter.node(asker).nodename = "cellar 7"
     effects = voter.hear(asker, AUTH_REQUEST, **changes)
     assert not sent(effects, AUTH_ACK)
-    assert f"Failover auth denied to {IDS[asker]}: {words}" in logged(effects)
+    assert f"Failover auth denied to {IDS[asker]} (cellar 7): {words}" in logged(effects)
 
 
 def test_one_vote_for_a_primary_in_two_timeouts() -> None:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from node.config.errors import ConfigFileError
 from node.config.lines import read_lines
 from node.net.resp import Failure, Status
-from sentinel import conf, failover, links, report, roster
+from sentinel import conf, failover, links, observation, report, roster
 from sentinel.core import Core
 from sentinel.events import (
     Answer,
+    CloseLink,
     Dial,
     Heard,
     HelloReceived,
@@ -172,6 +173,17 @@ def test_replicas_of_a_primary(line: bytes, found: list[tuple[str, int]]) -> Non
     assert parse_info(b"role:master\r\n" + line + b"\r\n").replicas == found
 
 
+def test_a_replica_that_does_not_want_to_be_known_is_kept_back() -> None:
+    subject = machine("sentinel monitor m 10.0.0.1 6379 2\n" + "sentinel known-replica m 10.0.0.2 6379\n")
+    primary = subject.state.primaries["m"]
+    (replica,) = primary.replicas.values()
+    for said, told in ((b"0", []), (b"1", [replica])):
+        subject.core.begin(NOW_MS)
+        observation.learn(subject.core, replica, b"role:slave\r\nreplica_announced:" + said)
+        assert report.announced(primary) == told
+        assert report.describe(subject.core, primary)[b"num-slaves"] == b"1"
+
+
 def hello(
     subject: SentinelMachine, port: int, run_id: str, name: str = "m", epoch: int = 0, at: str = "10.0.0.1"
 ) -> None:
@@ -239,6 +251,22 @@ def test_replies_of_any_kind_and_late_ones_do_no_harm() -> None:
         subject.handle(Replied(1, each, b"role:slave"), NOW_MS + 1300)
     subject.handle(LinkDown(1), NOW_MS + 1300)
     assert not core.links
+
+
+def test_a_node_that_does_not_let_us_listen_shows_as_disconnected() -> None:
+    """A password that is missing or wrong is seen in the flags; that AUTH is not wanted does no harm."""
+    subject = machine("sentinel monitor m 10.0.0.1 6379 2\nsentinel auth-pass m secret")
+    subject.handle(Wakeup(), NOW_MS)
+    primary = subject.state.primaries["m"]
+    for number in (1, 2):
+        subject.handle(LinkUp(number, "10.0.0.8", "10.0.0.1"), NOW_MS)
+    for _auth_and_setname in range(2):
+        subject.handle(Heard(2, Failure(b"ERR no")), NOW_MS)
+    assert list(primary.flags()) == ["master"]
+    assert CloseLink(2) in subject.handle(Heard(2, Failure(b"NOAUTH Authentication required.")), NOW_MS)
+    assert list(primary.flags()) == ["master", "disconnected"]
+    dialled = [effect.listens for effect in subject.handle(Wakeup(), NOW_MS + 1100) if isinstance(effect, Dial)]
+    assert dialled == [True]
 
 
 def test_a_name_is_dialled_and_followed_to_its_new_address() -> None:

@@ -110,3 +110,19 @@ def test_info_and_role_are_those_of_redis() -> None:
         assert (stage, list(ours[stage][0])) == (stage, list(fields))
         assert (stage, ours[stage][0]) == (stage, fields)
         assert (stage, ours[stage][1][:3]) == (stage, role[:3])
+
+
+def killed_link(kind: str) -> tuple[object, bool, bool]:
+    """What a replica says right after its link was killed, before another request is served."""
+    with node(kind) as primary, node(kind) as replica:
+        wire = replica.wire()
+        follow(wire, primary.port)
+        wait_connected(wire)
+        wire.pipeline([("MULTI",), ("CLIENT", "KILL", "TYPE", "master"), ("INFO", "replication"), ("ROLE",)])
+        killed, info, role = wire("EXEC")
+        return killed, b"master_link_status:down" in info, role[3] == b"connected"
+
+
+def test_a_link_that_was_killed_is_down_at_once() -> None:
+    """A cluster reckons by it how old a replica's data are, even if the next command takes long."""
+    assert killed_link("hexad") == killed_link("redis") == (1, True, False)

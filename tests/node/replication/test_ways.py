@@ -123,6 +123,22 @@ def test_by_way_of_the_disk_old_data_is_served_until_the_file_is_whole(slow_load
         assert (slow_loader.directory / "dump.rdb").read_bytes() == rdb and persisted(slow_loader) == ["dump.rdb"]
 
 
+def test_a_small_data_set_comes_between_two_requests() -> None:
+    """What a new replica of an empty cluster is asked for is not refused for a moment: CLUSTER NODES, for example."""
+    small = b"REDIS0010\xfe\x00\x00\x08new:2999\x01v\xff" + bytes(8)
+    with node("hexad", save="3600 1") as replica, FakePrimary(gives(marked(small))) as primary:
+        wire = replica.wire()
+        seen = []
+        for _ in range(3):  # a busy machine may take longer for it than a slice
+            wire("MSET", "new:2999", "", "old", "data")
+            follow(wire, primary.port)
+            seen.append(states(wire, "new"))
+            wire("REPLICAOF", "NO", "ONE")
+        assert ["old", "new"] in seen
+        wait_until(lambda: persisted(replica) == ["dump.rdb"], TIMEOUT_S, "it is the node's file")
+        assert (replica.directory / "dump.rdb").read_bytes() == small
+
+
 @pytest.mark.parametrize("mode", ["swapdb", "on-empty-db"])
 def test_clients_are_told_that_data_of_another_history_is_being_loaded(mode: str, rdb: bytes) -> None:
     release = threading.Event()
