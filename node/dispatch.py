@@ -294,10 +294,11 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         monitors.show(client, command, argv)
     if client.tracker is not None and command.flags & READ:
         server.tracking.remember(client.tracker, command, argv)
-    time_ns = server.clock_ns() - started
-    command.count(1, time_ns)
-    if time_ns >= server.slow_ns and reply is not PARKED:
-        server.was_slow(client, command, [argv], time_ns)
+    if reply is not PARKED:  # else it is counted when its wait is over
+        time_ns = server.clock_ns() - started
+        command.count(1, time_ns)
+        if time_ns >= server.slow_ns:
+            server.was_slow(client, command, [argv], time_ns)
     if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
     return reply

@@ -124,6 +124,16 @@ def test_a_command_that_waited_is_asked_for_its_permission_again(node: LocalNode
     assert admin.raw("LLEN", "l") == b":1\r\n"
 
 
+def test_who_waits_for_entries_is_asked_again(node: LocalNode, admin: LocalClient) -> None:
+    client = logged_in(node, "~s", "+xread")
+    assert client.raw("XREAD", "BLOCK", "0", "STREAMS", "s", "$") == b""
+    admin.raw("ACL", "SETUSER", "u", "-xread")
+    admin.raw("XADD", "s", "1-1", "f", "v")
+    assert bytes(client.session.out) == b"-NOPERM User u has no permissions to run the 'xread' command\r\n"
+    xread = node.server.commands.find(b"xread")
+    assert xread is not None and (xread.calls, xread.rejected, xread.failed) == (0, 1, 0)
+
+
 def test_a_script_is_refused_what_its_user_is(node: LocalNode, admin: LocalClient) -> None:
     client = logged_in(node, "~a", "+get")
     access, found = node.server.access, node.server.commands.find(b"get")
