@@ -30,6 +30,8 @@ Client: TypeAlias = Session[Any]
 
 STRANGER_INPUT_BYTES_MAX = 1 << 20
 """What a client may have waiting before it has shown a password, whatever `client-query-buffer-limit` says."""
+STRANGER_OUTPUT_BYTES_MAX = 1024
+"""What such a client may leave unread beside REPLY_BYTES, whatever `client-output-buffer-limit` says."""
 IDLE_ROUND_MS_MIN = 1000
 """Looking at all clients for idle ones need not be done more often: `timeout` counts seconds."""
 REPLY_BYTES = 16 * 1024
@@ -238,8 +240,11 @@ class Clients:
         hard, soft, soft_s = self._output_limit(client)
         if client.role is not None:
             pending_bytes += client.role.waiting_bytes
+        else:
+            pending_bytes -= REPLY_BYTES
         now_ms = self._host.keyspace.now_ms
-        if not (hard and pending_bytes >= hard):
+        too_much = pending_bytes >= hard > 0 or (not client.authenticated and pending_bytes > STRANGER_OUTPUT_BYTES_MAX)
+        if not too_much:
             if not soft or pending_bytes < soft:
                 client.limit_since_ms = 0
                 return False

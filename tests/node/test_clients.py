@@ -307,6 +307,30 @@ def test_hard_output_limit() -> None:
             assert slow.is_closed(BOUND_S)
 
 
+def test_strangers_leave_little_unread() -> None:
+    with HexadServer(requirepass="secret") as server, socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stranger.connect(("127.0.0.1", server.port))
+        with suppress(ConnectionError):
+            for _ in range(300):
+                stranger.sendall(encode("GET", "x") * 1000)
+        server.wait_for_log("overcoming of output buffer limits")
+
+
+@pytest.mark.parametrize(
+    "words", [("SADD", "SRANDMEMBER"), ("HSET", "HRANDFIELD"), ("ZADD", "ZRANDMEMBER")], ids=lambda words: words[1]
+)
+def test_who_draws_more_than_he_may_have_is_closed(words: tuple[str, str]) -> None:
+    """Long before the reply is complete, which would take all memory. What fits comes."""
+    put, draw = words
+    with HexadServer(client_output_buffer_limit=("normal", "1000000", "0", "0")) as server, server.wire() as wire:
+        wire(put, "key", *(() if put == "SADD" else ("1",)), "1")
+        assert wire(draw, "key", -20_000) == [b"1"] * 20_000
+        wire.send(draw, "key", -999_999_999)
+        assert wire.read_to_end() == b""
+        assert server.log().count("overcoming of output buffer limits") == 1
+
+
 def test_soft_output_limit_closes_who_never_reads() -> None:
     limits = ("normal", "0", "500000", "1")
     with HexadServer(client_output_buffer_limit=limits) as server, server.wire() as wire:
