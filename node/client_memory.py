@@ -89,6 +89,13 @@ class ClientMemory:
                 if isinstance(peer, Session):
                     self._touched[peer] = None
 
+    def must_go(self, client: Client, waiting_bytes: int) -> bool:
+        """Does one client hold more than all may, with its input that is about to be served? It is told of, too."""
+        if not 0 < self.limit < waiting_bytes or client.no_evict or client.kind not in EVICTABLE:
+            return False
+        self._note_eviction(client)
+        return True
+
     def forget(self, client: Client) -> None:
         """A client is gone."""
         if self.limit:
@@ -127,11 +134,13 @@ class ClientMemory:
         for bucket in reversed(self._buckets):
             while bucket and self.total > self.limit:
                 client = next(iter(bucket))
-                described = self._describe(client).decode("utf-8", "surrogateescape")
-                self._host.log.notice(f"Evicting client: {described}")
-                self._host.stats.evicted_clients += 1
+                self._note_eviction(client)
                 self._drop(client)
                 client.close(CLOSE_NOW)
+
+    def _note_eviction(self, client: Client) -> None:
+        self._host.log.notice(f"Evicting client: {self._describe(client).decode('utf-8', 'surrogateescape')}")
+        self._host.stats.evicted_clients += 1
 
 
 def _nothing() -> None:
