@@ -22,6 +22,8 @@ Client: TypeAlias = Session[Any]
 
 SESSION_BYTES = 2048
 """What a session costs that holds nothing."""
+NAME_BYTES = 128
+"""What a client's name of something in the tables of a node takes, about: a watched key, a channel, a prefix."""
 BUCKET_MIN_LOG, BUCKET_MAX_LOG = 15, 33
 """Up to 32 KiB clients are all alike, and from 8 GiB on."""
 EVICTABLE = (b"normal", b"pubsub")
@@ -34,7 +36,12 @@ def memory_bytes(client: Client) -> int:
     total = SESSION_BYTES + unsent + parser.waiting_bytes + parser.arguments_bytes + len(client.name)
     if client.served < len(client.commands):
         total += sum([sum(map(len, argv)) for argv in client.commands[client.served :]])
-    return total if transaction is None else total + transaction.bytes
+    names = len(client.watcher.keys) if client.watcher is not None else 0
+    if client.subscriptions is not None:
+        names += sum(map(len, client.subscriptions))
+    if client.tracker is not None:
+        names += len(client.tracker.prefixes)
+    return total + NAME_BYTES * names + (0 if transaction is None else transaction.bytes)
 
 
 class ClientMemoryHost(Protocol):

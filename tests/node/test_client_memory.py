@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from node.client_memory import NAME_BYTES, memory_bytes
 from tests.support import HexadServer, Wire, wait_until
 from tests.support.local import LocalClient, LocalNode
 
@@ -84,6 +85,16 @@ def test_a_share_of_maxmemory() -> None:
     assert memory.limit == 10 << 20
     client.raw("CONFIG", "SET", "maxmemory-clients", "0")
     assert memory.limit == 0 and not memory._sizes
+
+
+@pytest.mark.parametrize("words", ["WATCH", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "CLIENT TRACKING ON BCAST"])
+def test_names_in_the_tables_of_the_node_count(words: str) -> None:
+    node = LocalNode()
+    client = node.client()
+    before = memory_bytes(client.session)
+    named = [part for number in range(100) for part in (["PREFIX"] if "BCAST" in words else []) + [f"n{number}n"]]
+    client.raw(*words.split(), *named)
+    assert memory_bytes(client.session) >= before + 100 * NAME_BYTES
 
 
 @pytest.mark.parametrize("how", ["output", "input", "command", "transaction"])
