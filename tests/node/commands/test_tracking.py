@@ -347,6 +347,7 @@ def test_the_table_has_a_bound() -> None:
     for number in range(30):
         run(0, f"GET k{number}")
     assert run.info("tracking_total_keys") == 30
+    assert len(re.findall(rb"k\d+", run(2, "CONFIG SET tracking-table-max-keys 3")[0])) == 27
 
 
 def test_counts_and_the_end() -> None:
