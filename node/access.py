@@ -200,10 +200,17 @@ class Access:
     # --- the file -------------------------------------------------------------------------------------------------
 
     def load_file(self, asking: Client) -> None:
-        """Have the users of the ACL file and no others. Raises FileRefused, with nothing changed."""
-        gone = self.users.replace(self._read_file())
-        self._cut_off(gone, asking)
-        self._rights_changed((self.users.default,))
+        """Have the users of the ACL file and no others. Raises FileRefused, with nothing changed.
+
+        Sessions end whose user is gone, or may no longer hear what they listen to.
+        """
+        found = self._read_file()
+        known = [(there, user) for user in found if (there := self.users.get(user.name)) is not None]
+        losing = [there for there, user in known if there.loses_channels_as(user)]
+        self._cut_off(self.users.replace(found), asking)
+        self._rights_changed(self.users.sorted())
+        for user in losing:
+            self._cut_off_subscribers(user, asking)
 
     def save_file(self) -> None:
         """Write all users over the ACL file. Raises OSError, with the old file left as it was."""

@@ -22,6 +22,8 @@ Client: TypeAlias = Session[Any]
 
 SESSION_BYTES = 2048
 """What a session costs that holds nothing."""
+NAME_BYTES = 128
+"""What a client's name of something in the tables of a node takes, about: a watched key, a channel, a prefix."""
 BUCKET_MIN_LOG, BUCKET_MAX_LOG = 15, 33
 """Up to 32 KiB clients are all alike, and from 8 GiB on."""
 EVICTABLE = (b"normal", b"pubsub")
@@ -34,7 +36,12 @@ def memory_bytes(client: Client) -> int:
     total = SESSION_BYTES + unsent + parser.waiting_bytes + parser.arguments_bytes + len(client.name)
     if client.served < len(client.commands):
         total += sum([sum(map(len, argv)) for argv in client.commands[client.served :]])
-    return total if transaction is None else total + transaction.bytes
+    names = len(client.watcher.keys) if client.watcher is not None else 0
+    if client.subscriptions is not None:
+        names += sum(map(len, client.subscriptions))
+    if client.tracker is not None:
+        names += len(client.tracker.prefixes)
+    return total + NAME_BYTES * names + (0 if transaction is None else transaction.bytes)
 
 
 class ClientMemoryHost(Protocol):
@@ -89,6 +96,13 @@ class ClientMemory:
                 if isinstance(peer, Session):
                     self._touched[peer] = None
 
+    def must_go(self, client: Client, waiting_bytes: int) -> bool:
+        """Does one client hold more than all may, with its input that is about to be served? It is told of, too."""
+        if not 0 < self.limit < waiting_bytes or client.no_evict or client.kind not in EVICTABLE:
+            return False
+        self._note_eviction(client)
+        return True
+
     def forget(self, client: Client) -> None:
         """A client is gone."""
         if self.limit:
@@ -127,11 +141,13 @@ class ClientMemory:
         for bucket in reversed(self._buckets):
             while bucket and self.total > self.limit:
                 client = next(iter(bucket))
-                described = self._describe(client).decode("utf-8", "surrogateescape")
-                self._host.log.notice(f"Evicting client: {described}")
-                self._host.stats.evicted_clients += 1
+                self._note_eviction(client)
                 self._drop(client)
                 client.close(CLOSE_NOW)
+
+    def _note_eviction(self, client: Client) -> None:
+        self._host.log.notice(f"Evicting client: {self._describe(client).decode('utf-8', 'surrogateescape')}")
+        self._host.stats.evicted_clients += 1
 
 
 def _nothing() -> None:

@@ -30,6 +30,8 @@ Client: TypeAlias = Session[Any]
 
 STRANGER_INPUT_BYTES_MAX = 1 << 20
 """What a client may have waiting before it has shown a password, whatever `client-query-buffer-limit` says."""
+STRANGER_OUTPUT_BYTES_MAX = 17 * 1024
+"""What such a client may leave unread, whatever `client-output-buffer-limit` says: a reply buffer and a little more."""
 IDLE_ROUND_MS_MIN = 1000
 """Looking at all clients for idle ones need not be done more often: `timeout` counts seconds."""
 REPLY_BYTES = 16 * 1024
@@ -239,16 +241,17 @@ class Clients:
         if client.role is not None:
             pending_bytes += client.role.waiting_bytes
         now_ms = self._host.keyspace.now_ms
-        if not (hard and pending_bytes >= hard):
+        is_stranger = not client.authenticated
+        if not (hard and pending_bytes >= hard) and not (is_stranger and pending_bytes > STRANGER_OUTPUT_BYTES_MAX):
             if not soft or pending_bytes < soft:
                 client.limit_since_ms = 0
                 return False
             if not client.limit_since_ms:
                 client.limit_since_ms = now_ms
                 if client.id not in self._soft_timers:
-                    self._look_later(client, soft_s * 1000)
+                    self._look_later(client, _soft_end_ms(now_ms, soft_s) - now_ms)
                 return False
-            if now_ms - client.limit_since_ms <= soft_s * 1000:
+            if now_ms < _soft_end_ms(client.limit_since_ms, soft_s):
                 return False
         self._host.stats.output_limit_disconnections += 1
         self._host.log.warning(
@@ -268,7 +271,7 @@ class Clients:
         if self.output_limit_exceeded(client, transport.unsent_bytes()):
             client.close(CLOSE_NOW)
         elif client.limit_since_ms:  # it was passed anew, later than this timer knew
-            due_ms = client.limit_since_ms + self._output_limit(client).soft_s * 1000
+            due_ms = _soft_end_ms(client.limit_since_ms, self._output_limit(client).soft_s)
             self._look_later(client, due_ms - self._host.keyspace.now_ms)
 
     def _output_limit(self, client: Client) -> OutputLimit:
@@ -281,6 +284,8 @@ class Clients:
 
     def input_limit_exceeded(self, client: Client, waiting_bytes: int) -> bool:
         """True if `client` has sent more than may wait to be served."""
+        if self.memory.must_go(client, waiting_bytes):
+            return True
         bound = self._host.config["client-query-buffer-limit"]
         if waiting_bytes <= bound and (client.authenticated or waiting_bytes <= STRANGER_INPUT_BYTES_MAX):
             return False
@@ -378,6 +383,11 @@ def flags(client: Client) -> str:
         getattr(client.role, "letter", ""): client.role is not None,  # g, o: slots go, or come, over this link
     }
     return "".join(letter for letter, true in told.items() if true) or "N"
+
+
+def _soft_end_ms(since_ms: int, soft_s: int) -> int:
+    """Until when a soft limit may be exceeded since a moment: for more than its seconds by the clock's seconds."""
+    return (since_ms // 1000 + soft_s + 1) * 1000
 
 
 def is_local(client: Client) -> bool:

@@ -4,6 +4,8 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
+from collections.abc import Callable
+
 from node.access import denial_text
 from node.clients import is_local
 from node.eviction import OUT_OF_MEMORY
@@ -11,6 +13,7 @@ from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
 from node.net.session import PARKED, UNWATCHED_INPUT_BYTES, Transaction
 from node.replication.link import MARKS
+from node.script.scripts import Flags, split_shebang
 from node.server import SLOW_NS_MIN, CannotGoOn, Client, Guard, Server
 from node.table import (
     ALLOW_BUSY,
@@ -123,6 +126,8 @@ def _execute(client: Client, argv: Argv) -> Reply:
 
 def _refusal(client: Client, command: Command, argv: Argv, *, queued: bool = False) -> Reply | None:
     """What the guards have against a command; one that was `queued` is asked for its permission when its turn comes."""
+    if command.full_name in SCRIPT_CALLS:
+        command = _as_declared(client.host, command, argv)
     flags = command.flags
     own = client.own_gates & flags
     for mask, guard in client.host.active_guards:
@@ -133,6 +138,34 @@ def _refusal(client: Client, command: Command, argv: Argv, *, queued: bool = Fal
             if refusal is not None:
                 return refusal
     return None
+
+
+SCRIPT_CALLS = frozenset({"eval", "evalsha", "fcall"})
+
+
+def _as_declared(server: Server, command: Command, argv: Argv) -> Command:
+    """A command that runs a script, as what the script says of itself makes it: one that writes, or one that reads."""
+    if command.full_name == "eval":
+        declared = _flags_of(lambda: split_shebang(argv[1])[0])
+    elif command.full_name == "evalsha":
+        script = server.scripts.cache.of_sha(argv[1])
+        declared = None if script is None else script.flags
+    else:
+        declared = _flags_of(lambda: server.functions.find(argv[1]).flags)
+    if declared is None or not declared.declared:
+        return command
+    known = Command(command.spec)
+    known.flags = command.flags & ~MAY_REPLICATE | (0 if declared.no_writes else WRITE)
+    return known
+
+
+def _flags_of(find: Callable[[], Flags]) -> Flags | None:
+    """What `find` finds; None where there is no such script, or its flags make no sense: the run will say so."""
+    try:
+        return find()
+    except CommandError as error:
+        error.forget()
+        return None
 
 
 # --- transactions -----------------------------------------------------------------------------------------------------
@@ -209,7 +242,8 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
     transaction.ending = True
     gates = client.gates & ~IN_TRANSACTION
     for command, argv in transaction.commands:
-        refusal = _refusal(client, command, argv, queued=True) if command.flags & gates else None
+        looked_at = command.flags & gates or command.full_name in SCRIPT_CALLS
+        refusal = _refusal(client, command, argv, queued=True) if looked_at else None
         if type(refusal) is Failure:
             client.end_transaction()
             return Failure(ABORTED_BECAUSE + refusal)
@@ -322,10 +356,11 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
         monitors.show(client, command, argv)
     if client.tracker is not None and command.flags & READ:
         server.tracking.remember(client.tracker, command, argv)
-    time_ns = server.clock_ns() - started
-    command.count(1, time_ns)
-    if time_ns >= server.slow_ns and reply is not PARKED:
-        server.was_slow(client, command, [argv], time_ns)
+    if reply is not PARKED:  # else it is counted when its wait is over
+        time_ns = server.clock_ns() - started
+        command.count(1, time_ns)
+        if time_ns >= server.slow_ns:
+            server.was_slow(client, command, [argv], time_ns)
     if keyspace.waiters.appeared and not keyspace.journal.in_unit:
         keyspace.waiters.serve()
     return reply

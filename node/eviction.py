@@ -141,7 +141,7 @@ class Eviction:
             )
         self.configure()
         host.conditions_changed()
-        self.make_room()
+        self._continue_soon()  # not now: a transaction that sets the limit still has its keys
 
     # --- keeping to it --------------------------------------------------------------------------------------------
 

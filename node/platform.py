@@ -505,6 +505,16 @@ class Platform:
         except (OSError, ValueError):
             return 0
 
+    def oom_score(self) -> int:
+        """How readily the system ends this process where memory runs out. Raises OSError, ValueError."""
+        with open("/proc/self/oom_score_adj", "rb") as file:
+            return int(file.read())
+
+    def set_oom_score(self, score: int) -> None:
+        """See `oom_score`. Raises OSError: less than it is takes a right that few processes have."""
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(b"%d" % score)
+
     def cut_file(self, path: str, size: int) -> None:
         """Shorten a file for good. Raises OSError."""
         with open(path, "r+b") as file:

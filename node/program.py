@@ -16,6 +16,7 @@ from node.config import CommandLine, Config, ConfigError, ConfigFileError, parse
 from node.config.lines import Line
 from node.descriptors import NotEnoughDescriptors, check_clients, fit_clients
 from node.log import Log
+from node.oomscore import OomScore
 from node.persistence.loader import LoadError
 from node.platform import SIGABRT, SIGALRM, SIGINT, SIGTERM, Platform
 from node.server import HEXAD_VERSION, REDIS_VERSION, CannotGoOn, CannotStart, Server
@@ -201,6 +202,7 @@ class Program:
         log.notice("monotonic clock: POSIX clock_gettime")
         try:
             self.fit_limits(server)
+            self.fit_oom_score(server)
             app.run(server, self.serve)
         except (listening.CannotListen, NotEnoughDescriptors) as error:
             log.warning(str(error))
@@ -256,6 +258,12 @@ class Program:
                 f"WARNING: The TCP backlog setting of {config['tcp-backlog']} cannot be enforced because "
                 f"/proc/sys/net/core/somaxconn is set to the lower value of {backlog_max}."
             )
+
+    def fit_oom_score(self, server: Server) -> None:
+        """Tell the system how readily it may end this process, now and with each change of its role."""
+        score = OomScore(self.platform, self.config, self.log, lambda: server.role_letter() == "S")
+        server.replication.role_changed = score.follow_role
+        score.follow_role()
 
     async def serve(self, server: Server) -> None:
         """The node's life, from its first listener to its last word."""

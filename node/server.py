@@ -163,6 +163,7 @@ class Server:
             self.wake_outside_of_batch,
             lambda: config.tracking_table_max_keys,
         )
+        config.on_change("tracking-table-max-keys", lambda _keys_max: self.shrink_tracking_table())
         self.keyspace.outdated, self.keyspace.emptied = self.tracking.outdated, self.tracking.emptied
         self.monitors = Monitors(platform.now_us, self.conditions_changed)
         self.access = Access(self, self.clients.describe)
@@ -308,6 +309,11 @@ class Server:
     def close_all(self) -> None:
         for client in list(self.sessions.values()):
             client.close(CLOSE_NOW)
+
+    def shrink_tracking_table(self) -> None:
+        """The table of tracked keys may hold fewer than before: the clients of those that go are told, step by step."""
+        if self.tracking.keep_bound():
+            self.timers.after(0, self.shrink_tracking_table)
 
     # --- memory ---------------------------------------------------------------------------------------------------
 

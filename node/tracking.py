@@ -171,10 +171,16 @@ class Tracking:
         number = tracker.client.id
         for key in keys:
             self._hold(key, number)
-        if len(self._holders) > self._keys_max() > 0:
+        self.keep_bound()
+
+    def keep_bound(self) -> bool:
+        """Forget some keys if the table holds more than it may; True if there are still too many."""
+        bound = self._keys_max()
+        if len(self._holders) > bound > 0:
             self._shrink()
         else:
             self._short_rounds = 0
+        return self._short_rounds > 0
 
     def _hold(self, key: bytes, number: int) -> None:
         holders = self._holders.get(key)

@@ -311,13 +311,13 @@ class ProxySession(Session[Any]):
         self.answers.clear()
         super().lost(reason)
 
-    def resume(self, reply: Reply) -> None:
+    def resume(self, reply: Reply, time_ns: int = 0) -> None:
         """The wait is over; a client that has gone meanwhile gets nothing."""
         self._key = None
         if type(reply) is Failure and reply.startswith((LOST, HALF_DONE)):
             self.unknown()
         if self.parked is not None and self.closing == OPEN:
-            super().resume(reply)
+            super().resume(reply, time_ns)
             if self.late:
                 self.out += self.late
                 self.late.clear()

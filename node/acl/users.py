@@ -344,11 +344,14 @@ class Users:
         return self._by_name.pop(name, None)
 
     def replace(self, users: Iterable[User]) -> list[User]:
-        """Have these users instead; without a default one among them, the pristine. Returns all that are gone."""
-        gone = [user for user in self._by_name.values() if user is not self.default]
+        """Have these users and no others; without a default one among them, the pristine. Returns who is gone."""
         found = {user.name: user for user in users}
-        self.default.become(found.pop(DEFAULT) if DEFAULT in found else self.pristine_default())
-        self._by_name = {DEFAULT: self.default, **found}
+        found.setdefault(DEFAULT, self.pristine_default())
+        gone = [user for name, user in self._by_name.items() if name not in found]
+        for user in gone:
+            self.remove(user.name)
+        for user in found.values():
+            self.put(user)
         return gone
 
 

@@ -7,13 +7,13 @@ attempt is a command's run in all respects: it says its effects with `journal_in
 Where a client must not wait (inside a transaction or a script), the command answers as if its time were over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from node.commands.arguments import integer
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import INT64_MAX, parse_long_double
 from node.dispatch import permission_lost
-from node.net.resp import NULL_ARRAY, CommandError, Encoded, Reply
+from node.net.resp import NULL_ARRAY, CommandError, Reply
 from node.net.session import Waiting
 from node.server import Client
 
@@ -74,31 +74,54 @@ class KeyWaiter(Waiting):
     def try_key(self, key: bytes) -> bool:
         """The key has appeared: take from it and answer, if it is of the type that is wanted and has something."""
         client = self._client
-        keyspace = client.host.keyspace
         value = client.db.peek(key)
         if value is None or kind_of(value).name != self._type_name:
             return False
-        if client.restricted and (refusal := permission_lost(client)) is not None:
-            client.resume(Encoded(b"-%b\r\n" % refusal))  # counted as refused, not as failed
+        if is_refused(client):
             return True
-        dirty = keyspace.dirty
-        try:
-            reply = self._attempt(key)
-        except CommandError as error:
-            reply = error.reply
-        if reply is None:
-            return False
-        if keyspace.dirty != dirty:
-            keyspace.commit(self.db, ())
-            client.write_offset = keyspace.journal.offset
-        client.resume(reply)
-        return True
+        return serve(client, self.db, (), lambda: self._attempt(key))
 
     def cancelled(self, session: Client) -> None:
         session.host.keyspace.waiters.remove(self)
 
     def timeout_reply(self) -> Reply:
         return self._over
+
+
+def is_refused(client: Client) -> bool:
+    """A blocked client's turn has come: may its user still run the command? If not, it is told so."""
+    if not client.restricted or (refusal := permission_lost(client)) is None:
+        return False
+    client.refuse_to_resume(refusal)
+    return True
+
+
+def serve(client: Client, db: int, argv: Sequence[bytes], attempt: Callable[[], Reply | None]) -> bool:
+    """Run a blocked client's command for a second time, in database `db`; False if it still has to wait.
+
+    `argv` is journalled for what the attempt changes without saying so itself.
+    """
+    server, keyspace = client.host, client.host.keyspace
+    dirty, started_ns = keyspace.dirty, server.clock_ns()
+    client.held = bytearray()  # what it hears of its own doing follows its reply
+    try:
+        reply = attempt()
+    except CommandError as error:
+        reply = error.reply
+    held, client.held = client.held, None
+    if keyspace.dirty != dirty:
+        keyspace.commit(db, argv)
+        client.write_offset = keyspace.journal.offset
+    if reply is None:
+        return False
+    time_ns = server.clock_ns() - started_ns
+    command, words = client.last_command, client.commands[client.served - 1]
+    client.resume(reply, time_ns)
+    if held:
+        client.push_bytes(held)
+    if command is not None and time_ns >= server.slow_ns:
+        server.was_slow(client, command, [words], time_ns)
+    return True
 
 
 def block(

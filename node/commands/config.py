@@ -50,23 +50,30 @@ def set_(client: Client, argv: Argv) -> Reply:
 @command("config|rewrite", 2, FOR_ADMINS, tips=ALL_NODES)
 def rewrite(client: Client, argv: Argv) -> Reply:
     """CONFIG REWRITE: bring the file up to date that the node was started with."""
-    server = client.host
+    bring_up_to_date(client.host)
+    return OK
+
+
+def bring_up_to_date(server: Server, *, everything: bool = False) -> None:
+    """Rewrite the file that the node was started with. Raises CommandError.
+
+    everything -- what has its default value is written, too.
+    """
     if not server.config_file:
         raise CommandError("ERR The server is running without a config file")
     try:
-        rewrite_file(server, server.config_file)
+        rewrite_file(server, server.config_file, everything=everything)
     except OSError as error:
         server.log.notice(f"CONFIG REWRITE failed: {error.strerror}")
         raise CommandError(f"ERR Rewriting config file: {error.strerror}") from None
     server.log.notice("CONFIG REWRITE executed with success.")
-    return OK
 
 
-def rewrite_file(server: Server, path: str) -> None:
+def rewrite_file(server: Server, path: str, *, everything: bool = False) -> None:
     """Write the configuration as it is now over the file. Raises OSError, with the old file left as it was."""
     platform = server.platform
     old = platform.read_file(path) if platform.exists(path) else b""
-    platform.replace_file(path, _bytes(server.config.rewrite(_text(old))))
+    platform.replace_file(path, _bytes(server.config.rewrite(_text(old), everything=everything)))
 
 
 @command("config|resetstat", 2, FOR_ADMINS, tips=ALL_NODES)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from node.commands import help
+from node.commands.config import bring_up_to_date
 from node.commands.family import command
 from node.config.values import memory
 from node.datatypes import digest
@@ -120,6 +121,18 @@ def segfault(client: Client, args: Argv) -> Reply:
 def set_disable_deny_scripts(client: Client, args: Argv) -> Reply:
     """SET-DISABLE-DENY-SCRIPTS 0|1: may scripts call what is closed to them?"""
     client.host.scripts_unbound = _c_number(args[0]) != 0
+    return OK
+
+
+def reply_buffer(client: Client, args: Argv) -> Reply:
+    """REPLYBUFFER PEAK-RESET-TIME NEVER|RESET|milliseconds, or RESIZING 0|1: what a client's output takes is always as
+    much as it holds, so that there is no size to keep or to fit."""
+    what, value = args[0].lower(), args[1]
+    if what == b"peak-reset-time":
+        if value.lower() not in (b"never", b"reset"):
+            _integer(value)
+    elif what != b"resizing":
+        raise _unknown([b"DEBUG", b"REPLYBUFFER"])
     return OK
 
 
@@ -266,12 +279,13 @@ def reload(client: Client, args: Argv) -> Reply:
     server = client.host
     if b"nosave" not in options and not server.saver.save():
         raise CommandError("ERR")
-    if b"noflush" not in options:
+    keep = b"noflush" in options
+    if not keep:
         for db in server.keyspace.databases:
             db.flush()
         server.keyspace.emptied()
     try:
-        loader = load_now(server, merge=b"noflush" in options and b"merge" in options)
+        loader = load_now(server, keep=keep, merge=keep and b"merge" in options)
     except LoadError as error:
         server.log.warning(str(error))
         raise CommandError("ERR Error trying to load the RDB dump, check server logs") from None
@@ -335,6 +349,12 @@ def change_repl_id(client: Client, args: Argv) -> Reply:
     server = client.host
     server.log.notice("Changing replication IDs after receiving change-repl-id")
     server.replication.history.renew(server.platform.random_hex())
+    return OK
+
+
+def config_rewrite_force_all(client: Client, args: Argv) -> Reply:
+    """CONFIG-REWRITE-FORCE-ALL: CONFIG REWRITE, with every directive in the file."""
+    bring_up_to_date(client.host, everything=True)
     return OK
 
 
@@ -408,6 +428,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"assert": Subcommand(panic, 0, 0),
     b"change-repl-id": Subcommand(change_repl_id, 0, 0),
     b"clusterlink": Subcommand(clusterlink, 3, 3),
+    b"config-rewrite-force-all": Subcommand(config_rewrite_force_all, 0, 0),
     b"dict-resizing": Subcommand(dict_resizing, 1, 1),
     b"digest": Subcommand(digest_, 0, 0),
     b"digest-value": Subcommand(digest_value, 0, ARGUMENTS_MAX),
@@ -426,6 +447,7 @@ SUBCOMMANDS: Mapping[bytes, Subcommand] = {
     b"quicklist-packed-threshold": Subcommand(quicklist_packed_threshold, 1, 1),
     b"reload": Subcommand(reload, 0, ARGUMENTS_MAX),
     b"replicate": Subcommand(replicate, 1, ARGUMENTS_MAX),
+    b"replybuffer": Subcommand(reply_buffer, 2, 2),
     b"sdslen": Subcommand(sdslen, 1, 1),
     b"segfault": Subcommand(segfault, 0, 0),
     b"set-active-expire": Subcommand(set_active_expire, 1, 1),

@@ -8,6 +8,7 @@ replica only hides them, and waits for its primary's word; a primary's own strea
 from collections.abc import Iterable
 
 from node.commands.arguments import NOT_A_FLOAT, SYNTAX, integer, signed_count
+from node.commands.drawing import drawn
 from node.commands.family import command
 from node.commands.scan import ScanOptions, parse_cursor
 from node.datatypes.hashes import Hash, LivingFields
@@ -156,7 +157,8 @@ def hrandfield(client: Client, argv: Argv) -> Reply:
     value = read_hash(client, argv[1])
     if value is None or not count:
         return []
-    fields = list(value.draw_with_repeats(-count, random)) if count < 0 else value.sample(count, random)
+    drawing = value.draw_with_repeats(-count, random) if count < 0 else None
+    fields = value.sample(count, random) if drawing is None else drawn(client, drawing, len)
     if not with_values:
         return fields
     if client.resp3:

@@ -106,7 +106,7 @@ def server_fields(server: Server) -> Fields:
 def clients_fields(server: Server) -> Fields:
     sessions = list(server.clients.sessions.values())
     normal = [client for client in sessions if client.kind == b"normal"]
-    blocked = [client for client in sessions if client.parked is not None and not client.parked.postponed]
+    blocked = [client for client in sessions if client.parked is not None]
     queues = server.keyspace.waiters.keys.values()
     return {
         "connected_clients": sum(client.kind != b"replica" for client in sessions),

@@ -17,6 +17,7 @@ from node.datatypes.hashes import NEVER_MS, Hash
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import parse_int
 from node.keyspace.database import Database, Value
+from node.keyspace.eviction import goes_by_use
 from node.net.resp import OK, Argv, CommandError, Reply, Status
 from node.rdb.codec import RdbError
 from node.rdb.dump import SealError, dump, restore
@@ -342,8 +343,9 @@ def object_refcount(client: Client, argv: Argv) -> Reply:
         return None
     if type(value) is not bytes:
         return 1
-    number = parse_int(value)
-    return 1 if number is None or not 0 <= number < SHARED_INTEGERS else SHARED_REFCOUNT
+    number, config = parse_int(value), client.host.config
+    by_use = config.maxmemory and goes_by_use(config.maxmemory_policy)  # then each key's use is its own to be told
+    return 1 if number is None or not 0 <= number < SHARED_INTEGERS or by_use else SHARED_REFCOUNT
 
 
 @_object("idletime")

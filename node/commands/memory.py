@@ -59,10 +59,13 @@ def overhead_of(server: Server) -> Overhead:
     clients = sum(memory_bytes(client) for client in sessions if client.kind != b"replica")
     backlog = server.replication.primary.stream.backlog
     tables = {db.index: tables_of(db) for db in server.keyspace.databases if db.size}
-    held = 0 if backlog is None else backlog.held_bytes
+    held = beyond = 0
+    if backlog is not None:
+        beyond = max(0, backlog.held_bytes - backlog.size_bytes)  # kept for replicas that lag
+        held = backlog.held_bytes - beyond
     scripts, functions = server.scripts.cache.size_bytes, server.functions.size_bytes
     links = 0 if server.cluster is None else server.cluster.links_bytes
-    return Overhead(BASE_BYTES, held, replicas, clients, links, 0, scripts, functions, tables)
+    return Overhead(BASE_BYTES, held, replicas + beyond, clients, links, 0, scripts, functions, tables)
 
 
 def tables_of(db: Database) -> Tables:

@@ -1,6 +1,7 @@
 """Sets: the commands on distinct, unordered members."""
 
 from node.commands.arguments import SYNTAX, positive, signed_count
+from node.commands.drawing import drawn
 from node.commands.family import command
 from node.commands.scan import ScanOptions, parse_cursor
 from node.datatypes.numbers import INT64_MAX, parse_int
@@ -172,7 +173,7 @@ def srandmember(client: Client, argv: Argv) -> Reply:
     if count is None:
         return value.draw(random)
     if count < 0:
-        return list(value.draw_with_repeats(-count, random))
+        return drawn(client, value.draw_with_repeats(-count, random), len)
     return value.sample(count, random)
 
 

@@ -101,8 +101,11 @@ def _field(db: Database, key: bytes, field: bytes) -> bytes | None:
     return value.alive(db.keyspace.now_ms).get(field) if type(value) is Hash else None
 
 
-def _elements(db: Database, key: bytes, options: _Options, in_script: bool) -> list[bytes]:
-    """The elements of a list, set or sorted set, as they stand; turned round where that is all of the order wanted."""
+def _elements(db: Database, key: bytes, options: _Options, *, repeatable: bool) -> list[bytes]:
+    """The elements of a list, set or sorted set, as they stand; turned round where that is all of the order wanted.
+
+    A set that nobody wants sorted comes by its bytes all the same where the order must be `repeatable`.
+    """
     value = db.read(key)
     if value is None:
         return []
@@ -111,8 +114,7 @@ def _elements(db: Database, key: bytes, options: _Options, in_script: bool) -> l
         raise WRONG_TYPE
     holder: Any = db.peek_kind(key, kind)
     elements: list[bytes] = holder.members(0, len(holder)) if kind is SortedSet else list(holder)
-    if options.unsorted and kind is Set and (in_script or options.store is not None):
-        # What is stored must be the same everywhere, and what a script works with, whenever it runs.
+    if options.unsorted and kind is Set and repeatable:
         options.unsorted, options.alpha, options.by = False, True, b""
     if options.unsorted and options.descending and kind is not Set:
         elements.reverse()
@@ -170,7 +172,8 @@ def _run(client: Client, argv: Argv, may_store: bool) -> Reply:
         reads_every_key=not client.restricted or _reads_every_key(client, argv),
     )
     db = client.db
-    elements = _elements(db, argv[1], options, in_script=client.host.scripts.running is not None)
+    in_script = client.host.scripts.running is not None
+    elements = _elements(db, argv[1], options, repeatable=in_script or options.store is not None)
     if not options.unsorted:
         _sort(db, elements, options)
     found: list[bytes | None] = [*_limited(elements, options)]

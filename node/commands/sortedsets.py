@@ -4,9 +4,10 @@ Scores go out as doubles; what is stored is what ZADD made of them. Every comman
 so that it is journalled as it came.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from node.commands.arguments import NOT_A_FLOAT, SYNTAX, integer
+from node.commands.drawing import drawn
 from node.commands.family import command
 from node.commands.scan import ScanOptions, parse_cursor
 from node.datatypes.numbers import INT64_MAX, format_double, parse_float
@@ -249,12 +250,13 @@ def zrandmember(client: Client, argv: Argv) -> Reply:
     return paired(client, drawn) if with_scores else [member for member, _ in drawn]
 
 
-def _draw(client: Client, source: SortedSet, count: int) -> Iterator[Pair]:
+def _draw(client: Client, source: SortedSet, count: int) -> Iterable[Pair]:
     """`count` different pairs, all if there are fewer; with a negative count that many, any of them again and again."""
     size = len(source)
     random = client.host.platform.random
     if count < 0:
-        return (source.at(random.randrange(size)) for _ in range(-count))
+        pairs = (source.at(random.randrange(size)) for _ in range(-count))
+        return drawn(client, pairs, lambda pair: len(pair[0]))
     if count >= size:
         return iter(source)
     return map(source.at, random.sample(range(size), count))

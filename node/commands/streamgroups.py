@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from node.commands.arguments import SYNTAX, integer
-from node.commands.blocking import whole_timeout_ms
+from node.commands.blocking import is_refused, serve, whole_timeout_ms
 from node.commands.family import command, container
 from node.commands.help import describe, help_lines
 from node.commands.streamids import parse_any_id, parse_end, parse_id, parse_start
@@ -44,13 +44,17 @@ def _position_effect(key: bytes, group: Group) -> tuple[bytes, ...]:
     return (b"XGROUP", b"SETID", key, group.name, id_text(group.last_id), b"ENTRIESREAD", b"%d" % group.entries_read)
 
 
-def _consumer(db: Database, key: bytes, group: Group, name: bytes) -> Consumer:
-    """The consumer of that name, made if it is not there, seen now."""
+def _consumer(db: Database, key: bytes, group: Group, name: bytes, *, is_implied: bool = False) -> Consumer:
+    """The consumer of that name, made if it is not there, seen now.
+
+    is_implied -- the effects that follow name it, and so make it wherever they run.
+    """
     now_ms = db.keyspace.now_ms
     consumer = group.consumers.get(name)
     if consumer is None:
         consumer = group.consumers[name] = Consumer(name, now_ms)
-        db.keyspace.journal_instead((b"XGROUP", b"CREATECONSUMER", key, group.name, name), db=db.index)
+        if not is_implied:
+            db.keyspace.journal_instead((b"XGROUP", b"CREATECONSUMER", key, group.name, name), db=db.index)
         db.kept_apart(key, "xgroup-createconsumer", "t")
     consumer.seen_ms = now_ms
     return consumer
@@ -165,19 +169,9 @@ class _Reader(Waiting):
         raise NotImplementedError
 
     def try_key(self, _key: bytes) -> bool:
-        keyspace = self.client.host.keyspace
-        dirty = keyspace.dirty
-        try:
-            reply = self.ask()
-        except CommandError as error:
-            reply = error.reply
-        if keyspace.dirty != dirty:
-            keyspace.commit(self.db, self.request.argv)
-            self.client.write_offset = keyspace.journal.offset
-        if reply is None:
-            return False
-        self.client.resume(reply)
-        return True
+        if is_refused(self.client):
+            return True
+        return serve(self.client, self.db, self.request.argv, self.ask)
 
     def cancelled(self, session: Client) -> None:
         session.host.keyspace.waiters.remove(self)
@@ -273,10 +267,11 @@ class _GroupReader(_Reader):
             stream = db.open_kind(key, Stream)
             assert stream is not None and self.request.group is not None
             group = stream.groups[self.request.group]
-            consumer = _consumer(db, key, group, self.request.consumer)
+            has_news = after is None and len(stream) > 0 and stream.final_id > group.last_id
+            consumer = _consumer(db, key, group, self.request.consumer, is_implied=has_news and not self.request.no_ack)
             if after is not None:
                 parts.append((key, self._history(db, stream, group, consumer, after)))
-            elif len(stream) and stream.final_id > group.last_id:
+            elif has_news:
                 parts.append((key, self._deliver(db, key, stream, group, consumer)))
         return _streams_reply(self.client, parts)
 

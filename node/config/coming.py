@@ -48,8 +48,6 @@ WITHOUT_MEANING = {
     "lazyfree-lazy-user-flush": "what FLUSHALL and FLUSHDB remove is always freed in slices",
     "list-compress-depth": "lists are kept as they are, none of their nodes is compressed",
     "locale-collate": "texts are ordered by their bytes, as in the C locale",
-    "oom-score-adj": "there are no child processes to prefer",
-    "oom-score-adj-values": "there are no child processes to prefer",
     "proc-title-template": "the process keeps its command line",
     "propagation-error-behavior": "a command of the primary that fails here is logged, and the replica goes on",
     "repl-disable-tcp-nodelay": "what replicas are sent leaves at once",

@@ -140,9 +140,15 @@ class Config(Settings):
                 raise _set_failed(name, error.reason) from None
         self._apply({directive.name: name for name, directive, _ in changes}, before, again)
 
-    def rewrite(self, old_text: str, more: WantedLines = ()) -> str:
-        """The text of the configuration file as CONFIG REWRITE makes it from the old one; `more` wanted lines last."""
-        return rewrite_text(old_text, chain(self._wanted_lines(), more))
+    def rewrite(self, old_text: str, more: WantedLines = (), *, everything: bool = False) -> str:
+        """The text of the configuration file as CONFIG REWRITE makes it from the old one; `more` wanted lines last.
+
+        everything -- what has its default value is written, too.
+        """
+        wanted = self._wanted_lines()
+        if everything:
+            wanted = ((name, [(line, True) for line, _ in lines]) for name, lines in wanted)
+        return rewrite_text(old_text, chain(wanted, more))
 
     def _only_user(self) -> list[str]:
         """The line of the user that there is where nothing else is said."""

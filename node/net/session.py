@@ -341,6 +341,8 @@ class Session(Peer, Generic[HostT]):
         if keyspace.waiters.appeared:
             keyspace.waiters.serve()
         host.commands_processed += 1
+        if reply is PARKED:
+            return True
         time_ns = host.clock_ns() - started
         command.count(1, time_ns)
         if time_ns >= host.slow_ns:
@@ -472,7 +474,9 @@ class Session(Peer, Generic[HostT]):
                 break
         if running is not None:
             now = looked if judged == at else clock_ns()
-            running.count(at - since, now - started)
+            ended = at - since - (self.parked is not None)
+            if ended:
+                running.count(ended, now - started)
             if judged < at and now - looked >= slow_ns:
                 host.was_slow(self, running, commands[judged:at], now - looked)
         self.served = at
@@ -505,12 +509,23 @@ class Session(Peer, Generic[HostT]):
         self.parked.cancelled(self)
         self.resume(reply)
 
-    def resume(self, reply: Reply) -> None:
-        """The wait is over: answer, and go on with what the client sent meanwhile."""
+    def resume(self, reply: Reply, time_ns: int = 0) -> None:
+        """The wait is over: answer, and go on with what the client sent meanwhile.
+
+        Only now is the command counted, with the time that it took to find the answer.
+        """
         self.unpark()
-        if type(reply) is Failure and self.last_command is not None:
-            self.host.command_failed(self.last_command, reply)
+        command = self.last_command
+        if command is not None:
+            command.count(1, time_ns)
+            if type(reply) is Failure:
+                self.host.command_failed(command, reply)
         encode(self.wanted(reply), self.out, self.resp3)
+
+    def refuse_to_resume(self, refusal: Failure) -> None:
+        """What was waited for is there, but not for this client any more: the command has not run."""
+        self.unpark()
+        encode(self.wanted(refusal), self.out, self.resp3)
 
     def unpark(self) -> None:
         """The wait is over without a reply of its own."""

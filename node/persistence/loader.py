@@ -64,8 +64,10 @@ class Loading:
 
 
 class StreamLoader:
-    """Fills databases from an RDB that arrives piece by piece. They are empty, unless `merge` lets them hold keys.
+    """Fills databases from an RDB that arrives piece by piece.
 
+    `keep`: what is there stays, and nothing of it may come again; unless `merge` lets what comes take its place. Else
+    the databases are empty, and the libraries of functions are replaced.
     `drop_expired_ms`: keys that were past their deadline at this time are left out and counted (a primary's file);
     None takes all (a replica waits for its primary's word).
     """
@@ -76,6 +78,7 @@ class StreamLoader:
         databases: list[Database],
         *,
         drop_expired_ms: int | None = None,
+        keep: bool = False,
         merge: bool = False,
     ) -> None:
         self.aux: dict[bytes, bytes] = {}
@@ -92,6 +95,7 @@ class StreamLoader:
         self._config = host.config
         self._log = host.log
         self._drop_expired_ms = drop_expired_ms
+        self._keep = keep
         self._merge = merge
         self._reader = RdbReader(host.checksums_matter)
 
@@ -159,10 +163,10 @@ class StreamLoader:
         self._reader.finish()
 
     def take_functions(self, functions: Any) -> None:
-        """Put the libraries of functions that came in the place of all others. Raises RdbError."""
+        """Have the libraries of functions that came. Raises RdbError."""
         try:
-            if self._merge:
-                functions.restore(self.functions, replace=True, limited=False)
+            if self._keep:
+                functions.restore(self.functions, replace=self._merge, limited=False)
             else:
                 functions.replace_all(self.functions)
         except CommandError as error:
@@ -279,7 +283,7 @@ async def load_replacement(
     slices. Raises RdbError, OSError; what has been loaded by then is the caller's to drop, and so it is where this is
     called off.
     """
-    load = _FileLoad(host, path_of(host, host.config.dbfilename), total_bytes, merge=False)
+    load = _FileLoad(host, path_of(host, host.config.dbfilename), total_bytes)
     first = await load.read(file)
     host.loading = load.progress
     host.conditions_changed()
@@ -289,9 +293,12 @@ async def load_replacement(
     return load.loader
 
 
-def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:
-    """Load the node's RDB file while everybody waits; None if there is none. Raises LoadError."""
-    opened = _open(host, merge)
+def load_now(host: PersistenceHost, *, keep: bool = False, merge: bool = False) -> StreamLoader | None:
+    """Load the node's RDB file while everybody waits; None if there is none. Raises LoadError.
+
+    keep, merge -- see `StreamLoader`.
+    """
+    opened = _open(host, keep=keep, merge=merge)
     if opened is None:
         return None
     file, load = opened
@@ -304,14 +311,16 @@ def load_now(host: PersistenceHost, merge: bool = False) -> StreamLoader | None:
 class _FileLoad:
     """One load of the node's file, and what is said about it."""
 
-    def __init__(self, host: PersistenceHost, path: str, total_bytes: int, merge: bool) -> None:
+    def __init__(
+        self, host: PersistenceHost, path: str, total_bytes: int, *, keep: bool = False, merge: bool = False
+    ) -> None:
         self.host = host
         self.path = path
         self.started_ns = host.clock_ns()
         now_ms = host.platform.now_ms()
         self.progress = Loading(now_ms // 1000, total_bytes)
         limit_ms = None if host.journal.relaying else now_ms
-        self.loader = StreamLoader(host, host.keyspace.databases, drop_expired_ms=limit_ms, merge=merge)
+        self.loader = StreamLoader(host, host.keyspace.databases, drop_expired_ms=limit_ms, keep=keep, merge=merge)
 
     async def read(self, file: IO[bytes]) -> bytes:
         """The next piece of the file; clients are looked after meanwhile. Raises OSError."""
@@ -399,12 +408,12 @@ def _nothing() -> None:
     pass
 
 
-def _open(host: PersistenceHost, merge: bool = False) -> tuple[IO[bytes], _FileLoad] | None:
+def _open(host: PersistenceHost, *, keep: bool = False, merge: bool = False) -> tuple[IO[bytes], _FileLoad] | None:
     path = path_of(host, host.config.dbfilename)
     platform = host.platform
     try:
         if not platform.exists(path):
             return None
-        return platform.open_read(path), _FileLoad(host, path, platform.file_size(path), merge)
+        return platform.open_read(path), _FileLoad(host, path, platform.file_size(path), keep=keep, merge=merge)
     except OSError as error:
         raise LoadError(f"Fatal error loading the DB {path}: {error.strerror or error}. Exiting.") from error

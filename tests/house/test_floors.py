@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.sparkline": (0, 0),
     "node.memory": (0, 0),
     "node.descriptors": (0, 0),
+    "node.oomscore": (0, 0),
     "node.supervision": (0, 0),
     "node.welcome": (0, 0),
     "node.net.resp": (1, 0),  # the codec knows neither keys nor clients; both speak in its replies

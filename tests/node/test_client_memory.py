@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from node.client_memory import NAME_BYTES, memory_bytes
 from tests.support import HexadServer, Wire, wait_until
 from tests.support.local import LocalClient, LocalNode
 
@@ -86,7 +87,17 @@ def test_a_share_of_maxmemory() -> None:
     assert memory.limit == 0 and not memory._sizes
 
 
-@pytest.mark.parametrize("how", ["output", "input", "transaction"])
+@pytest.mark.parametrize("words", ["WATCH", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "CLIENT TRACKING ON BCAST"])
+def test_names_in_the_tables_of_the_node_count(words: str) -> None:
+    node = LocalNode()
+    client = node.client()
+    before = memory_bytes(client.session)
+    named = [part for number in range(100) for part in (["PREFIX"] if "BCAST" in words else []) + [f"n{number}n"]]
+    client.raw(*words.split(), *named)
+    assert memory_bytes(client.session) >= before + 100 * NAME_BYTES
+
+
+@pytest.mark.parametrize("how", ["output", "input", "command", "transaction"])
 def test_a_client_that_holds_too_much_is_closed(how: str) -> None:
     with HexadServer(save=(), client_output_buffer_limit=("normal", 0, 0, 0)) as server, server.wire() as wire:
         wire("SET", "big", "x" * 5_000_000)
@@ -97,11 +108,13 @@ def test_a_client_that_holds_too_much_is_closed(how: str) -> None:
                     greedy.send_raw(b"*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n" * 20)
                 elif how == "input":
                     greedy.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9000000\r\n" + b"x" * 8_000_000)
+                elif how == "command":
+                    greedy.send("SET", "k", "x" * 4_200_000)
                 else:
                     greedy("MULTI")
                     for _ in range(9):
                         greedy("SET", "k", "x" * 500_000)
             wait_until(lambda: wire.info("stats")["evicted_clients"] == "1", 10, "it is closed")
-        assert "Evicting client: id=" in server.log() and wire("PING") == "PONG"
+        assert "Evicting client: id=" in server.log() and wire("PING") == "PONG" and wire("EXISTS", "k") == 0
         wire("CLIENT", "NO-EVICT", "ON")
         assert int(wire.info("memory")["mem_clients_normal"]) > 0

@@ -19,6 +19,7 @@ from node.platform import Platform
 from node.server import Client, Server
 from node.table import CommandTable, Registry
 from tests.support import HexadServer, RedisServer, ReplyError, Wire, encode, free_port, wait_until
+from tests.support.local import LocalNode
 
 BOUND_S = 5.0
 FIELDS_7_2 = (
@@ -318,6 +319,30 @@ def test_hard_output_limit() -> None:
             assert slow.is_closed(BOUND_S)
 
 
+def test_strangers_leave_little_unread() -> None:
+    with HexadServer(requirepass="secret") as server, socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stranger.connect(("127.0.0.1", server.port))
+        with suppress(ConnectionError):
+            for _ in range(300):
+                stranger.sendall(encode("GET", "x") * 1000)
+        server.wait_for_log("overcoming of output buffer limits")
+
+
+@pytest.mark.parametrize(
+    "words", [("SADD", "SRANDMEMBER"), ("HSET", "HRANDFIELD"), ("ZADD", "ZRANDMEMBER")], ids=lambda words: words[1]
+)
+def test_who_draws_more_than_he_may_have_is_closed(words: tuple[str, str]) -> None:
+    """Long before the reply is complete, which would take all memory. What fits comes."""
+    put, draw = words
+    with HexadServer(client_output_buffer_limit=("normal", "1000000", "0", "0")) as server, server.wire() as wire:
+        wire(put, "key", *(() if put == "SADD" else ("1",)), "1")
+        assert wire(draw, "key", -20_000) == [b"1"] * 20_000
+        wire.send(draw, "key", -999_999_999)
+        assert wire.read_to_end() == b""
+        assert server.log().count("overcoming of output buffer limits") == 1
+
+
 def test_soft_output_limit_closes_who_never_reads() -> None:
     limits = ("normal", "0", "500000", "1")
     with HexadServer(client_output_buffer_limit=limits) as server, server.wire() as wire:
@@ -520,6 +545,35 @@ async def test_a_pause_of_writes_holds_writes_back_in_their_order() -> None:
         assert await first.read() == b"+OK\r\n"
         assert await second.read() == b"+OK\r\n$6\r\nsecond\r\n"
         assert not server.clients.postponed and server.gates == gates
+
+
+@pytest.mark.parametrize("shebang", ["#!lua flags=no-writes\n", "#!lua\n", ""])
+def test_scripts_that_say_so_read_during_a_pause_of_writes(shebang: str) -> None:
+    node = LocalNode()
+    client = node.client()
+    text = shebang + "return 1"
+    sha = client.raw("SCRIPT", "LOAD", text)[5:-2]
+    library = "#!lua name=l\nredis.register_function{function_name='f', callback=function() return 1 end, flags={%s}}"
+    client.raw("FUNCTION", "LOAD", library % ("'no-writes'" if "no-writes" in shebang else ""))
+    client.raw("CLIENT", "PAUSE", 1000, "WRITE")
+    for words in (("EVAL", text, 0), ("EVALSHA", sha, 0), ("FCALL", "f", 0)):
+        assert node.client().raw(*words) == (b":1\r\n" if "no-writes" in shebang else b"")
+
+
+def test_a_script_in_a_transaction_is_what_it_says_it_is() -> None:
+    """Where none may be written meanwhile, one that has not said that it only reads is refused with all others."""
+    node = LocalNode()
+    replies = []
+    for shebang in ("#!lua\n", "#!lua flags=no-writes\n", ""):
+        client = node.client()
+        client.raw("MULTI"), client.raw("EVAL", shebang + "return 1", 0)
+        node.client().raw("REPLICAOF", "127.0.0.1", 1)
+        replies.append(client.raw("EXEC"))
+        node.client().raw("REPLICAOF", "NO", "ONE")
+    assert replies == [
+        b"-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.\r\n",
+        *[b"*1\r\n:1\r\n"] * 2,
+    ]
 
 
 async def test_a_pause_of_all_ends_by_its_time_and_is_only_made_stricter() -> None:

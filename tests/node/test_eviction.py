@@ -211,6 +211,15 @@ def test_transactions_are_refused_as_redis_refuses_them() -> None:
                 assert first("GET", "a") == b"3"
 
 
+def test_a_limit_set_in_a_transaction_takes_nothing_from_it() -> None:
+    for kind in (RedisServer, HexadServer):
+        with kind(save=(), maxmemory_policy="allkeys-lru") as server, server.wire() as wire:
+            for words in ("MULTI", "INCR x", "CONFIG SET maxmemory 1", "INCR x"):
+                wire(*words.split())
+            assert wire("EXEC") == [1, "OK", 2]
+            wait_until(lambda wire=wire: wire("DBSIZE") == 0, 5, "the key was evicted")
+
+
 # --- what others hear -------------------------------------------------------------------------------------------------
 
 
@@ -389,6 +398,17 @@ USES: list[tuple[Any, ...]] = [
     ("RESTORE", "t", "0", "PAYLOAD", "FREQ", "77"), ("OBJECT", "IDLETIME", "t"),
     ("CONFIG", "SET", "maxmemory-policy", "noeviction"), ("OBJECT", "FREQ", "q"), ("OBJECT", "IDLETIME", "s"),
 ]  # fmt: skip
+
+
+def test_numbers_are_shared_unless_eviction_goes_by_the_use_of_each_key() -> None:
+    for kind in (RedisServer, HexadServer):
+        with kind(save=(), maxmemory="1gb") as server, server.wire() as wire:
+            shared = []
+            for policy in ("noeviction", "volatile-random", "volatile-lru", "allkeys-lfu"):
+                wire("CONFIG", "SET", "maxmemory-policy", policy)
+                wire("SET", "a", "1")
+                shared.append(wire("OBJECT", "REFCOUNT", "a") > 1)
+            assert shared == [True, True, False, False]
 
 
 def test_uses_are_told_as_redis_tells_them() -> None:

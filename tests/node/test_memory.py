@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from node.allocators import Allocated, find_allocators
-from node.commands.memory import FOUND, HEALTHY, NOTHING_TO_EXAMINE, Overhead, diagnosis
+from node.commands.memory import FOUND, HEALTHY, NOTHING_TO_EXAMINE, Overhead, diagnosis, overhead_of
 from node.datatypes.footprint import footprint
 from node.datatypes.hashes import Hash
 from node.datatypes.lists import List
@@ -20,6 +20,7 @@ from node.datatypes.sets import Set
 from node.datatypes.sortedsets import SortedSet
 from node.memory import BASE_BYTES, READ_PAUSE_NS, Memory, MemoryAccount
 from tests.support import HexadServer, RedisServer, Wire, wait_until
+from tests.support.local import LocalNode
 from tests.support.servers import ROOT
 
 TOLERANCE = 0.10
@@ -302,3 +303,14 @@ def test_the_peak_is_forgotten_on_request() -> None:
         assert int(wire.info("memory")["used_memory_peak"]) > 20_000_000
         wire("CONFIG", "RESETSTAT")
         assert int(wire.info("memory")["used_memory_peak"]) < 10_000_000
+
+
+def test_what_is_kept_for_replicas_that_lag_is_told_as_theirs() -> None:
+    node = LocalNode(repl_backlog_size=1 << 20)
+    primary = node.server.replication.primary
+    primary.restart_stream()
+    backlog = primary.stream.backlog
+    assert backlog is not None
+    backlog.append(b"x" * (3 << 20))  # as when nobody has read it
+    overhead = overhead_of(node.server)
+    assert overhead.backlog == 1 << 20 and overhead.replicas >= 2 << 20

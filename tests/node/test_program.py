@@ -132,6 +132,27 @@ def test_log_file_may_be_moved(hexad_server: Callable[..., HexadServer], tmp_pat
     assert server.log() == ""
 
 
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="Linux's")
+def test_the_score_for_a_system_without_memory_follows_settings_and_role(
+    hexad_server: Callable[..., HexadServer],
+) -> None:
+    found = int(Path("/proc/self/oom_score_adj").read_text())
+    low, high = found + (1000 - found) // 3, found + (1000 - found) // 2
+    server = hexad_server(oom_score_adj="absolute", oom_score_adj_values=(str(low), str(high), str(high)))
+    assert server.process is not None
+    path = Path(f"/proc/{server.process.pid}/oom_score_adj")
+    with server.wire() as wire:
+
+        def after(*words: str) -> int:
+            assert wire(*words) == "OK"
+            return int(path.read_text())
+
+        assert int(path.read_text()) == low
+        assert after("REPLICAOF", "127.0.0.1", "1") == high
+        assert after("CONFIG", "SET", "oom-score-adj-values", "0 1 2", "oom-score-adj", "relative") == found + 1
+        assert after("CONFIG", "SET", "oom-score-adj", "no") == found
+
+
 def test_daemon(tmp_path: Path) -> None:
     port = free_port()
     pidfile = tmp_path / "pid"

@@ -124,6 +124,16 @@ def test_a_command_that_waited_is_asked_for_its_permission_again(node: LocalNode
     assert admin.raw("LLEN", "l") == b":1\r\n"
 
 
+def test_who_waits_for_entries_is_asked_again(node: LocalNode, admin: LocalClient) -> None:
+    client = logged_in(node, "~s", "+xread")
+    assert client.raw("XREAD", "BLOCK", "0", "STREAMS", "s", "$") == b""
+    admin.raw("ACL", "SETUSER", "u", "-xread")
+    admin.raw("XADD", "s", "1-1", "f", "v")
+    assert bytes(client.session.out) == b"-NOPERM User u has no permissions to run the 'xread' command\r\n"
+    xread = node.server.commands.find(b"xread")
+    assert xread is not None and (xread.calls, xread.rejected, xread.failed) == (0, 1, 0)
+
+
 def test_a_script_is_refused_what_its_user_is(node: LocalNode, admin: LocalClient) -> None:
     client = logged_in(node, "~a", "+get")
     access, found = node.server.access, node.server.commands.find(b"get")
@@ -357,9 +367,11 @@ def test_files_go_both_ways(tmp_path: Path) -> None:
 
 
 def check_load(admin: Wire, port: int, path: Path) -> None:
-    """LOAD is all or nothing, and ends the connections of all users but the default one."""
-    with Wire(port) as bob:
-        assert bob("AUTH", "bob", "b") == "OK"
+    """LOAD is all or nothing, and ends the connections of users that are gone or may not hear what they listen to."""
+    with Wire(port) as bob, Wire(port) as listener, Wire(port) as ann:
+        for wire in (bob, listener):
+            assert wire("AUTH", "bob", "b") == "OK"
+        assert ann("AUTH", "ann", "x") == "OK" and listener("SUBSCRIBE", "news")
         before = admin("ACL", "LIST")
         good = path.read_text()
         path.write_text(good + "user x foo\n")
@@ -370,7 +382,8 @@ def check_load(admin: Wire, port: int, path: Path) -> None:
         assert admin("ACL", "LIST") == before and bob("PING") == "PONG"
         path.write_text("user bob on nopass +@all\n")
         assert bob("ACL", "LOAD") == "OK"
-        assert bob.is_closed()
+        assert listener.is_closed() and ann.is_closed()
+        assert bob("GET", "x") == ReplyError("NOPERM No permissions to access a key")
         assert admin("ACL", "USERS") == [b"bob", b"default"]
         path.parent.rename(path.parent.with_name("gone"))
         error = admin("ACL", "SAVE")

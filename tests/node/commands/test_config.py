@@ -148,3 +148,16 @@ def test_log_level_and_clients(hexad_server: Callable[..., HexadServer]) -> None
         assert "unheard" not in server.log()
         assert "The operating system is not able to handle" in wire("CONFIG", "SET", "maxclients", "4000000000").text
         assert wire("CONFIG", "GET", "maxclients") == [b"maxclients", b"10000"]
+
+
+def test_a_file_with_every_directive_is_read_again(hexad_server: Callable[..., HexadServer], tmp_path: Path) -> None:
+    path = tmp_path / "node.conf"
+    path.write_text("hz 20\n")
+    server = hexad_server(str(path), enable_debug_command="yes")
+    with server.wire() as wire:
+        before = wire("CONFIG", "GET", "*")
+        assert wire("DEBUG", "CONFIG-REWRITE-FORCE-ALL") == "OK"
+    assert "\ntcp-keepalive 300\n" in path.read_text()
+    server.restart()
+    with server.wire() as wire:
+        assert wire("CONFIG", "GET", "*") == before

@@ -310,6 +310,15 @@ def test_they_stay_with_the_data_set(both: Both) -> None:
     assert int(info(both.ours)["used_memory_vm_functions"]) > 10_000
 
 
+def test_a_reload_that_keeps_what_is_there_takes_no_library_twice(both: Both) -> None:
+    both("FUNCTION", "LOAD", library("a", "f"))
+    for wire in (both.theirs, both.ours):
+        assert wire("DEBUG", "RELOAD", "NOFLUSH").text.startswith("ERR Error trying to load the RDB")
+    both("FUNCTION", "LOAD", library("b", "g"))
+    both("DEBUG", "RELOAD", "NOSAVE", "NOFLUSH", "MERGE")
+    both("FUNCTION", "LIST", "WITHCODE")
+
+
 def info(wire: Wire) -> dict[str, str]:
     lines = wire("INFO", "memory").decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node.redaction import REDACTED, redacted
 from node.slowlog import ARGUMENTS_MAX, SlowLog
-from tests.support import HexadServer, RedisServer, ReplyError, Wire, encode
+from tests.support import HexadServer, RedisServer, ReplyError, Wire, encode, wait_until
 from tests.support.local import LocalNode
 
 Both = tuple[Wire, Wire]
@@ -179,3 +179,18 @@ def test_redaction_takes_any_arguments(name: str, rest: list[bytes]) -> None:
     told = redacted(name, argv)
     assert len(told) == len(argv)
     assert all(new in (old, REDACTED) for new, old in zip(told, argv, strict=True))
+
+
+def test_who_waited_is_logged_when_served(servers: tuple[RedisServer, HexadServer], both: Both) -> None:
+    """With the time that the answer took; INFO counts the command then, too."""
+    for server, wire in zip(servers, both, strict=True):
+        with server.wire() as waiting:
+            waiting("CONFIG", "RESETSTAT")
+            waiting.send("BLPOP", "queue", 0)
+            wait_until(lambda wire=wire: b"blocked_clients:1" in wire("INFO", "clients"), 5, "it waits")
+            if wire is both[1]:  # 7.0 counts it now
+                assert b"cmdstat_blpop" not in wire("INFO", "commandstats")
+            wire("RPUSH", "queue", "x")
+            assert waiting.read() == [b"queue", b"x"]
+            assert shown(wire)[0][0] == [b"BLPOP", b"queue", b"0"]
+            assert b"cmdstat_blpop:calls=1," in wire("INFO", "commandstats")

@@ -109,3 +109,12 @@ def test_a_stored_result_wakes_who_waits() -> None:
         assert other("SORT", "l", "STORE", "c") == 2
         assert waiting.read() == [b"c", b"1"]
         assert other("LRANGE", "c", 0, -1) == [b"2"]
+
+
+def test_a_script_gets_the_elements_of_a_set_in_one_order(redis: RedisServer) -> None:
+    with redis.wire() as theirs, HexadServer() as server, server.wire() as ours:
+        for wire in (theirs, ours):
+            wire("SADD", "unsorted", *(f"m{number * 7 % 40}" for number in range(40)))
+        for order in ("ASC", "DESC"):
+            call = f"return redis.call('SORT', KEYS[1], 'BY', 'nosort', '{order}', 'LIMIT', 3, 30, 'GET', '#')"
+            assert ours("EVAL", call, 1, "unsorted") == theirs("EVAL", call, 1, "unsorted")

@@ -154,6 +154,19 @@ def test_an_id_by_itself_is_journalled_as_it_was(node: LocalNode) -> None:
     assert recorder.entries == [b"*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$3\r\n7-0\r\n$1\r\nf\r\n$1\r\nv\r\n"]
 
 
+def test_a_consumer_that_gets_entries_is_made_by_them(node: LocalNode) -> None:
+    """Only one that gets none, or does not acknowledge, has to be told of by itself."""
+    recorder, client = Recorder(), node.client()
+    client.raw("XADD", "s", "1-1", "f", "v")
+    client.raw("XADD", "s", "1-2", "f", "v")
+    client.raw("XGROUP", "CREATE", "s", "g", "0")
+    node.keyspace.journal.add_reader(recorder)
+    for name, *option in (("one",), ("two", "NOACK"), ("three",)):
+        client.raw("XREADGROUP", "GROUP", "g", name, "COUNT", 1, *option, "STREAMS", "s", ">")
+    made = [entry for entry in recorder.entries if b"CREATECONSUMER" in entry]
+    assert [entry.split(b"\r\n")[-2] for entry in made] == [b"two", b"three"]
+
+
 def test_a_copy_and_a_snapshot_are_not_touched_by_later_changes(node: LocalNode) -> None:
     client = node.client()
     for number in range(1, 250):

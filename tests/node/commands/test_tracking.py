@@ -265,6 +265,12 @@ def test_ones_own_change_is_told_after_its_reply() -> None:
     assert run(0, "CLIENT REPLY OFF", "GET a", "SET a 1", "CLIENT REPLY ON") == [push(b"a") + b"+OK\r\n"]
 
 
+def test_who_waited_is_told_of_its_own_change_after_its_reply() -> None:
+    run = Clients(2)
+    run(0, "CLIENT TRACKING ON", "GET to", "BLMOVE from to LEFT LEFT 0")
+    assert run(1, "RPUSH from x") == [b"$1\r\nx\r\n" + push(b"to"), b":1\r\n"]
+
+
 def test_others_are_told_at_once_and_once() -> None:
     run = Clients(3)
     run(0, "CLIENT TRACKING ON")
@@ -341,6 +347,7 @@ def test_the_table_has_a_bound() -> None:
     for number in range(30):
         run(0, f"GET k{number}")
     assert run.info("tracking_total_keys") == 30
+    assert len(re.findall(rb"k\d+", run(2, "CONFIG SET tracking-table-max-keys 3")[0])) == 27
 
 
 def test_counts_and_the_end() -> None:

@@ -213,6 +213,15 @@ def test_life_beside_redis(hexad_server: Start, redis_server: StartRedis) -> Non
         assert ours == theirs
 
 
+def test_what_is_loaded_again_is_not_appended(hexad_server: Start) -> None:
+    server = hexad_server(appendonly="yes", appendfsync="always", **DEBUG)
+    with server.wire() as wire:
+        wire("SET", "a", "1")
+        before = files(server)
+        assert [wire("DEBUG", "LOADAOF") for _ in range(2)] == ["OK", "OK"]
+        assert wire("GET", "a") == b"1" and files(server) == before
+
+
 def test_an_old_single_file_becomes_the_base(hexad_server: Start, tmp_path: Path) -> None:
     (tmp_path / "appendonly.aof").write_bytes(
         b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n"
