@@ -15,10 +15,10 @@ from gossip.settings import ClusterSettings
 from gossip.slotstats import NO_SLOT_IS_MINE, SlotStats
 from gossip.state import ClusterState
 from node.commands.blocking import KeyWaiter
-from node.commands.scripting import flags_of_called
 from node.net.peer import CLOSE_NOW
 from node.net.resp import Argv, Failure, Reply
 from node.platform import Listener
+from node.script.scripts import declared_flags
 from node.server import CannotStart, Client, Server
 from node.slots import slot_of
 from node.table import ASKING, MAY_REPLICATE, SHARDED, WRITE, Command
@@ -264,7 +264,7 @@ class ClusterService:
         """Whether a command may write. Of a script that says nothing of itself each command is looked at by itself."""
         if command.flags & WRITE or not command.flags & MAY_REPLICATE:
             return bool(command.flags & WRITE)
-        flags = flags_of_called(self.server, command.name, argv)
+        flags = declared_flags(command.name, argv, self.server.scripts.cache, self.server.functions)
         return flags.declared and not flags.no_writes
 
     def send_waiting_away(self) -> None:

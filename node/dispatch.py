@@ -4,8 +4,6 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
-from collections.abc import Callable
-
 from node.access import denial_text
 from node.clients import is_local
 from node.eviction import OUT_OF_MEMORY
@@ -13,7 +11,7 @@ from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
 from node.net.session import PARKED, UNWATCHED_INPUT_BYTES, Transaction
 from node.replication.link import MARKS
-from node.script.scripts import Flags, split_shebang
+from node.script.scripts import declared_flags
 from node.server import SLOW_NS_MIN, CannotGoOn, Client, Guard, Server
 from node.table import (
     ALLOW_BUSY,
@@ -145,27 +143,12 @@ SCRIPT_CALLS = frozenset({"eval", "evalsha", "fcall"})
 
 def _as_declared(server: Server, command: Command, argv: Argv) -> Command:
     """A command that runs a script, as what the script says of itself makes it: one that writes, or one that reads."""
-    if command.full_name == "eval":
-        declared = _flags_of(lambda: split_shebang(argv[1])[0])
-    elif command.full_name == "evalsha":
-        script = server.scripts.cache.of_sha(argv[1])
-        declared = None if script is None else script.flags
-    else:
-        declared = _flags_of(lambda: server.functions.find(argv[1]).flags)
-    if declared is None or not declared.declared:
+    flags = declared_flags(command.full_name, argv, server.scripts.cache, server.functions)
+    if not flags.declared:
         return command
     known = Command(command.spec)
-    known.flags = command.flags & ~MAY_REPLICATE | (0 if declared.no_writes else WRITE)
+    known.flags = command.flags & ~MAY_REPLICATE | (0 if flags.no_writes else WRITE)
     return known
-
-
-def _flags_of(find: Callable[[], Flags]) -> Flags | None:
-    """What `find` finds; None where there is no such script, or its flags make no sense: the run will say so."""
-    try:
-        return find()
-    except CommandError as error:
-        error.forget()
-        return None
 
 
 # --- transactions -----------------------------------------------------------------------------------------------------

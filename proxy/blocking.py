@@ -35,6 +35,7 @@ LOOK_MS = 20
 SIGNAL_KEYS_MAX = 64
 """At how many keys at a time one client may wait in several slots: each costs a connection."""
 TIMEOUT_S_MAX = (1 << 63) // 1000
+MOMENT_MS = 1.0
 
 _LOST = (LOST, b"UNBLOCKED")
 
@@ -63,6 +64,12 @@ class Deadline:
         if not self._until_ms:
             return 0.0
         return self._until_ms - self._proxy.monotonic_ms() or -1.0
+
+    @property
+    def wait_ms(self) -> float:
+        """How long the next wait may be; 0 if there is no end to it, but not where the end has come just now."""
+        left_ms = self.left_ms
+        return left_ms if left_ms >= 0 else MOMENT_MS
 
     @property
     def until_ms(self) -> float:
@@ -162,7 +169,7 @@ def _wait_for_lists(client: Any, keys: list[bytes], deadline: Deadline) -> Story
             proxy.look_soon()
             yield [Pause(AGAIN_MS)]
             return
-        (replies,) = yield [First(asks, max(0.0, deadline.left_ms))]
+        (replies,) = yield [First(asks, deadline.wait_ms)]
     except TooManyPrivate as error:
         raise CommandError(str(error)) from None
     finally:
@@ -362,7 +369,7 @@ def _wait_for_streams(client: Any, words: StreamWords, deadline: Deadline) -> St
             proxy.look_soon()
             yield [Pause(AGAIN_MS)]
             return
-        (replies,) = yield [First(asks, max(0.0, deadline.left_ms))]
+        (replies,) = yield [First(asks, deadline.wait_ms)]
     except TooManyPrivate as error:
         raise CommandError(str(error)) from None
     finally:

@@ -1,7 +1,6 @@
 """EVAL and its kin, and SCRIPT: what scripts are and how one runs stands in `node.script`."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from node.commands import help as texts
 from node.commands.family import command, container
@@ -10,8 +9,8 @@ from node.datatypes.numbers import parse_int
 from node.dispatch import IN_SCRIPTS
 from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status
 from node.script.running import Scripts
-from node.script.scripts import UNDECLARED, Flags, Script, split_shebang
-from node.server import Client, Server
+from node.script.scripts import Flags, Script
+from node.server import Client
 from node.slots import slot_of
 from node.table import WRITE, Command
 
@@ -95,20 +94,6 @@ def key_count(argv: Argv) -> int:
     if count < 0:
         raise CommandError("ERR Number of keys can't be negative")
     return count
-
-
-def flags_of_called(server: Server, name: str, argv: Argv) -> Flags:
-    """What the script or function says of itself that the command of this name calls; nothing, if there is none."""
-    with suppress(CommandError):
-        if name == "eval":
-            return split_shebang(argv[1])[0]
-        if name == "evalsha" and (script := server.scripts.cache.of_sha(argv[1])) is not None:
-            flags: Flags = script.flags
-            return flags
-        if name == "fcall":
-            flags = server.functions.find(argv[1]).flags
-            return flags
-    return UNDECLARED
 
 
 def check_flags(client: Client, argv: Argv, flags: Flags, reads: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hashlib import sha1
 from typing import Any, NamedTuple
 
-from node.net.resp import CommandError
+from node.net.resp import Argv, CommandError
 
 EVALUATED_MAX = 500
 """How many scripts are kept that nobody has loaded."""
@@ -146,3 +146,22 @@ class Cache:
     def _used(self, script: Script) -> None:
         del self._evaluated[script.sha]
         self._evaluated[script.sha] = None
+
+
+def declared_flags(name: str, argv: Argv, cache: Cache, functions: Any) -> Flags:
+    """What the script or function says of itself that EVAL, EVALSHA or FCALL, by its name, is to run.
+
+    UNDECLARED for other commands, and where there is no such script or its flags make no sense: its run will say so.
+    """
+    flags = UNDECLARED
+    try:
+        if name == "eval":
+            flags, _ = split_shebang(argv[1])
+        elif name == "evalsha":
+            script = cache.of_sha(argv[1])
+            flags = UNDECLARED if script is None else script.flags
+        elif name == "fcall":
+            flags = functions.find(argv[1]).flags
+    except CommandError as error:
+        error.forget()
+    return flags

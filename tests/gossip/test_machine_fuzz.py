@@ -93,6 +93,8 @@ extensions = st.builds(
     st.none() | ids,
     st.sampled_from([None, 0, 1, 3, 5, 255]),
     st.sampled_from(["", "x", "0" * 40, f"{EPOCH_MS:012x}" + "a" * 28]),
+    st.sampled_from(["", "out 10.0.0.2 7000 0", "out\n", "\xff"]),
+    st.just(b"") | bitmaps,
     st.sampled_from([(), (9,)]),
 )
 gossips = st.builds(Gossip, st.lists(entries, max_size=3).map(tuple), extensions)

@@ -40,7 +40,8 @@ def test_each_directive_has_its_meaning(directive: str, wanted: str) -> None:
     elif directive == "lazyfree-lazy-eviction":
         client.raw("DEL", "other")
         client.raw("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        command = ("CONFIG", "SET", "maxmemory", str(node.server.memory.read() - 300_000))
+        client.raw("CONFIG", "SET", "maxmemory", str(node.server.memory.read() - 300_000))
+        command = ("SET", "other", "v")
     entries.clear()
     client.raw(*command)
     reclaimer = node.server.background.reclaimer

@@ -8,6 +8,7 @@ import pytest
 
 from node.config.errors import ConfigFileError
 from node.slots import SLOTS
+from proxy.blocking import MOMENT_MS, Deadline
 from proxy.calls import AGAIN_MS
 from proxy.mget import rows_of
 from proxy.scatter import put_together
@@ -188,6 +189,16 @@ def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
 
 def settings(options: str, files: dict[str, str] | None = None) -> tuple[ProxySettings, str]:
     return read("proxy.yaml" if files else None, options, lambda path: (files or {})[path])
+
+
+def test_a_wait_that_begins_when_its_time_is_over_has_an_end() -> None:
+    """A wait of no time would be one without an end."""
+    world: Any = World()
+    deadline = Deadline(world, [b"0.01"], 0)
+    for now_ms, left_ms in ((4.0, 6.0), (10.0, MOMENT_MS), (12.0, MOMENT_MS)):
+        world.now_ms = now_ms
+        assert deadline.wait_ms == left_ms > 0
+    assert Deadline(world, [b"0"], 0).wait_ms == 0
 
 
 def test_settings() -> None:
