@@ -3,9 +3,11 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-# A test file stays in one process, so that servers shared by its tests are started once. Three for two cores: many wait.
+# A test file stays in one process, so that servers shared by its tests are started once. Three for two cores: many wait,
+# and the long ones wait even more.
 PYTEST := $(BIN)/python -m pytest
 PARALLEL ?= -n 3 --dist loadfile
+PARALLEL_LONG ?= -n 4 --dist loadfile
 ARGS ?=
 # The long tests that use fixed ports or a Docker engine, or take times: each has the machine for itself.
 ALONE := tests/node/replication/test_soak.py tests/chaos tests/house tests/hexad/test_up.py
@@ -30,7 +32,7 @@ test: $(VENV)/.dev ## run the tests (installs what they need; minutes)
 
 test-long: $(VENV)/.dev ## run Docker, chaos, soaks and long fuzzing with few rounds
 	$(PYTEST) -m "long and not proof" $(ARGS) $(ALONE)
-	$(PYTEST) -m "long and not proof" $(PARALLEL) $(ARGS) tests $(ALONE:%=--ignore %)
+	$(PYTEST) -m "long and not proof" $(PARALLEL_LONG) $(ARGS) tests $(ALONE:%=--ignore %)
 
 proof: $(VENV)/.dev ## run the full rounds whose results stand in the README
 	$(PYTEST) -m proof -s $(ARGS)
