@@ -69,9 +69,10 @@ def keys(client: Any, argv: Argv) -> Story:
 def random_key(client: Any, _argv: Argv) -> Story:
     """RANDOMKEY: a node is drawn by its share of the keys."""
     proxy: Proxy = client.host
-    sizes = yield from on_all(proxy, [b"DBSIZE"])
-    total_keys = sum(must(size) for _, size in sizes)
-    if not total_keys:
+    replies = yield from on_all(proxy, [b"DBSIZE"])
+    sizes = [(node, int(must(size))) for node, size in replies]
+    total_keys = sum(size for _, size in sizes)
+    if total_keys <= 0:
         return None
     drawn = proxy.platform.random.randrange(total_keys)
     for node, size in sizes:

@@ -188,7 +188,8 @@ def same(command: Command, ours: Any, theirs: Any) -> bool:
     return bool(comparable(command, ours) == comparable(command, theirs))
 
 
-def run_beside(ours: Wire, theirs: Wire, seed: int, count: int) -> None:
+def run_beside(ours: Wire, theirs: Wire, seed: int, count: int, *, moving: bool = False) -> None:
+    """`count` commands to both. While keys are `moving` they are not counted: one on its way is at both ends."""
     luck = Luck(seed)
     done = 0
     while done < count:
@@ -196,6 +197,8 @@ def run_beside(ours: Wire, theirs: Wire, seed: int, count: int) -> None:
         if luck.luck.random() < 0.15:
             simple = [command for command in row if command[0] in IN_TRANSACTIONS]
             row = [("MULTI",), *simple, ("EXEC",)]
+        if moving:
+            row = [command for command in row if command != ("DBSIZE",)]
         replies = list(zip(row, ours.pipeline(row), theirs.pipeline(row), strict=True))
         for command, mine, their in replies:
             assert same(command, mine, their), f"seed {seed}: {command}: {mine!r}, a single Redis: {their!r}\n{row}"
@@ -254,7 +257,7 @@ def test_the_same_replies_while_slots_move_and_primaries_change(kind: type[Serve
                 for wire in (ours, theirs):
                     wire("FLUSHALL")
                 for seed in itertools.count(100):
-                    run_beside(ours, theirs, seed, COMMANDS_PER_SEED)
+                    run_beside(ours, theirs, seed, COMMANDS_PER_SEED, moving=True)
                     if moved["slot"] >= MOVES and moved["primary"] >= 2:
                         break
                     assert worker.is_alive()
