@@ -1,9 +1,9 @@
 """Work that is asked for all the time, while nodes are killed: each piece must be done once at least.
 
-main, with KIND as its argument, asks for it by Celery, RQ, arq, Channels, Django, FastAPI or redis-py, and prints how
-much, and of what trouble it was told. What no replica has is asked for again, since it would be lost with its node.
-Whoever has done a piece writes its number into a file, which no node can lose. What is only kept (a cache, sessions,
-counts) is looked for when all is over. `listen` is a consumer of Channels. (BullMQ's half is kill_shop.js.)
+main, with KIND as its argument, asks for it by Celery, RedBeat, RQ, arq, Channels, Django, FastAPI or redis-py, and
+prints how much, and of what trouble it was told. What no replica has is asked for again, since it would be lost with
+its node. Whoever has done a piece writes its number into a file, which no node can lose. What is only kept (a cache,
+sessions, counts) is looked for when all is over. `listen` is a consumer of Channels. (BullMQ's half is kill_shop.js.)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,9 @@ import redis
 from arq import create_pool
 from arq.connections import RedisSettings
 from celery import Celery
+from celery.schedules import schedule
 from kombu.exceptions import OperationalError
+from redbeat import RedBeatSchedulerEntry
 from redis.sentinel import Sentinel
 from rq import Queue, Retry
 
@@ -40,6 +43,8 @@ UNCONFIRMED = "no replica has it"
 UNHEARD = "nobody has answered"
 ECHO_S = 5
 """How long whoever speaks in a room waits for an answer."""
+BEAT_S = 30
+"""How long what was put on the schedule may take."""
 VISIBILITY_TIMEOUT_S = 10
 """After so long a task whose worker has not said that it is done is given to another."""
 
@@ -54,6 +59,9 @@ app.conf.update(
         "unacked_restore_limit": 100,
         **({"master_name": WATCHED} if SENTINELS else {}),
     },
+    redbeat_redis_url=URL,
+    redbeat_lock_timeout=3,
+    beat_max_loop_interval=0.5,
 )
 
 
@@ -99,16 +107,43 @@ def new_store() -> redis.Redis:
     return finder.master_for(WATCHED, socket_timeout=1)
 
 
+def wait_until_done(number: int, timeout_s: float) -> None:
+    """Wait for what was just asked for. Raises TimeoutError."""
+    file, until = Path(os.environ["HEXAD_DIR"], "done"), time.monotonic() + timeout_s
+    while not (file.exists() and str(number) in file.read_text().split()[-9:]):
+        if time.monotonic() > until:
+            raise TimeoutError(UNHEARD)
+        time.sleep(0.01)
+
+
 def celery() -> Asking:
     return Asking(lambda number: celery_task.apply_async((number,), retry=False))
 
 
+def redbeat() -> Asking:
+    """Each number has a schedule of its own, which ends once it has come."""
+
+    def ask_for(number: int) -> None:
+        entry = RedBeatSchedulerEntry(f"n{number}", "kills.task", schedule(1, app=app), [number], app=app)
+        entry.save()
+        wait_until_done(number, BEAT_S)
+        entry.delete()
+
+    return Asking(ask_for)
+
+
 def rq() -> Asking:
+    """Every fourth job is for later."""
     queue = Queue("kills", connection=redis.Redis(port=PORT))
-    return Asking(
-        lambda number: queue.enqueue(done, number, job_id=f"job{number}", result_ttl=600, retry=Retry(max=9)),
-        pause_s=0.5,  # it makes a process for each
-    )
+    options: dict[str, Any] = {"result_ttl": 600, "retry": Retry(max=9)}
+
+    def ask_for(number: int) -> None:
+        if number % 4:
+            queue.enqueue(done, number, job_id=f"job{number}", **options)
+        else:
+            queue.enqueue_in(timedelta(seconds=1), done, number, job_id=f"job{number}", **options)
+
+    return Asking(ask_for, pause_s=0.5)  # it makes a process for each
 
 
 def arq() -> Asking:
@@ -121,15 +156,10 @@ def channels(kind: str) -> Asking:
     """A layer promises a message once at most: who gets no answer speaks again."""
     loop = asyncio.new_event_loop()
     layer = new_layer(kind)
-    file = Path(os.environ["HEXAD_DIR"], "done")
 
     def ask_for(number: int) -> None:
         loop.run_until_complete(layer.group_send("room", {"type": "said", "number": number}))
-        until = time.monotonic() + ECHO_S
-        while not (file.exists() and str(number) in file.read_text().split()[-3:]):
-            if time.monotonic() > until:
-                raise TimeoutError(UNHEARD)
-            time.sleep(0.01)
+        wait_until_done(number, ECHO_S)
 
     return Asking(ask_for)
 
@@ -207,6 +237,7 @@ def locks() -> Asking:
 
 KINDS = {
     "celery": celery,
+    "redbeat": redbeat,
     "rq": rq,
     "arq": arq,
     "channels": lambda: channels("core"),

@@ -32,10 +32,11 @@ EXCUSES = ("onnection", "no replica has it", "nobody has answered", "HTTP Error 
 """What whoever asks may be told, in words of the programs."""
 AFTER_S = 120
 """How long what was asked for last may take."""
-NAMES = ("celery", "rq", "arq", "channels", "channels-pubsub", "bullmq", "fastapi", "django", "locks")
+NAMES = ("celery", "redbeat", "rq", "arq", "channels", "channels-pubsub", "bullmq", "fastapi", "django", "locks")
 SUPERVISE = "import subprocess, sys\nwhile True: subprocess.run(sys.argv[1:])"
 """Starts a worker again that has ended: arq's and RQ's do when a connection breaks, whatever is at the other end."""
-RQ_PACE = ("--maintenance-interval", "5", "--worker-ttl", "20")
+REDBEAT = "redbeat.RedBeatScheduler"
+RQ_PACE = ("--with-scheduler", "--maintenance-interval", "5", "--worker-ttl", "20")
 """RQ looks after jobs that a dead worker has taken once it has waited for others: for 15 seconds less than its TTL."""
 
 
@@ -55,6 +56,25 @@ def kind_of(name: str, proxy_port: int, http_ports: list[int]) -> Kind:
     kinds = {
         "celery": Kind(
             [("celery", "-A", SHOP, "worker", "--loglevel", "INFO", "--concurrency", "2")] * 2, "ready.", shop
+        ),
+        "redbeat": Kind(
+            [
+                ("celery", "-A", SHOP, "worker", "--loglevel", "INFO", "--concurrency", "1"),
+                (
+                    *supervised,
+                    str(home / "celery"),
+                    "-A",
+                    SHOP,
+                    "beat",
+                    "-S",
+                    REDBEAT,
+                    "--loglevel",
+                    "INFO",
+                    "--pidfile=",
+                ),
+            ],
+            "",
+            shop,
         ),
         "rq": Kind(
             [(*supervised, str(home / "rq"), "worker", "-u", f"redis://127.0.0.1:{proxy_port}/0", *RQ_PACE, "kills")]
