@@ -18,14 +18,14 @@ from typing import NamedTuple
 import trio
 
 from node.keyspace.database import Database
-from node.net.client import RespClient
 from node.net.resp import OK, Argv, Failure, Reply
 from node.net.session import Waiting
+from node.net.target import Target
 from node.rdb.dump import dump
 from node.replication.replication import UNBLOCKED
 from node.server import Client, Server
 from node.table import KEYED, READ, Command
-from node.timers import Timer
+from node.timers import Timer, Timers
 
 TARGETS_MAX = 64
 """So many connections to other nodes are kept for the next MIGRATE; the one longest unused makes place."""
@@ -33,7 +33,7 @@ TARGET_IDLE_MS = 10_000
 """How long a connection is kept that nobody uses."""
 CHUNK_BYTES = 64 * 1024
 """So much is serialized at a time; then other clients have their turn. A single key is never split."""
-PAUSED_AGAIN_S = 0.01
+PAUSED_AGAIN_MS = 10
 """How often a handover looks whether paused writes may go on."""
 
 CANNOT_CONNECT = Failure(b"IOERR error or timeout connecting to the client")
@@ -89,13 +89,14 @@ class Moving(Waiting):
             client.resume(reply)
 
 
-class Target:
-    """A connection to another node, and the database that it has selected there."""
+class Destination(Target):
+    """A connection to another node, and the database that is selected there."""
 
-    __slots__ = ("client", "db", "unused_since_ms")
+    __slots__ = ("address", "db", "unused_since_ms")
 
-    def __init__(self, client: RespClient) -> None:
-        self.client = client
+    def __init__(self, migration: "Migration", timers: Timers, address: tuple[str, int]) -> None:
+        super().__init__(timers, migration.connection_lost)
+        self.address = address
         self.db = NEVER_SELECTED
         self.unused_since_ms = 0.0
 
@@ -107,7 +108,7 @@ class Migration:
         self._server = server
         self.held: set[bytes] = set()  # keys of any database
         self.waiting: dict[Client, None] = {}  # clients that wait for one of them, in the order in which they came
-        self._unused: dict[tuple[str, int], Target] = {}  # longest unused first
+        self._unused: dict[tuple[str, int], Destination] = {}  # longest unused first
         self._sweep_timer: Timer | None = None
 
     @property
@@ -136,11 +137,12 @@ class Migration:
         self.held.update(order.keys)
         self._server.conditions_changed()
         moving = Moving(client)
-        self._server.spawn(self._move, client.db, order, moving)
-        return client.park(moving)
+        reply = client.park(moving)
+        Handover(self._server, self, client.db, order, moving).begin()
+        return reply
 
-    async def _move(self, db: Database, order: Order, moving: Moving) -> None:
-        reply = await Handover(self._server, self, db, order).run()
+    def over(self, order: Order, moving: Moving, reply: Reply) -> None:
+        """The keys of an order have moved, or stay."""
         self.held.difference_update(order.keys)
         self._server.conditions_changed()
         waiting, self.waiting = self.waiting, {}
@@ -151,35 +153,43 @@ class Migration:
 
     # --- connections ----------------------------------------------------------------------------------------------
 
-    async def take(self, order: Order) -> Target:
-        """A connection to the order's node that nobody else uses meanwhile. Raises OSError, ValueError."""
-        target = self._unused.pop((order.host, order.port), None)
-        if target is not None:
-            return target
-        if not 0 < order.port <= 65535:
-            raise ConnectionError(f"no port: {order.port}") from ConnectionRefusedError()  # so Redis takes it
-        server = self._server
-        # As in Redis: nodes of a cluster that links them by TLS serve MIGRATE at their TLS ports.
-        dial = partial(server.tls.dial, is_tls=server.config["tls-cluster"])
-        client = await RespClient.connect(
-            server.platform, order.host, order.port, timeout_ms=order.timeout_ms, dial=dial
-        )
-        return Target(client)
+    def kept(self, order: Order) -> Destination | None:
+        """A connection to the order's node that stands, for nobody else meanwhile."""
+        return self._unused.pop((order.host, order.port), None)
 
-    def keep(self, order: Order, target: Target) -> None:
+    async def connect(self, order: Order) -> Destination:
+        """A new one. Raises OSError, ValueError."""
+        if not 0 < order.port <= 65535:
+            raise ConnectionRefusedError(f"no port: {order.port}")  # so Redis takes it
+        server = self._server
+        with trio.move_on_after(order.timeout_ms / 1000):
+            # As in Redis: nodes of a cluster that links them by TLS serve MIGRATE at their TLS ports.
+            sock = await server.tls.dial(order.host, order.port, is_tls=server.config["tls-cluster"])
+            destination = Destination(self, server.timers, (order.host, order.port))
+            server.reactor.add(sock, destination)
+            return destination
+        raise TimeoutError(f"{order.host}:{order.port}: no connection within {order.timeout_ms} ms")
+
+    def connection_lost(self, destination: Destination) -> None:
+        """The connection has ended: whoever uses it hears of that, and if nobody does it is not used any more."""
+        if self._unused.get(destination.address) is destination:
+            del self._unused[destination.address]
+
+    def keep(self, destination: Destination) -> None:
         """Keep a sound connection for the next one that asks."""
-        address = (order.host, order.port)
+        if not destination.is_open:
+            return
         timers = self._server.timers
-        target.unused_since_ms = timers.monotonic_ms()
-        self._drop([address] if address in self._unused else [])
-        self._unused[address] = target
+        destination.unused_since_ms = timers.monotonic_ms()
+        self._drop([destination.address] if destination.address in self._unused else [])
+        self._unused[destination.address] = destination
         self._drop(list(self._unused)[:-TARGETS_MAX])
         if self._sweep_timer is None:
             self._sweep_timer = timers.after(TARGET_IDLE_MS, self._sweep)
 
     def _drop(self, addresses: Iterable[tuple[str, int]]) -> None:
         for address in addresses:
-            self._unused.pop(address).client.close()
+            self._unused.pop(address).close()
 
     def _sweep(self) -> None:
         """Close what nobody has used for too long."""
@@ -193,61 +203,84 @@ class Migration:
 
 
 class Handover:
-    """The story of one MIGRATE."""
+    """The story of one MIGRATE, step by step: each is taken where the one before it has come to its end."""
 
-    def __init__(self, server: Server, migration: Migration, db: Database, order: Order) -> None:
+    def __init__(self, server: Server, migration: Migration, db: Database, order: Order, moving: Moving) -> None:
         self._server = server
         self._migration = migration
         self._db = db
         self._order = order
+        self._moving = moving
         self._was_replica = server.replication.is_replica
         self._left = list(reversed(order.keys))  # still to be sent, the next one last
+        self._sent: list[bytes] = []  # keys that were sent and not answered for...
+        self._greeting: list[Argv] = []  # ...and what went before them
         self._moved = False  # the other node has confirmed a key
         self._refusal: Failure | None = None  # the first error that the client is to hear of
         self._sound = True  # the connection's state is known
+        self._is_last_try = False
 
-    async def run(self) -> Reply:
-        """Move the keys; MIGRATE's reply."""
-        for is_last in (False, True):
-            try:
-                target = await self._migration.take(self._order)
-            except (OSError, ValueError) as error:  # ValueError: what was given is no host name at all
-                return _not_connected(error)
-            try:
-                await self._transfer(target)
-            except OSError as error:
-                target.client.close()
-                # A kept connection may have been closed by the other end meanwhile: then a fresh one is tried, once.
-                if is_last or self._moved or isinstance(error, TimeoutError):
-                    return self._refusal or _broken(target.client.stage)
-                self._left = list(reversed(self._order.keys))
-                continue
-            if self._sound:
-                self._migration.keep(self._order, target)
-            else:
-                target.client.close()
-            break
-        return self._refusal or OK
+    def begin(self) -> None:
+        """Send the first keys, over a connection that is kept or a new one."""
+        destination = self._migration.kept(self._order)
+        if destination is None:
+            self._server.spawn(self._connect)
+        else:
+            self._send(destination)
 
-    async def _transfer(self, target: Target) -> None:
-        """Send all keys, chunk by chunk. Raises OSError where the link breaks."""
-        while self._left and self._sound:
-            keys, commands = self._chunk()
-            if not commands:
-                return
-            greeting = self._greeting(target)
-            replies: list[Reply] = []
-            failure: OSError | None = None
-            try:
-                await target.client.pipeline(
-                    [*greeting, *commands], timeout_ms=self._order.timeout_ms, idle=True, replies=replies
-                )
-            except OSError as error:
-                failure = error
-            self._hear_greeting(target, greeting, replies)
-            await self._hear_keys(keys, replies[len(greeting) :])
-            if failure is not None:
-                raise failure
+    async def _connect(self) -> None:
+        try:
+            destination = await self._migration.connect(self._order)
+        except (OSError, ValueError) as error:  # ValueError: what was given is no host name at all
+            self._end(_not_connected(error))
+            return
+        self._send(destination)
+
+    def _end(self, reply: Reply) -> None:
+        self._migration.over(self._order, self._moving, reply)
+
+    def _send(self, destination: Destination) -> None:
+        """Send the next chunk, or end where there is none."""
+        self._sent, commands = self._chunk() if self._sound else ([], [])
+        if commands:
+            self._greeting = self._greet(destination)
+            told = partial(self._hear, destination)
+            destination.ask([*self._greeting, *commands], self._order.timeout_ms, told)
+            return
+        if self._sound:
+            self._migration.keep(destination)
+        else:
+            destination.close()
+        self._end(self._refusal or OK)
+
+    def _hear(self, destination: Destination, replies: list[Reply], failure: OSError | None) -> None:
+        """What has come of a chunk. Where the link broke, only some of it was answered."""
+        self._hear_greeting(destination, replies)
+        self._part(destination, self._confirmed(replies[len(self._greeting) :]), failure)
+
+    def _part(self, destination: Destination, keys: list[bytes], failure: OSError | None) -> None:
+        """Delete the keys that the other node has, and go on."""
+        if keys and self._db.keyspace.paused:
+            again = partial(self._part, destination, keys, failure)
+            self._server.timers.after(PAUSED_AGAIN_MS, again)
+            return
+        if keys and self._server.replication.is_replica == self._was_replica:
+            self._delete(keys)
+        elif keys:
+            self._sound, self._refusal = False, UNBLOCKED
+        if failure is None:
+            self._send(destination)
+        else:
+            self._try_again(destination, failure)
+
+    def _try_again(self, destination: Destination, failure: OSError) -> None:
+        """A kept connection may have been closed by the other end meanwhile: then a fresh one is tried, once."""
+        if self._is_last_try or self._moved or isinstance(failure, TimeoutError):
+            self._end(self._refusal or _broken(destination.stage))
+            return
+        self._is_last_try = True
+        self._left = list(reversed(self._order.keys))
+        self.begin()
 
     def _chunk(self) -> tuple[list[bytes], list[Argv]]:
         """The next keys, and the commands that make them at the other node. Keys that have expired stay behind."""
@@ -271,39 +304,32 @@ class Handover:
             size += len(key) + len(payload)
         return keys, commands
 
-    def _greeting(self, target: Target) -> list[Argv]:
+    def _greet(self, destination: Destination) -> list[Argv]:
         """What comes before the keys: the password, each time it is given, and the database unless it is selected."""
         order = self._order
         greeting: list[Argv] = [order.auth] if order.auth and not self._moved else []
-        if target.db != order.db:
+        if destination.db != order.db:
             greeting.append([b"SELECT", b"%d" % order.db])
         return greeting
 
-    def _hear_greeting(self, target: Target, greeting: list[Argv], replies: list[Reply]) -> None:
-        for argv, reply in zip(greeting, replies, strict=False):
+    def _hear_greeting(self, destination: Destination, replies: list[Reply]) -> None:
+        for argv, reply in zip(self._greeting, replies, strict=False):
             if isinstance(reply, Failure):
                 self._sound = False
                 self._refused(reply)
             elif argv[0] == b"SELECT":
-                target.db = self._order.db
+                destination.db = self._order.db
 
-    async def _hear_keys(self, keys: list[bytes], replies: list[Reply]) -> None:
-        """Delete the keys that the other node has confirmed."""
+    def _confirmed(self, replies: list[Reply]) -> list[bytes]:
+        """The keys that the other node has confirmed and that need not be here any more."""
         confirmed = []
-        for key, reply in zip(keys, replies, strict=False):
+        for key, reply in zip(self._sent, replies, strict=False):
             if isinstance(reply, Failure):
                 self._refused(reply)
             elif self._sound:  # else it may have gone into another database than was asked for
                 confirmed.append(key)
         self._moved |= bool(confirmed)
-        if self._order.copy or not confirmed:
-            return
-        while self._db.keyspace.paused:
-            await trio.sleep(PAUSED_AGAIN_S)
-        if self._server.replication.is_replica == self._was_replica:
-            self._delete(confirmed)
-        else:
-            self._sound, self._refusal = False, UNBLOCKED
+        return [] if self._order.copy else confirmed
 
     def _refused(self, reply: Failure) -> None:
         if self._refusal is None:
@@ -326,7 +352,7 @@ class Handover:
 
 def _not_connected(error: Exception) -> Failure:
     """Redis finds out about a refused connection when it writes; about all other failures before."""
-    return _broken("writing") if isinstance(error.__cause__, ConnectionRefusedError) else CANNOT_CONNECT
+    return _broken("writing") if isinstance(error, ConnectionRefusedError) else CANNOT_CONNECT
 
 
 def _broken(stage: str) -> Failure:

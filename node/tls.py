@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from node.config.config import Config
 from node.config.errors import ConfigError
 from node.log import Log
-from node.net.peer import CLOSE_NOW, OPEN, Peer
+from node.net.peer import CLOSE_NOW, OPEN, SHUTDOWN, Peer
 from node.net.reactor import Reactor
 from node.platform import Connected, Platform, Socket
 from node.timers import Timer, Timers
@@ -168,7 +168,7 @@ class Tls:
         """The connection ended before it was anybody's."""
         self._forget(arrival)
         failure = arrival.socket.failure or reason
-        if failure and failure != "shutdown":
+        if failure and failure != SHUTDOWN:
             self._host.log.warning(f"Error accepting a client connection: {failure} ({arrival.address})")
 
     def _too_late(self, arrival: Arrival) -> None:

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 OPEN, CLOSE_WHEN_SENT, CLOSE_NOW = 0, 1, 2
 """States of `Peer.closing`. Sockets are closed after the batch, since descriptors are used again at once."""
 
+SHUTDOWN = "shutdown"
+"""Why a connection is lost where the node ends: nothing begins any more."""
+
 RECEIVE_BYTES = 64 * 1024
 """How much is read of a peer at a time, unless a bigger value is known to be on its way."""
 RECEIVE_BYTES_MAX = 4 * 1024 * 1024

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import trio
 
-from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, Peer
+from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, SHUTDOWN, Peer
 from node.platform import HUNG_UP, READABLE, WRITABLE, LayeredSocket, Platform, Socket
 
 SLICE_NS = 1_000_000
@@ -358,7 +358,7 @@ class Reactor:
     def close(self) -> None:
         """Close every connection: the end of the node."""
         for connection in list(self.connections.values()):
-            self._close(connection, "shutdown")
+            self._close(connection, SHUTDOWN)
         self._poller.close()
         self._alarm.close()
 
