@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from gossip import comeback, networks, nodesconf
 from gossip.bus import Bus
+from gossip.conffile import ConfigFile
 from gossip.events import Broadcast, DataLoaded, SettingsChanged
 from gossip.machine import ClusterMachine, new_state
 from gossip.moving.mover import Mover
@@ -61,8 +61,7 @@ class ClusterService:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.config_path = server.platform.join_path(server.config["dir"], server.config["cluster-config-file"])
-        self._lock: Any = self._lock_config()
+        self._file = ConfigFile(server)
         self.settings = ClusterSettings()
         self.read_settings()
         state = self._load()
@@ -124,21 +123,9 @@ class ClusterService:
 
     # --- start ----------------------------------------------------------------------------------------------------
 
-    def _lock_config(self) -> Any:
-        """nodes.conf belongs to one process. Raises CannotStart."""
-        try:
-            return self.server.platform.lock_file(self.config_path)
-        except BlockingIOError as error:
-            raise CannotStart(
-                f"Sorry, the cluster configuration file {self.config_path} is already used by a different Redis "
-                "Cluster node. Please make sure that different nodes use different cluster configuration files."
-            ) from error
-        except OSError as error:
-            raise CannotStart(f"Can't open {self.config_path} in order to acquire a lock: {error.strerror}") from error
-
     def _load(self) -> ClusterState:
         """The state that was saved, or a new node's. Raises CannotStart."""
-        text = self.server.platform.read_file(self.config_path).decode("utf-8", "replace")
+        text = self._file.read()
         if not text:
             state = new_state(self.server.platform.random)
             self.server.log.notice(f"No cluster configuration found, I'm {state.myself.id}")
@@ -147,16 +134,15 @@ class ClusterService:
             state = nodesconf.parse(text, tls=self.settings.tls)
         except nodesconf.NodesConfError as error:
             raise CannotStart(
-                f'Unrecoverable error: corrupted cluster config file "{self.config_path}": {error}. '
+                f'Unrecoverable error: corrupted cluster config file "{self._file.path}": {error}. '
                 "Restore it from a backup, or move it away to let this node join again with an id of its own."
             ) from error
         self.server.log.notice(f"Node configuration loaded, I'm {state.myself.id}")
         return state
 
     def save(self, durable: bool) -> None:
-        """Write nodes.conf. The new file is locked before it takes the old one's name. Raises OSError."""
-        text = nodesconf.render(self.machine.state, tls=self.settings.tls).encode()
-        self._lock = self.server.platform.replace_locked(self.config_path, text, durable=durable)
+        """Write nodes.conf. Raises OSError."""
+        self._file.replace(nodesconf.render(self.machine.state, tls=self.settings.tls), durable=durable)
         self.mover.owners_changed()
         if self.slot_stats.counts:
             self.slot_stats.keep(self.state.myself.source.slots)
