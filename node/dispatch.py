@@ -830,7 +830,7 @@ class KeysOnTheirWay:
     personal = False
 
     def mask(self, server: Server) -> int:
-        return WRITE | KEYED if server.migration is not None and server.migration.held else 0
+        return WRITE | KEYED if server.migration is not None and server.migration.guards else 0
 
     def check(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         if not client.host.migration.holds(command, argv):

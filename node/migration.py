@@ -36,6 +36,10 @@ CHUNK_BYTES = 64 * 1024
 PAUSED_AGAIN_MS = 10
 """How often a handover looks whether paused writes may go on."""
 
+GUARDED_MS = 100
+"""How long the keys of this node stay guarded when none is on its way any more. To open and close that gate, for each
+client, would be dear: MIGRATEs come in rows of thousands."""
+
 CANNOT_CONNECT = Failure(b"IOERR error or timeout connecting to the client")
 NEVER_SELECTED = -1
 
@@ -110,6 +114,8 @@ class Migration:
         self.waiting: dict[Client, None] = {}  # clients that wait for one of them, in the order in which they came
         self._unused: dict[tuple[str, int], Destination] = {}  # longest unused first
         self._sweep_timer: Timer | None = None
+        self.guards = False  # commands are asked whether they could change a key that is on its way
+        self._was_used = False  # since it was last looked whether that is needed
 
     @property
     def cached_sockets(self) -> int:
@@ -120,7 +126,7 @@ class Migration:
 
     def holds(self, command: Command, argv: Argv) -> bool:
         """Could the command change a key that is on its way?"""
-        if command.flags & READ:
+        if not self.held or command.flags & READ:
             return False
         if not command.flags & KEYED:
             return True
@@ -135,7 +141,11 @@ class Migration:
     def start(self, client: Client, order: Order) -> Reply:
         """Begin to move keys that are there; the client waits."""
         self.held.update(order.keys)
-        self._server.conditions_changed()
+        self._was_used = True
+        if not self.guards:
+            self.guards = True
+            self._server.conditions_changed()
+            self._server.timers.after(GUARDED_MS, self._look)
         moving = Moving(client)
         reply = client.park(moving)
         Handover(self._server, self, client.db, order, moving).begin()
@@ -144,12 +154,20 @@ class Migration:
     def over(self, order: Order, moving: Moving, reply: Reply) -> None:
         """The keys of an order have moved, or stay."""
         self.held.difference_update(order.keys)
-        self._server.conditions_changed()
         waiting, self.waiting = self.waiting, {}
         for client in waiting:  # whoever waits for another key is postponed anew, in the same order
             client.run_again()
             client.unpark()
         moving.answer(reply)
+
+    def _look(self) -> None:
+        """Guard no longer what has not been on its way for a while."""
+        if self.held or self._was_used:
+            self._was_used = False
+            self._server.timers.after(GUARDED_MS, self._look)
+            return
+        self.guards = False
+        self._server.conditions_changed()
 
     # --- connections ----------------------------------------------------------------------------------------------
 
@@ -287,6 +305,7 @@ class Handover:
         server, db = self._server, self._db
         word = b"RESTORE" if server.cluster is None else b"RESTORE-ASKING"
         options = [b"REPLACE"] if self._order.replace else []
+        compress = server.config.rdbcompression
         server.read_clock()
         keys: list[bytes] = []
         commands: list[Argv] = []
@@ -296,9 +315,9 @@ class Handover:
             value = db.peek(key)
             if value is None:
                 continue
-            deadline = db.deadline(key)
+            deadline = db.deadline(key) if db.deadline_count else None
             ttl_ms = 0 if deadline is None else max(1, deadline - db.keyspace.now_ms)
-            payload = dump(value, server.config["rdbcompression"])
+            payload = dump(value, compress)
             keys.append(key)
             commands.append([word, key, b"%d" % ttl_ms, payload, *options])
             size += len(key) + len(payload)

@@ -208,6 +208,8 @@ class Reactor:
             if peer.parked is not None:
                 if mask & ~(READABLE | WRITABLE):  # gone while it waited: nobody is left to answer
                     self._ended(connection)
+                elif mask & READABLE:  # it stays unread; most say nothing meanwhile, so that is seen to only now
+                    connection.mask = _UNSETTLED
                 continue
             if not mask & ~WRITABLE:
                 continue
@@ -264,7 +266,6 @@ class Reactor:
                     connection.mask != USUAL
                     or peer.closing
                     or peer.more
-                    or peer.parked is not None
                     or size > UNLIMITED_BYTES
                     or peer.hears_of_sending
                 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from node.net.peer import CLOSE_NOW, OPEN, SHUTDOWN, Peer
 from node.net.replies import MalformedReply, ReplyParser
-from node.net.resp import Argv, Push, Reply, encode_command
+from node.net.resp import Argv, Push, Reply, Status, encode_command
 from node.timers import Timer, Timers
 
 SENT_AT_ONCE_BYTES = 64 * 1024
@@ -19,6 +19,7 @@ SENT_AT_ONCE_BYTES = 64 * 1024
 LOOKS = 4
 """How often in the time that a wait may last the rest of something bigger is looked at: does it still shrink?"""
 
+ALL_WELL, ALL_WELL_LINE = Status(b"OK"), b"+OK\r\n"
 CLOSED = "the connection was closed by the other end"
 
 Told = Callable[[list[Reply], OSError | None], None]
@@ -79,8 +80,7 @@ class Target(Peer):
     def receive(self, data: bytes) -> None:
         self._moved_ms = self._timers.monotonic_ms()
         try:
-            self._parser.feed(data)
-            self._replies += [reply for reply in self._parser.parse() if type(reply) is not Push]
+            self._replies += self._parsed(data)
         except MalformedReply as error:
             self._end(ConnectionError(str(error)))
             return
@@ -88,6 +88,14 @@ class Target(Peer):
             self._end(ConnectionError("more replies than there were commands"))
         elif len(self._replies) == self._asked:
             self._end(None)
+
+    def _parsed(self, data: bytes) -> list[Reply]:
+        """The replies that some bytes complete. Raises MalformedReply."""
+        count = len(data) // len(ALL_WELL_LINE)
+        if data == ALL_WELL_LINE * count and self._parser.is_between_replies:  # as a rule
+            return [ALL_WELL] * count
+        self._parser.feed(data)
+        return [reply for reply in self._parser.parse() if type(reply) is not Push]
 
     def lost(self, reason: str) -> None:
         self.on_lost(self)
