@@ -47,6 +47,10 @@ class ConfigFile:
         self._retired.append(self._file)
         self._file = new
 
+    def release(self) -> None:
+        """Let another node have the file: the end of this one."""
+        _close_all([*self._retired, self._file])
+
     async def _close_retired(self) -> None:
         retired, self._retired = self._retired, []
         await self._server.platform.in_thread(_close_all, retired)

@@ -85,7 +85,7 @@ class Member:
         except* Died:
             pass
         finally:
-            server.cluster._lock.close()  # type: ignore[union-attr]  # as the kernel does
+            server.cluster._file.release()  # type: ignore[union-attr]  # as the kernel does
             self.server = None
             self._gone.set()
 
