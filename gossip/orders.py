@@ -123,7 +123,10 @@ def set_slot_node(core: Core, order: SetSlotNode) -> None:
     """Hand a slot over for good.  At the importer this takes a new epoch, so that its claim wins everywhere."""
     state, myself, slot = core.state, core.myself, order.slot
     node = _setslot_target(core, slot, order.node_id, "Unknown node")
-    was_mine = state.owners[slot] is myself
+    was_mine, is_open = state.owners[slot] is myself, slot in state.migrating or slot in state.importing
+    if state.owners[slot] is node and not is_open:
+        state.unclaimed &= ~(1 << slot)
+        return  # the new owner's own word was faster: nothing changes, so there is nothing to save
     if was_mine and node is not myself and core.facts.keys_in_slot(slot):
         raise ClusterError(
             f"ERR Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
