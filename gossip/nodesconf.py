@@ -25,6 +25,7 @@ written last, so a file without it was cut short and is refused: half a table of
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 from gossip.electorate import NO_ROUND, Electorate, Round, are_voters
 from gossip.packet import (
@@ -71,9 +72,9 @@ def flag_text(flags: int) -> str:
     return ",".join(name for flag, name in FLAG_NAMES if flags & flag) or "noflags"
 
 
-def slot_text(slots: int) -> str:
-    """Return a bitmap as ` 0-5 7`, each range behind a space."""
-    return "".join(f" {first}-{last}" if last > first else f" {first}" for first, last in ranges_in(slots))
+def slot_text(ranges: Iterable[tuple[int, int]]) -> str:
+    """Return ranges of slots as ` 0-5 7`, each behind a space."""
+    return "".join([f" {first}-{last}" if last > first else f" {first}" for first, last in ranges])
 
 
 def describe(
@@ -96,7 +97,7 @@ def describe(
     linked = node is state.myself or node.link_up
     line = (
         f"{node.id} {address} {flag_text(node.flags)} {primary_id} {node.ping_sent_ms} {node.pong_received_ms} "
-        f"{node.source.config_epoch} {'connected' if linked else 'disconnected'}{slot_text(node.slots)}"
+        f"{node.source.config_epoch} {'connected' if linked else 'disconnected'}{slot_text(node.slot_ranges)}"
     )
     if node is state.myself:
         line += "".join(f" [{slot}->-{target.id}]" for slot, target in sorted(state.migrating.items()))

@@ -13,7 +13,7 @@ from gossip.core import Core, known_node
 from gossip.events import ClusterError
 from gossip.networks import is_ip
 from gossip.nodesconf import describe
-from gossip.packet import KIND_NAMES, ranges_in
+from gossip.packet import KIND_NAMES
 from gossip.state import Node
 from gossip.suspicion import REPORT_LIFE
 
@@ -123,7 +123,7 @@ def _message_counts(way: str, counts: list[int]) -> Iterator[str]:
 def slots(core: Core, *, tls: bool = False, network: str = "") -> Value:
     """CLUSTER SLOTS: first, last, primary, replicas that have data, for each range in order; alike on every node."""
     found = [
-        (first, last, node) for node in core.state.nodes.values() if node.slots for first, last in ranges_in(node.slots)
+        (first, last, node) for node in core.state.nodes.values() if node.slots for first, last in node.slot_ranges
     ]
     found.sort(key=lambda entry: entry[0])
     return [
@@ -174,7 +174,7 @@ def shards(core: Core, *, loading: bool = False, network: str = "") -> Value:
     shards_found = []
     for shard in members.values():
         shard.sort(key=lambda node: node.is_replica)
-        ranges = [bound for node in shard for pair in ranges_in(node.slots) for bound in pair]
+        ranges = [bound for node in shard for pair in node.slot_ranges for bound in pair]
         shards_found.append(
             {b"slots": ranges, b"nodes": [_shards_node(core, node, loading, network) for node in shard]}
         )

@@ -10,7 +10,7 @@ All times are Unix milliseconds, 0 for never.  A slot bitmap is an int whose bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from gossip.electorate import Electorate
 from gossip.packet import (
@@ -53,6 +53,7 @@ class Node:
     """One node of the cluster, ourselves included."""
 
     __slots__ = (
+        "_slot_ranges",
         "_slots_wire",
         "allows_voters",
         "config_epoch",
@@ -106,6 +107,7 @@ class Node:
         self.replicas: list[Node] = []
         self.slots = 0
         self._slots_wire: bytes | None = NO_SLOTS
+        self._slot_ranges: Sequence[tuple[int, int]] | None = ()
         self.created_ms = now_ms
         self.ping_sent_ms = self.pong_received_ms = self.data_received_ms = 0
         """When the ping that is still unanswered was sent; the last pong; the last data of any kind."""
@@ -215,10 +217,17 @@ class Node:
             self._slots_wire = bitmap_bytes(self.slots)
         return self._slots_wire
 
+    @property
+    def slot_ranges(self) -> Sequence[tuple[int, int]]:
+        """Its slots as (first, last) of each run, ascending; kept, because each nodes.conf tells them of all nodes."""
+        if self._slot_ranges is None:
+            self._slot_ranges = ranges_in(self.slots)
+        return self._slot_ranges
+
     def set_slots(self, slots: int) -> None:
         """For ClusterState.give alone."""
         self.slots = slots
-        self._slots_wire = None
+        self._slots_wire = self._slot_ranges = None
 
     @property
     def source(self) -> Node:
@@ -421,6 +430,7 @@ class ClusterState:
             assert not union & node.slots, f"{node} and another own the same slot"
             union |= node.slots
             assert node.slots_wire == bitmap_bytes(node.slots), f"{node}: stale bitmap"
+            assert list(node.slot_ranges) == ranges_in(node.slots), f"{node}: stale ranges"
             assert not (node.is_primary and node.is_replica), f"{node} is primary and replica"
             assert (node.flags & MYSELF != 0) == (node is self.myself), f"{node}: who am I?"
             if node.primary is not None:
