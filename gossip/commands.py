@@ -59,9 +59,7 @@ def service(client: Client) -> ClusterService:
 
 def order(client: Client, event: Event) -> Reply:
     """Hand a client's order to the machine."""
-    cluster = service(client)
-    text = cluster.bus.handle(event)
-    client.host.conditions_changed()
+    text = service(client).bus.handle(event)
     return OK if text == "OK" else Status(text.encode())
 
 

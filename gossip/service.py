@@ -64,18 +64,14 @@ class ClusterService:
         self._file = ConfigFile(server)
         self.settings = ClusterSettings()
         self.read_settings()
-        state = self._load()
-        self.machine = ClusterMachine(state, self.settings, self, server.platform.random)
+        self.state = self._load()
+        self.machine = ClusterMachine(self.state, self.settings, self, server.platform.random)
         self.bus = Bus(server, self.machine, self.save)
         self.bus.went_down = self.send_waiting_away
         self.mover = Mover(self)
-        self.serving = self.machine.state.serving
+        self.serving = self.state.serving
         self.slot_stats = SlotStats(server, routed_words)
         server.replication.is_primary_there = self.hears_primary
-
-    @property
-    def state(self) -> ClusterState:
-        return self.machine.state
 
     @property
     def directives(self) -> tuple[str, ...]:
@@ -84,7 +80,7 @@ class ClusterService:
 
     @property
     def my_id(self) -> str:
-        return self.machine.state.myself.id
+        return self.state.myself.id
 
     @property
     def connection_count(self) -> int:
@@ -142,7 +138,7 @@ class ClusterService:
 
     def save(self, durable: bool) -> None:
         """Write nodes.conf. Raises OSError."""
-        self._file.replace(nodesconf.render(self.machine.state, tls=self.settings.tls), durable=durable)
+        self._file.replace(nodesconf.render(self.state, tls=self.settings.tls), durable=durable)
         self.mover.owners_changed()
         if self.slot_stats.counts:
             self.slot_stats.keep(self.state.myself.source.slots)
@@ -183,7 +179,7 @@ class ClusterService:
     def count_slots(self) -> None:
         """Begin or end to count what each slot costs, as `cluster-slot-stats-enabled` says."""
         self.slot_stats.switch(self.server.config[_SLOT_STATS])
-        self.serving = NO_SLOT_IS_MINE if self.slot_stats.is_on else self.machine.state.serving
+        self.serving = NO_SLOT_IS_MINE if self.slot_stats.is_on else self.state.serving
 
     async def accept(self, listener: Listener) -> None:
         """Take the links that other nodes dial, for ever."""
@@ -208,10 +204,11 @@ class ClusterService:
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """The usual cases of `redirect`, cheaply: one key, in a slot of ours that stays, or one that MIGRATE brings."""
         at = command.only_key
-        if at <= 0 or not self.state.ok:
+        state = self.state
+        if at <= 0 or not state.ok:
             return False
         slot = slot_of(argv[at])
-        return bool(self.serving[slot]) or (command.flags & ASKING != 0 and slot in self.state.importing)
+        return bool(self.serving[slot]) or (command.flags & ASKING != 0 and slot in state.importing)
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""

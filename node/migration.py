@@ -359,12 +359,15 @@ class Handover:
         self._server.read_clock()
         deleted = []
         for key in keys:
-            if db.peek(key) is not None:  # it may have expired on the way
-                value = db.remove(key)
-                if type(value) is not bytes:
-                    keyspace.discard(value)
-                db.changed(key, "del", "g")
-                deleted.append(key)
+            if db.deadline_count and db.peek(key) is None:
+                continue  # it has expired on the way
+            value = db.remove(key)
+            if value is None:
+                continue  # it was evicted
+            if type(value) is not bytes:
+                keyspace.discard(value)
+            db.changed(key, "del", "g")
+            deleted.append(key)
         if deleted:
             keyspace.commit(db.index, (b"DEL", *deleted))
 

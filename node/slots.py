@@ -9,14 +9,14 @@ from binascii import crc_hqx
 SLOTS = 16384
 """How many hash slots there are, in every mode."""
 
-_OPEN = 0x7B  # "{"
+_OPEN, _CLOSE = 0x7B, 0x7D  # "{", "}"
 
 
 def slot_of(key: bytes) -> int:
     """The hash slot of `key`, 0 to 16383."""
     if _OPEN in key:  # rare, so the search for a tag stays off the usual way
-        start = key.find(b"{") + 1
-        end = key.find(b"}", start)
+        start = key.find(_OPEN) + 1
+        end = key.find(_CLOSE, start)
         if end > start:
             key = key[start:end]
     return crc_hqx(key, 0) & 16383

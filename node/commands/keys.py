@@ -245,9 +245,12 @@ class _RestoreOptions:
                 raise SYNTAX
 
 
+NO_OPTIONS = _RestoreOptions([])
+
+
 def _restore(client: Client, argv: Argv) -> Reply:
     _, key, ttl_text, payload = argv[:4]
-    options = _RestoreOptions(argv[4:])
+    options = _RestoreOptions(argv[4:]) if len(argv) > 4 else NO_OPTIONS
     db = client.db
     there = db.peek(key) is not None
     if there and not options.replace:
