@@ -255,7 +255,7 @@ def _restore(client: Client, argv: Argv) -> Reply:
     there = db.peek(key) is not None
     if there and not options.replace:
         raise CommandError("BUSYKEY Target key name already exists.")
-    ttl_ms = integer(ttl_text)
+    ttl_ms = 0 if ttl_text == b"0" else integer(ttl_text)
     if ttl_ms < 0:
         raise CommandError("ERR Invalid TTL value, must be >= 0")
     value = _restored(client.host, payload)

@@ -131,7 +131,9 @@ def _decode_special(data: bytes, at: int) -> tuple[bytes, int]:
 
 def _decode_lzf(data: bytes, at: int) -> tuple[bytes, int]:
     packed_length, plain_length, start = data[at], data[at + 1], at + 2
-    if packed_length > 63 or plain_length > 63:  # files of many short strings are worth the short way
+    if packed_length < 0x40 <= plain_length < 0x80:  # files of many short strings are worth the short ways
+        plain_length, start = (plain_length & 0x3F) << 8 | data[start], start + 1
+    elif packed_length > 63 or plain_length > 63:
         packed_length, start = decode_length(data, at)
         plain_length, start = decode_length(data, start)
     # Checked before anything is awaited or reserved: a damaged length must not cost memory.
@@ -201,6 +203,8 @@ def encode_lzf(value: bytes | bytearray) -> bytes | None:
         packed = _lzf_compress()(value, length - LZF_SAVED_BYTES_MIN)
     except ValueError:
         return None
-    if length < 1 << 14 and len(packed) >= 1 << 6:  # the usual listpack: both lengths take two bytes
+    if 1 << 6 <= length < 1 << 14:  # as a rule: the length takes two bytes, that of the block one or two
+        if len(packed) < 1 << 6:
+            return bytes((SPECIAL_LZF, len(packed), 0x40 | length >> 8, length & 0xFF)) + packed
         return LZF_HEAD.pack(SPECIAL_LZF, 0x4000 | len(packed), 0x4000 | length) + packed
     return b"\xc3" + encode_length(len(packed)) + encode_length(length) + packed

@@ -18,7 +18,9 @@ from node.rdb.valuetype import Value
 
 VERSION: Final = Struct("<H")
 CHECKSUM: Final = Struct("<Q")
-SEAL_BYTES: Final = VERSION.size + CHECKSUM.size
+SEAL: Final = Struct("<HQ")
+SEAL_BYTES: Final = SEAL.size
+SHORT_BYTES: Final = 1024
 
 
 class SealError(RdbError):
@@ -36,11 +38,11 @@ def unseal(payload: bytes, checksum_matters: bool = True) -> bytes:
     end = len(payload) - SEAL_BYTES
     if end < 0:
         raise SealError(len(payload), "Payload is shorter than its version and checksum")
-    (version,) = VERSION.unpack_from(payload, end)
+    version, expected = SEAL.unpack_from(payload, end)
     if version > RDB_VERSION_MAX:
         raise SealError(end, f"Can't handle RDB format version {version}")
-    (expected,) = CHECKSUM.unpack_from(payload, end + VERSION.size)
-    actual = crc64(memoryview(payload)[: end + VERSION.size])
+    sealed = memoryview(payload) if end > SHORT_BYTES else payload  # what is short is copied faster than it is viewed
+    actual = crc64(sealed[: end + VERSION.size])
     if expected != actual and checksum_matters:
         raise SealError(end + VERSION.size, f"Wrong checksum, expected {expected:x} but got {actual:x}")
     return payload[:end]

@@ -34,7 +34,7 @@ def _decode_string_value(_code: int, data: bytes, at: int) -> tuple[Value, int]:
 
 
 def _encode_string_value(value: Value, compress: bool) -> tuple[int, bytes]:
-    assert isinstance(value, bytes | bytearray)
+    assert type(value) is bytes or type(value) is bytearray
     return STRING, encode_string(value, compress)
 
 
