@@ -6,10 +6,12 @@ The same talks are held with genuine nodes where both can be asked.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 from collections.abc import Iterator
 from hashlib import sha1
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -368,3 +370,20 @@ def test_reset_forget_and_replicate(six: LocalCluster) -> None:
         assert at("DBSIZE") == there("DBSIZE") > 0
     six.wait_until_whole()
     assert all(old_id not in {entry.id for entry in six.seen_by(node)} for node in six.nodes)
+
+
+def test_replaced_files_are_closed_and_what_was_confirmed_outlives_a_kill() -> None:
+    with pair(HexadServer) as (at_a, at_b, (a, _)):
+        target = id_of(at_b)
+        held = [slot for slot in range(40) if at_a("CLUSTER", "SETSLOT", slot, "MIGRATING", target) == "OK"]
+        assert len(held) == 40
+
+        def left_open() -> int:
+            links = [os.readlink(path) for path in Path(f"/proc/{a.pid}/fd").iterdir() if path.is_symlink()]
+            return sum("nodes.conf" in link and link.endswith("(deleted)") for link in links)
+
+        wait_until(lambda: left_open() == 0, 5, "no replaced file is open")
+        at_a("CLUSTER", "SETSLOT", 40, "MIGRATING", target)
+        a.signal(signal.SIGKILL)
+        conf = (a.directory / "nodes.conf").read_text()
+        assert all(f"[{slot}->-{target}]" in conf for slot in range(41))

@@ -22,6 +22,7 @@ from gossip.events import (
     Replicate,
     Reply,
     Reset,
+    SaveConfig,
     SaveNow,
     SetConfigEpoch,
     SetSlotImporting,
@@ -160,6 +161,20 @@ def test_keys_stand_in_the_way() -> None:
     assert refused(lambda: alone.handle(FlushSlots())) == "ERR DB must be empty to perform CLUSTER FLUSHSLOTS."
     assert "master nodes containing keys" in refused(lambda: alone.handle(Reset()))
     assert "must be empty" in refused(lambda: alone.handle(Replicate(IDS["p2"])))
+
+
+def test_a_slot_that_its_new_owner_was_faster_to_tell_of_is_not_saved_again() -> None:
+    alone = Alone("p1")
+    slot = next(slot for slot, owner in enumerate(alone.machine.state.owners) if owner is alone.node("p2"))
+
+    def saves(order: Event) -> bool:
+        return any(isinstance(effect, SaveConfig) for effect in alone.handle(order))
+
+    alone.machine.state.unclaimed |= 1 << slot
+    assert not saves(SetSlotNode(slot, IDS["p2"]))
+    assert not alone.machine.state.unclaimed, "an operator has said whose it is"
+    assert saves(SetSlotNode(slot, IDS["p3"])) and alone.machine.state.owners[slot] is alone.node("p3")
+    assert saves(SetSlotImporting(slot, IDS["p3"])) and saves(SetSlotNode(slot, IDS["p3"]))
 
 
 def test_reset_of_a_replica_empties_it() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from node.migration import CHUNK_BYTES, GUARDED_MS
 from tests.support import HexadServer, RedisServer, wait_until
 from tests.support.ports import free_port
 from tests.support.servers import Server
@@ -129,6 +132,11 @@ def test_replicas_hear_of_a_deletion(wires: tuple[Wire, Wire, Wire], servers: tu
         assert at("DBSIZE") == 0
 
 
+def random_text(length: int) -> str:
+    """Text that does not shrink when it is packed."""
+    return f"{random.Random(1).getrandbits(4 * length):0{length}x}"
+
+
 class SlowTarget:
     """A node that takes what comes and answers when it is told to."""
 
@@ -220,3 +228,49 @@ def test_a_client_that_goes_does_not_stop_its_move(
     slow.answer = b"+OK\r\n+OK\r\n"
     slow.go.set()
     wait_until(lambda: mine("EXISTS", "k") == 0, 5, "it is gone")
+
+
+def test_keys_are_held_again_after_a_rest(wires: tuple[Wire, Wire, Wire], servers: Any, slow: SlowTarget) -> None:
+    mine = wires[0]
+    mine("MSET", "before", 1, "k", "v")
+    assert mine("MIGRATE", HOST, servers[2].port, "before", 0, 1000, "AUTH", "secret") == "OK"
+    time.sleep(3 * GUARDED_MS / 1000)  # nothing is on its way, and nothing is guarded any more
+    with begin(servers, slow, "k") as moving, servers[0].wire() as writer:
+        writer.send("APPEND", "k", "+lost?")
+        assert mine("GET", "k") == b"v"
+        slow.answer = b"+OK\r\n+OK\r\n"
+        slow.go.set()
+        assert moving.read() == "OK" and writer.read() == 6
+
+
+def test_a_link_that_breaks_while_nothing_may_be_deleted_ends_the_move_afterwards(
+    wires: tuple[Wire, Wire, Wire], servers: Any
+) -> None:
+    mine = wires[0]
+    mine("MSET", "a", random_text(2 * CHUNK_BYTES), "b", 2)
+    with socket.create_server((HOST, 0)) as listener, servers[0].wire() as moving:
+        moving.send("MIGRATE", HOST, listener.getsockname()[1], "", 0, 5000, "KEYS", "a", "b")
+        there = listener.accept()[0]
+        mine("CLIENT", "PAUSE", 300, "WRITE")
+        there.sendall(b"+OK\r\n+OK\r\n")  # for SELECT and the first key, a chunk of its own
+        time.sleep(0.1)
+        assert mine("EXISTS", "a", "b") == 2
+        there.close()
+        assert moving.read() == ReplyError("IOERR error or timeout writing to target instance")
+    assert mine("KEYS", "*") == [b"b"]
+
+
+def test_a_client_that_speaks_while_it_waits_is_heard_afterwards_and_wakes_nobody(
+    wires: tuple[Wire, Wire, Wire], servers: Any, slow: SlowTarget
+) -> None:
+    mine = wires[0]
+    mine("SET", "k", "v")
+    with begin(servers, slow, "k") as moving:
+        moving.send("PING")
+        time.sleep(0.05)
+        before = int(mine.info("stats")["eventloop_cycles"])
+        time.sleep(0.3)
+        assert int(mine.info("stats")["eventloop_cycles"]) - before < 20, "unread input must not keep the loop awake"
+        slow.answer = b"+OK\r\n+OK\r\n"
+        slow.go.set()
+        assert moving.read() == "OK" and moving.read() == "PONG"
