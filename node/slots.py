@@ -9,14 +9,13 @@ from binascii import crc_hqx
 SLOTS = 16384
 """How many hash slots there are, in every mode."""
 
-_OPEN, _CLOSE = 0x7B, 0x7D  # "{", "}"
+_OPEN = 0x7B  # "{"
 
 
 def slot_of(key: bytes) -> int:
     """The hash slot of `key`, 0 to 16383."""
     if _OPEN in key:  # rare, so the search for a tag stays off the usual way
-        start = key.find(_OPEN) + 1
-        end = key.find(_CLOSE, start)
-        if end > start:
-            key = key[start:end]
+        tag, closed, _ = key.partition(b"{")[2].partition(b"}")
+        if closed and tag:
+            key = tag
     return crc_hqx(key, 0) & 16383

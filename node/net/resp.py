@@ -211,6 +211,11 @@ def encode_command(argv: list[bytes]) -> bytes:
         return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
             len(name), name, len(key), key, len(value), value,
         )  # fmt: skip
+    if len(argv) == 4:  # the other writes
+        name, key, field, value = argv
+        return b"*4\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
+            len(name), name, len(key), key, len(field), field, len(value), value,
+        )  # fmt: skip
     parts = [b"*%d" % len(argv)]
     for arg in argv:
         parts.append(b"$%d" % len(arg))
