@@ -18,7 +18,7 @@ What does not fit that (a value holding a line end, a value of many reads, an in
 parser that resumes at any byte and words each error as Redis does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,17 +204,22 @@ _ENCODERS: dict[type, Callable[[Any, bytearray, bool], None]] = {
 }
 
 
-def encode_command(argv: list[bytes]) -> bytes:
+def encode_command(argv: Sequence[bytes]) -> bytes:
     """A command as a request on the wire: what the journal, replicas and other nodes get."""
-    if len(argv) == 3:  # most writes; in one piece that costs a quarter
-        name, key, value = argv
-        return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-            len(name), name, len(key), key, len(value), value,
-        )  # fmt: skip
-    parts = [b"*%d" % len(argv)]
-    for arg in argv:
-        parts.append(b"$%d" % len(arg))
-        parts.append(arg)
+    lengths = _LENGTHS
+    try:
+        if len(argv) == 3:  # most writes; in one piece that costs a quarter
+            name, key, value = argv
+            return b"\r\n".join(
+                (b"*3", lengths[len(name)], name, lengths[len(key)], key, lengths[len(value)], value, b"")
+            )
+        parts = [b"*%d" % len(argv)]
+        for arg in argv:
+            parts += (lengths[len(arg)], arg)
+    except IndexError:  # one is long
+        parts = [b"*%d" % len(argv)]
+        for arg in argv:
+            parts += (b"$%d" % len(arg), arg)
     parts.append(b"")
     return b"\r\n".join(parts)
 
