@@ -28,6 +28,10 @@ INT_TEXT_BYTES_MAX: Final = 11
 LZF_MIN_BYTES: Final = 21
 """The shortest string worth a try at compression, as Redis has it."""
 LZF_SAVED_BYTES_MIN: Final = 4
+LZF_SURE_BYTES: Final = 8
+"""Where less than this is saved, Redis may not find the room for it: its compressor stops some bytes before the end."""
+LZF_ROOM_BYTES: Final = 16
+"""With so much beyond a 32nd there is room for whatever comes: an exception costs as much as the try."""
 LZF_INPUT_BYTES_MAX: Final = (1 << 32) - 1
 LZF_RATIO_MAX: Final = 88
 """An LZF block of n bytes holds at most this times n: three bytes stand for up to 264."""
@@ -63,7 +67,8 @@ class Truncated(Exception):
 
 
 @cache
-def _lzf_compress() -> Callable[[bytes | bytearray, int], bytes]:
+def lzf_compress() -> Callable[[bytes | bytearray, int], bytes]:
+    """What compresses a string into no more than so many bytes: ValueError where that is not enough."""
     # Imported at the first use, as few nodes meet a compressible string while they start.
     import pylzf
 
@@ -197,10 +202,15 @@ def encode_lzf(value: bytes | bytearray) -> bytes | None:
     length = len(value)
     if not LZF_MIN_BYTES <= length <= LZF_INPUT_BYTES_MAX:
         return None
-    try:
-        packed = _lzf_compress()(value, length - LZF_SAVED_BYTES_MIN)
-    except ValueError:
+    compress = lzf_compress()
+    packed = compress(value, length + (length >> 5) + LZF_ROOM_BYTES)
+    if len(packed) > length - LZF_SAVED_BYTES_MIN:
         return None
+    if len(packed) > length - LZF_SURE_BYTES:
+        try:
+            packed = compress(value, length - LZF_SAVED_BYTES_MIN)
+        except ValueError:
+            return None
     if length < 1 << 14 and len(packed) >= 1 << 6:  # the usual listpack: both lengths take two bytes
         return LZF_HEAD.pack(SPECIAL_LZF, 0x4000 | len(packed), 0x4000 | length) + packed
     return b"\xc3" + encode_length(len(packed)) + encode_length(length) + packed
