@@ -158,7 +158,6 @@ class AofDisk:
         self.directory = directory
         self.todo: deque[Append | Sync | Turn | Install | Close] = deque()
         self.failure: Failure | None = None
-        self.took_ns = 0  # by the last `drain`
         self.written_offset = 0
         self.fsynced_offset = 0
         self.is_synced = True
@@ -188,22 +187,17 @@ class AofDisk:
     def drain(self) -> None:
         """Carry out what is to be done, up to the first failure; raises nothing. Blocks."""
         with self._lock:
-            began_ns = self.platform.clock_ns()
-            self._carry_out_all()
-            self.took_ns = self.platform.clock_ns() - began_ns
-
-    def _carry_out_all(self) -> None:
-        self.failure = None
-        while self.todo:
-            order = self.todo[0]
-            try:
-                order.carry_out(self)
-            except OSError as error:
-                if order.error is None:
-                    self.failure = self.failure or Failure(order.what, error)
-                    return
-            order.done = True
-            self.todo.popleft()
+            self.failure = None
+            while self.todo:
+                order = self.todo[0]
+                try:
+                    order.carry_out(self)
+                except OSError as error:
+                    if order.error is None:
+                        self.failure = self.failure or Failure(order.what, error)
+                        return
+                order.done = True
+                self.todo.popleft()
 
     # --- what the orders need -------------------------------------------------------------------------------------
 

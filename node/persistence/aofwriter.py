@@ -1,10 +1,9 @@
 """The journal on its way to the append-only file: what is written when, what is fsynced when, and who waits for it.
 
-Entries gather in a buffer, which is appended to the file (`node.persistence.aofdisk`):
+Entries gather in a buffer. A thread appends it to the file (`node.persistence.aofdisk`), never the loop:
 
 - `always`: after each batch of requests that wrote; everything that would leave the node is held until one fsync for
-  the whole batch is over. While the disk is quick the loop waits for it by itself, as Redis does: to hand the work to a
-  thread and to hear of its end would take as long again. A slow disk is a thread's affair.
+  the whole batch is over.
 - `everysec`: soon, at most every `PACE_MS`; fsynced once a second. A disk that is slower than `DELAY_MS` makes
   everybody wait, as does a buffer beyond `WAITING_BYTES_MAX`: so writers slow down to the disk's pace, and nothing
   grows for ever.
@@ -29,10 +28,6 @@ DELAY_MS = 2000
 """`everysec`: how long what is to be written may wait for a slow fsync before everybody waits for it."""
 WAITING_BYTES_MAX = 64 << 20
 """How much may wait to be written."""
-QUICK_NS = 2_000_000
-"""`always`: the loop waits for the disk itself where the last time took less..."""
-QUICK_BYTES = 1 << 20
-"""...and no more than this is to be written."""
 RETRY_MS = 1000
 LOG_ERROR_MS = 30_000
 """How often a write error that goes on is told."""
@@ -112,26 +107,12 @@ class AofWriter:
         """Between a batch and its replies: see to it that it is written. False: hold the replies until `release`."""
         always = self.disk.syncs_always = self.host.config.appendfsync == "always"
         if self._buffer and (always or not self._running):
-            if always:
-                self._make_durable()
-            else:
-                self.append_buffer()
+            self.append_buffer()
+            if always and not self._fsync_rests():
+                self.order(Sync())
         if always:
             return not self.disk.todo
         return not self._running or not self._is_slow()
-
-    def _make_durable(self) -> None:
-        """Write what has gathered, and fsync it: at once while the disk is quick and free, else by the thread."""
-        disk = self.disk
-        at_once = not disk.todo and disk.took_ns < QUICK_NS and len(self._buffer) <= QUICK_BYTES
-        self.append_buffer_quietly()
-        if not self._fsync_rests():
-            disk.todo.append(Sync())
-        if at_once and not self._running:
-            disk.drain()
-            self._look()
-        else:
-            self._kick()
 
     def settle(self) -> None:
         """Let what is held go now: whoever asks cannot wait for a thread."""

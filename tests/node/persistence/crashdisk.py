@@ -17,7 +17,6 @@ from typing import Any
 
 import trio
 
-from node.persistence.aofwriter import QUICK_NS
 from node.platform import Platform
 
 
@@ -145,18 +144,11 @@ class File:
 
 
 class CrashPlatform(Platform):
-    """A world whose files are on `disk`, whose threads are none, and whose clock is Trio's.
-
-    By the finer clock every third fsync of data is slow: so the loop does what follows by itself at times, and leaves
-    it to a thread at others.
-    """
+    """A world whose files are on `disk`, whose threads are none, and whose clock is Trio's."""
 
     def __init__(self, disk: Disk) -> None:
         super().__init__(1)
         self.disk = disk
-        self.passed_ns = self.data_fsyncs = 0
-        clock_ns = self.clock_ns
-        self.clock_ns = lambda: clock_ns() + self.passed_ns
 
     def monotonic_ms(self) -> float:
         return trio.current_time() * 1000
@@ -228,9 +220,6 @@ class CrashPlatform(Platform):
 
     def fsync_data(self, file: Any) -> None:
         self.fsync(file)
-        self.data_fsyncs += 1
-        if self.data_fsyncs % 3 == 0:
-            self.passed_ns += QUICK_NS
 
     def fsync_directory(self, path: str) -> None:
         self.disk.step("fsync directory", lambda: self.disk.sync_directory(path))

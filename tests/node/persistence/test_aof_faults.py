@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,9 +12,8 @@ import trio
 
 from node import app
 from node.persistence.aof import State
-from node.persistence.aofwriter import QUICK_BYTES
 from node.server import CannotGoOn
-from tests.node.persistence.crashdisk import Crashed, CrashPlatform, Disk
+from tests.node.persistence.crashdisk import Crashed, CrashPlatform
 from tests.node.persistence.crashes import Life, Run, content
 
 
@@ -154,17 +152,9 @@ async def test_writes_are_refused_while_the_disk_is_full_and_taken_again_afterwa
 
 
 class SlowPlatform(CrashPlatform):
-    """Each turn of the thread takes `delay_s`, on Trio's clock, and so does an fsync by a clock of its own."""
+    """Each turn of the thread takes `delay_s`, on Trio's clock."""
 
     delay_s = 0.0
-
-    def __init__(self, disk: Disk) -> None:
-        super().__init__(disk)
-        self.clock_ns = lambda: self.passed_ns
-
-    def fsync_data(self, file: Any) -> None:
-        self.fsync(file)
-        self.passed_ns += int(self.delay_s * 1e9)
 
     async def in_thread(self, work: Any, *args: Any) -> Any:
         result = work(*args)
@@ -190,7 +180,6 @@ async def test_with_always_nothing_leaves_before_its_fsync(autojump_clock: Any) 
     """The writer's reply, a reader's, a subscriber's message and the replicas' stream: all wait for the one fsync."""
     async with slow_node("always", 0.5) as life:
         server, reactor = life.server, life.server.reactor
-        await life.call(("SET", "a", "0"))  # now it is known that the disk is slow
         reader, subscriber = server.new_session(), server.new_session()
         subscriber.receive(b"SUBSCRIBE c\r\n")
         subscriber.out.clear()
@@ -210,61 +199,6 @@ async def test_with_always_nothing_leaves_before_its_fsync(autojump_clock: Any) 
         done = server.platform.disk.steps[steps:]  # type: ignore[attr-defined]
         assert done == ["write appendonly.aof.1.incr.aof", "fsync appendonly.aof.1.incr.aof"]
         assert life.aof.fsynced_offset == server.journal.offset
-
-
-class Wire:
-    """A socket that notes when something is sent, among the steps of the disk."""
-
-    def __init__(self, steps: list[str]) -> None:
-        self.steps = steps
-        self.own, self.other = socket.socketpair()
-
-    def fileno(self) -> int:
-        return self.own.fileno()
-
-    def send(self, data: bytes | bytearray | memoryview) -> int:
-        self.steps.append("send")
-        return len(data)
-
-    def close(self) -> None:
-        self.own.close()
-        self.other.close()
-
-
-async def test_with_always_a_quick_disk_is_waited_for_and_a_slow_one_is_left_to_a_thread(autojump_clock: Any) -> None:
-    async with slow_node("always", 0) as life:
-        platform, reactor = life.server.platform, life.server.reactor
-        assert isinstance(platform, SlowPlatform)
-        steps = platform.disk.steps
-        reactor.add(Wire(steps), life.session)  # type: ignore[arg-type]
-        durable = ["write appendonly.aof.1.incr.aof", "fsync appendonly.aof.1.incr.aof", "send"]
-
-        def write() -> bool:
-            """Is the reply held?"""
-            del steps[:]
-            life.feed("SET", "a", "1")
-            life.session.touch()
-            reactor.send_all()
-            return reactor.held
-
-        assert not write() and steps == durable
-        platform.delay_s = 0.5
-        assert not write() and steps == durable  # nobody knew that it would take long
-        platform.delay_s = 0
-        assert write() and steps == []
-        await reactor._released.wait()
-        assert not reactor.held and steps == durable
-        assert not write() and steps == durable
-
-
-async def test_with_always_much_is_left_to_a_thread(autojump_clock: Any) -> None:
-    async with slow_node("always", 0) as life:
-        reactor = life.server.reactor
-        life.feed("SET", "a", "1" * QUICK_BYTES)
-        reactor.send_all()
-        assert reactor.held
-        await reactor._released.wait()
-        assert life.aof.fsynced_offset == life.server.journal.offset
 
 
 async def test_with_everysec_a_slow_disk_makes_everybody_wait_in_the_end(autojump_clock: Any) -> None:
