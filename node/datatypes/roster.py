@@ -162,7 +162,7 @@ class Roster:
         del self.names[-count:]
         self.gone = set()
 
-    def check(self, names: "set[bytes] | dict[bytes, bytes]") -> None:
+    def check(self, names: Iterable[bytes]) -> None:
         """Assert that this is the roster of `names` (for tests)."""
         placed = [name for name in self.names if name is not None]
         assert len(set(placed)) == len(placed) == len(self.names) - self.holes
