@@ -18,7 +18,7 @@ What does not fit that (a value holding a line end, a value of many reads, an in
 parser that resumes at any byte and words each error as Redis does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,7 +204,7 @@ _ENCODERS: dict[type, Callable[[Any, bytearray, bool], None]] = {
 }
 
 
-def encode_command(argv: list[bytes]) -> bytes:
+def encode_command(argv: Sequence[bytes]) -> bytes:
     """A command as a request on the wire: what the journal, replicas and other nodes get."""
     if len(argv) == 3:  # most writes; in one piece that costs a quarter
         name, key, value = argv
