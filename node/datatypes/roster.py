@@ -65,7 +65,10 @@ class Roster:
     def take(self, random: Random) -> bytes:
         """Draw a name and forget it."""
         names, gone = self.names, self.gone
-        place, name = self._drawn(random)
+        place = int(random.random() * len(names))
+        name = names[place]
+        if name is None or (gone and name in gone):
+            place, name = self._drawn(random)
         if self._views:
             self._keep(place)
             self._keep(len(names) - 1)

@@ -361,6 +361,7 @@ class Database:
             return None
         value = slot.values.get(key)
         if type(value) is kind and not self.preservers and (not self.deadline_count or key not in slot.deadlines):
+            self._clocks[hash(key) & self._clock_mask] = self.clock_s
             return value  # the usual case: no call
         value = self.peek(key)
         if not self.preservers:
