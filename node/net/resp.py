@@ -371,6 +371,11 @@ class RequestParser:
         heads, lengths = _HEADS, _LENGTHS
         at = 0
         try:
+            if last == 5 and pieces[0] == b"*2":  # as most that come alone
+                _, name_length, name, length, arg, rest = pieces
+                if lengths[len(name)] == name_length and lengths[len(arg)] == length:
+                    commands.append([name, arg])
+                    return len(buffer) - len(rest)
             while at < last:
                 end = at + 2 * heads[pieces[at]]
                 if end >= last:
