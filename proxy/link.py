@@ -160,8 +160,11 @@ class Link(Peer):
         self.read_bytes = min(RECEIVE_BYTES_MAX, max(RECEIVE_BYTES, self.cutter.awaited_bytes))
         if not replies:
             return
-        pending = self.pending
+        pending, all_good = self.pending, self.cutter.all_good
         for raw in replies:
+            if all_good and pending:
+                pending.popleft().reply(raw)
+                continue
             kind = raw[_FIRST]
             if kind == _PUSH or not pending:
                 if not self._unasked(raw, kind):
