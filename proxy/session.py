@@ -19,7 +19,7 @@ from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
 from proxy.calls import HALF_DONE, LOST, Call, UnitCall
 from proxy.link import Link
-from proxy.mget import MultiGet, Row, rows_of
+from proxy.mget import MultiGet, Row, shares_of
 from proxy.scatter import Gather, gather, plan_of
 from proxy.settings import CLOSE
 from proxy.shapes import forward
@@ -186,8 +186,8 @@ class ProxySession(Session[Any]):
 
     def _send_many(self, command: Command, argv: Argv, key: LinkKey) -> bool:
         """Cut a command by slots and send the parts on; False if it has to be looked at with more care."""
-        if command.name == "mget" and (rows := rows_of(self, self.host.router, argv, key)) is not None:
-            return self._send_rows(command, rows)
+        if command.name == "mget" and (shares := shares_of(self.host.router, argv, key)) is not None:
+            return self._send_rows(command, argv, key, shares)
         plan = plan_of(self.host, command, argv)
         if plan is None:
             return False
@@ -205,17 +205,18 @@ class ProxySession(Session[Any]):
         answer.send(self.host.router, key, reads=command.flags & READ != 0)
         return True
 
-    def _send_rows(self, command: Command, rows: dict[Link, Row]) -> bool:
+    def _send_rows(self, command: Command, argv: Argv, key: LinkKey, shares: list[tuple[Link, list[int]]]) -> bool:
         """Send an MGET to nodes that are all connected; False if it has to wait for one of them."""
-        for link in rows:
+        for link, _ in shares:
             if link.is_full:
                 self.parked = SLOW_NODE
                 link.wait_for_room(self)
                 return False
         self.last_command = command
-        for link, row in rows.items():
-            link.send_gets(row.names, row)
-        self.answers.append(row.whole)
+        whole = MultiGet(self, self.host.router, argv, key)
+        for link, places in shares:
+            link.send_gets(argv, places, Row(whole, places))
+        self.answers.append(whole)
         return True
 
     def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:

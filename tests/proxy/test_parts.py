@@ -10,7 +10,7 @@ from node.config.errors import ConfigFileError
 from node.slots import SLOTS
 from proxy.blocking import MOMENT_MS, Deadline
 from proxy.calls import AGAIN_MS
-from proxy.mget import rows_of
+from proxy.mget import MultiGet, Row, shares_of
 from proxy.scatter import put_together
 from proxy.settings import ProxySettings, read
 from proxy.topology import LinkKey, MalformedView, Shard, parse_own_slots, parse_slots, whole
@@ -154,10 +154,12 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
 
     def begin() -> None:
-        rows = rows_of(asker, world.router, [b"MGET", *names], LinkKey())
-        assert rows is not None and len(rows) == 2
-        for link, row in rows.items():
-            link.send_gets(row.names, row)
+        argv = [b"MGET", *names]
+        shares = shares_of(world.router, argv, LinkKey())
+        assert shares is not None and [places for _, places in shares] == [[1], [2, 3, 4]]
+        whole = MultiGet(asker, world.router, argv, LinkKey())
+        for link, places in shares:
+            link.send_gets(argv, places, Row(whole, places))
 
     begin()
     world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
@@ -175,7 +177,7 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     assert world.sent("a:1") == [[b"GET", b"bar"], [b"GET", b"abc"]]
     world.at("a:1").receive(b"-NOPERM no\r\n$1\r\n3\r\n")
     assert world.answers == [b"-NOPERM no\r\n"], "what reads is asked again; a refusal is the whole's"
-    assert rows_of(asker, world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
+    assert shares_of(world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
 
 
 def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
