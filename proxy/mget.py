@@ -83,7 +83,7 @@ class Row:
         """What is the usual way no longer, as a call of its own."""
         whole, place = self._whole, next(self._places)
         name = whole.argv[place]
-        return Call(whole.router, Piece(whole, place), [b"GET", name], slot_of(name), whole.key, reads=True)
+        return Call(whole.router, Piece(whole, place), [b"GET", name], slot_of(name), whole.key, True)
 
     def refused(self, raw: bytes) -> None:
         self._next().refused(raw)

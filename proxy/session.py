@@ -90,8 +90,26 @@ class ProxySession(Session[Any]):
 
     # --- what the client sends ------------------------------------------------------------------------------------
 
-    def _serve_one(self, argv: Argv) -> bool:
-        return False  # what has come alone may still have to wait for what is under way
+    def _serve_one(self, argv: Argv, data: bytes) -> bool:
+        """Send on what has come alone, as `_serve` would, if nothing is in its way; False: something is."""
+        host = self.host
+        command = host.words.get(argv[0])
+        if (
+            command is None
+            or ((run := command.run) is not forward and run is not gather)
+            or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity))
+            or command.flags & self.gates
+            or ((answers := self.answers) and (self.has_detour or len(answers) >= ANSWERS_MAX))
+            or host.hub.is_settling
+            or len(self.out) > OUT_BYTES_MAX
+        ):
+            return False
+        key = self._key or self.link_key
+        if not (self._send_one(command, argv, key, data) if run is forward else self._send_many(command, argv, key)):
+            return False
+        command.calls += 1
+        host.commands_processed += 1
+        return True
 
     def _serve(self, end_ns: int) -> None:
         host = self.host
@@ -156,8 +174,11 @@ class ProxySession(Session[Any]):
         self.may_keep(command, argv)
         return True
 
-    def _send_one(self, command: Command, argv: Argv, key: LinkKey) -> bool:
-        """Send a command on; False if it has to wait (then the session is parked) or is not for one slot."""
+    def _send_one(self, command: Command, argv: Argv, key: LinkKey, data: bytes | None = None) -> bool:
+        """Send a command on; False if it has to wait (then the session is parked) or is not for one slot.
+
+        data -- the command in the wire's form, where it is at hand.
+        """
         at = command.only_key
         if at:
             slot = slot_of(argv[at])
@@ -168,7 +189,7 @@ class ProxySession(Session[Any]):
             slot = found
         self.last_command = command
         router = self.host.router
-        call = Call(router, self, argv, slot, key, reads=command.flags & READ != 0)
+        call = Call(router, self, argv, slot, key, command.flags & READ != 0)
         owner = router.topology.owners[slot]
         if owner is not None and (not call.reads or router.choose_reader is None):
             link = owner.links.get(key)
@@ -178,7 +199,7 @@ class ProxySession(Session[Any]):
                     link.wait_for_room(self)
                     return False
                 self.answers.append(call)
-                link.send(call)
+                link.send(call, data)
                 return True
         self.answers.append(call)
         router.send(call)
@@ -224,8 +245,9 @@ class ProxySession(Session[Any]):
         assert not self.answers
         if command.name in SCRIPTS:
             self.may_keep(command, argv)
-        silent = self.reply_mode != b"on"
-        call = Call(self.host.router, self, argv, slot, self.link_key, reads=command.flags & READ != 0, silent=silent)
+        call = Call(self.host.router, self, argv, slot, self.link_key, command.flags & READ != 0)
+        if self.reply_mode != b"on":
+            call.silent = True
         self.answers.append(call)
         self.host.router.send(call)
         return call
