@@ -1,23 +1,35 @@
-"""MGET over several slots, the usual way: all its nodes are connected, and no two of its keys share a slot.
+"""MGET over several slots, the usual way: all its nodes are connected.
 
 A GET for each key, and one object for all that go over one connection: they are answered in a row. So the cost of a
-key is little more than its bytes. Whatever is unusual (a redirect, a node that is lost) goes on as a `Call` of its own,
-and what does not begin so is cut by `proxy.scatter`.
+key is little more than its bytes. Keys that share a slot are asked for together, by a `Call`, and whatever is unusual
+(a redirect, a node that is lost) goes on as a `Call` of its own; what does not begin so is cut by `proxy.scatter`.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.net.resp import Argv
 from node.slots import slot_of, slots_of
 from proxy.calls import Call, Router
+from proxy.cutter import elements
 from proxy.link import Link
 from proxy.scatter import null_of
+from proxy.stories import NO_SENSE
 from proxy.topology import LinkKey
 
 if TYPE_CHECKING:
     from proxy.session import ProxySession
 
-_ERROR = ord("-")
+_ERROR, _ARRAY = ord("-"), ord("*")
+
+
+class Shares(NamedTuple):
+    """Where the keys of an MGET are, each by its place in the command."""
+
+    rows: list[tuple[Link, list[int]]]
+    """By connection, those that share their slot with no other; none, where the node is only asked for others."""
+    together: list[tuple[int, list[int]]]
+    """By slot, those that share it: a node is asked for them at once, so that they are of one moment."""
 
 
 class MultiGet:
@@ -37,6 +49,16 @@ class MultiGet:
         self.pieces = argv.copy()  # of the reply: its head, then each key's value, once that is back
         self.pieces[0] = b"*%d\r\n" % self.missing
         self.born_ms = router.clock.now_ms
+
+    def send(self, shares: Shares) -> None:
+        """Ask for all."""
+        argv = self.argv
+        for link, places in shares.rows:
+            if places:
+                link.send_gets(argv, places, Row(self, places))
+        for slot, places in shares.together:
+            words = [b"MGET", *[argv[place] for place in places]]
+            self.router.send(Call(self.router, Together(self, places), words, slot, self.key, True))
 
     def put(self, place: int, raw: bytes) -> None:
         """One value is back, or an error: MGET has nothing to say of what is no string."""
@@ -114,24 +136,63 @@ class Piece:
         self._whole.owner.unknown()
 
 
-def shares_of(router: Router, argv: Argv, key: LinkKey) -> list[tuple[Link, list[int]]] | None:
-    """The places of the keys of an MGET by the connection that they go over, if it waits for nothing; None: it is not
-    a usual one."""
+class Together:
+    """Who waits for the values of the keys that share a slot."""
+
+    __slots__ = ("_places", "_whole")
+
+    def __init__(self, whole: MultiGet, places: list[int]) -> None:
+        self._whole = whole
+        self._places = places
+
+    def answered(self, call: Any) -> None:
+        raw, places = call.raw, self._places
+        values = elements(raw) if raw[0] == _ARRAY else []
+        if len(values) != len(places):
+            values = [raw if raw[0] == _ERROR else b"-%b\r\n" % NO_SENSE] * len(places)
+        for place, value in zip(places, values, strict=True):
+            self._whole.put(place, value)
+
+    def detour(self) -> None:
+        self._whole.owner.detour()
+
+    def unknown(self) -> None:
+        self._whole.owner.unknown()
+
+
+def shares_of(router: Router, argv: Argv, key: LinkKey) -> Shares | None:
+    """Where the keys of an MGET are; None: it goes on as it is, or not all nodes are connected, or others may read."""
     slots = slots_of(argv[1:])
-    if len(set(slots)) != len(slots) or router.choose_reader is not None or not router.topology.is_cluster:
+    slots_count = len(set(slots))
+    if slots_count == 1 or router.choose_reader is not None or not router.topology.is_cluster:
         return None
     owners = router.topology.owners
     shares: dict[Any, list[int]] = {}
-    for place, slot in enumerate(slots, 1):
+    alone: Iterable[tuple[int, int]] = enumerate(slots, 1)
+    together: list[tuple[int, list[int]]] = []
+    if slots_count != len(slots):
+        alone, together = _apart(slots)
+    for place, slot in alone:
         owner = owners[slot]
         if owner in shares:
             shares[owner].append(place)
         else:
             shares[owner] = [place]
-    found = []
+    for slot, _ in together:
+        shares.setdefault(owners[slot], [])
+    rows = []
     for owner, places in shares.items():
         link = owner.links.get(key) if owner is not None else None
         if link is None or not link.ready:
             return None
-        found.append((link, places))
-    return found
+        rows.append((link, places))
+    return Shares(rows, together)
+
+
+def _apart(slots: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, list[int]]]]:
+    """The keys whose slot no other has, as (place, slot), and the places of all others by slot."""
+    found: dict[int, list[int]] = {}
+    for place, slot in enumerate(slots, 1):
+        found.setdefault(slot, []).append(place)
+    alone = [(places[0], slot) for slot, places in found.items() if len(places) == 1]
+    return alone, [(slot, places) for slot, places in found.items() if len(places) > 1]

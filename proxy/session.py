@@ -19,7 +19,7 @@ from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
 from proxy.calls import HALF_DONE, LOST, Call, UnitCall
 from proxy.link import Link
-from proxy.mget import MultiGet, Row, shares_of
+from proxy.mget import MultiGet, Shares, shares_of
 from proxy.scatter import Gather, gather, plan_of
 from proxy.settings import CLOSE
 from proxy.shapes import forward
@@ -226,18 +226,17 @@ class ProxySession(Session[Any]):
         answer.send(self.host.router, key, reads=command.flags & READ != 0)
         return True
 
-    def _send_rows(self, command: Command, argv: Argv, key: LinkKey, shares: list[tuple[Link, list[int]]]) -> bool:
+    def _send_rows(self, command: Command, argv: Argv, key: LinkKey, shares: Shares) -> bool:
         """Send an MGET to nodes that are all connected; False if it has to wait for one of them."""
-        for link, _ in shares:
+        for link, _ in shares.rows:
             if link.is_full:
                 self.parked = SLOW_NODE
                 link.wait_for_room(self)
                 return False
         self.last_command = command
         whole = MultiGet(self, self.host.router, argv, key)
-        for link, places in shares:
-            link.send_gets(argv, places, Row(whole, places))
         self.answers.append(whole)
+        whole.send(shares)
         return True
 
     def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:

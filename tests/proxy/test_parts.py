@@ -11,7 +11,7 @@ from node.slots import SLOTS
 from proxy.blocking import MOMENT_MS, Deadline
 from proxy.calls import AGAIN_MS
 from proxy.link import OUT_BYTES_MAX
-from proxy.mget import MultiGet, Row, shares_of
+from proxy.mget import MultiGet, shares_of
 from proxy.scatter import put_together
 from proxy.session import ANSWERS_MAX, IN_FLIGHT, SLOW_CLIENT, SLOW_NODE
 from proxy.session import OUT_BYTES_MAX as CLIENT_BYTES_MAX
@@ -159,10 +159,8 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     def begin() -> None:
         argv = [b"MGET", *names]
         shares = shares_of(world.router, argv, LinkKey())
-        assert shares is not None and [places for _, places in shares] == [[1], [2, 3, 4]]
-        whole = MultiGet(asker, world.router, argv, LinkKey())
-        for link, places in shares:
-            link.send_gets(argv, places, Row(whole, places))
+        assert shares is not None and [places for _, places in shares.rows] == [[1], [2, 3, 4]]
+        MultiGet(asker, world.router, argv, LinkKey()).send(shares)
 
     begin()
     world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
@@ -180,7 +178,38 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     assert world.sent("a:1") == [[b"GET", b"bar"], [b"GET", b"abc"]]
     world.at("a:1").receive(b"-NOPERM no\r\n$1\r\n3\r\n")
     assert world.answers == [b"-NOPERM no\r\n"], "what reads is asked again; a refusal is the whole's"
-    assert shares_of(world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
+
+
+def test_keys_of_an_mget_that_share_a_slot_are_asked_for_together() -> None:
+    world = World()
+    asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
+    argv = [b"mget", b"{bar}1", b"hello", b"{foo}1", b"{bar}2", b"foo"]  # slots 5061, 866, 12182
+    world.link(world.topology.nodes[A], LinkKey())
+    assert shares_of(world.router, argv, LinkKey()) is None, "b is not connected"
+    for node in world.topology.primaries:
+        node.links[LinkKey()] = world.link(node, LinkKey())
+
+    assert shares_of(world.router, [b"MGET", b"foo", b"{foo}1"], LinkKey()) is None, "one reply, as it comes"
+
+    def begin() -> None:
+        shares = shares_of(world.router, argv, LinkKey())
+        assert shares is not None and len(shares.rows) == 2, "both nodes must have room"
+        MultiGet(asker, world.router, argv, LinkKey()).send(shares)
+
+    begin()
+    assert world.at("a:1").out.count(b"\r\nGET\r\n") == 1
+    assert world.sent("a:1")[1:] == [[b"MGET", b"{bar}1", b"{bar}2"]]
+    assert world.sent("b:2") == [[b"MGET", b"{foo}1", b"foo"]]
+    world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
+    world.at("a:1").receive(b"$1\r\nh\r\n*2\r\n$2\r\nb1\r\n$-1\r\n*2\r\n$2\r\nf1\r\n$1\r\nf\r\n")
+    expected = b"*5\r\n$2\r\nb1\r\n$1\r\nh\r\n$2\r\nf1\r\n$-1\r\n$1\r\nf\r\n"
+    assert world.answers.pop() == expected and world.detours == 1
+    for nonsense in (b"*1\r\n$-1\r\n", b"+OK\r\n", b"$2\r\nab\r\n", b"-ERR no\r\n"):
+        world.topology.adopt(HALVES)
+        begin()
+        world.at("a:1").receive(b"$1\r\nh\r\n*2\r\n$2\r\nb1\r\n$-1\r\n")
+        world.at("b:2").receive(nonsense)
+        assert world.answers.pop()[:5] == b"-ERR "
 
 
 def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
