@@ -20,3 +20,10 @@ def slot_of(key: bytes) -> int:
         if end > start:
             key = key[start:end]
     return crc_hqx(key, 0) & 16383
+
+
+def slots_of(keys: list[bytes]) -> list[int]:
+    """The hash slots of several keys: for half the price."""
+    if _OPEN in b"".join(keys):
+        return [slot_of(key) for key in keys]
+    return [crc_hqx(key, 0) & 16383 for key in keys]

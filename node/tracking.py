@@ -247,6 +247,8 @@ class Tracking:
 
     def broadcast(self) -> None:
         """A batch of requests is over: tell what has changed meanwhile to those who hear of prefixes."""
+        if not self._changed:
+            return
         changed, self._changed = self._changed, {}
         for _, prefix in sorted(changed.items()):
             keys, prefix.keys = prefix.keys, {}

@@ -376,6 +376,16 @@ class RequestParser:
         heads, lengths = _HEADS, _LENGTHS
         at = 0
         try:
+            if last == 5 and pieces[0] == b"*2":  # one command, and a short one, as most that come alone
+                _, size, name, key_size, key, rest = pieces
+                if lengths[len(name)] == size and lengths[len(key)] == key_size:
+                    commands.append([name, key])
+                    return len(buffer) - len(rest)
+            elif last == 7 and pieces[0] == b"*3":
+                _, size, name, key_size, key, arg_size, arg, rest = pieces
+                if lengths[len(name)] == size and lengths[len(key)] == key_size and lengths[len(arg)] == arg_size:
+                    commands.append([name, key, arg])
+                    return len(buffer) - len(rest)
             while at < last:
                 end = at + 2 * heads[pieces[at]]
                 if end >= last:
