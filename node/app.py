@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from gossip import words
-from node import dispatch, listening
+from node import dispatch, listening, obeying
 from node.access import UsersRefused
 from node.commands import families, script_calls
 from node.config import Config, ConfigError
@@ -53,7 +53,7 @@ def build(platform: Platform, config: Config, log: Log, specs: list[Spec] | None
         server.access.load_configured()
     except UsersRefused as error:
         raise CannotStart(str(error)) from None
-    server.replication = Replication(server, dispatch.obey_row)
+    server.replication = Replication(server, obeying.obey_row)
     server.reactor.before_send = server.before_send
     server.saver = Saver(server)
     server.migration = Migration(server)

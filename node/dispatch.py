@@ -10,9 +10,8 @@ from node.eviction import OUT_OF_MEMORY
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
 from node.net.session import PARKED, UNWATCHED_INPUT_BYTES, Transaction
-from node.replication.link import MARKS
 from node.script.scripts import declared_flags
-from node.server import SLOW_NS_MIN, CannotGoOn, Client, Guard, Server
+from node.server import SLOW_NS_MIN, Client, Guard, Server
 from node.table import (
     ALLOW_BUSY,
     ANY,
@@ -371,101 +370,6 @@ def call_in_script(client: Client, command: Command, argv: Argv) -> Reply:
     if time_ns >= server.slow_ns:
         server.was_slow(client, command, [argv], time_ns)
     return reply
-
-
-def obey_row(session: Client, commands: list[Argv], at: int) -> int:
-    """Run commands of the primary's stream from place `at` on, one at least; returns the place where it stopped.
-
-    It stops before what the link itself has to do with (`MARKS`). As in `Session._serve`, equal commands in a row are
-    counted and timed together: a replica has to keep up with a primary that runs at its full speed.
-    """
-    server = session.host
-    if server.monitors.clients or server.slow_ns < SLOW_NS_MIN or server.aof.refuses_writes:
-        obey(session, commands[at])
-        return at + 1
-    find, keyspace, clock_ns, slow_ns = server.words.get, server.keyspace, server.clock_ns, server.slow_ns
-    appeared, in_unit = keyspace.waiters.appeared, keyspace.journal.in_unit
-    dirty, count, first = keyspace.dirty, len(commands), at
-    running: Command | None = None
-    since, started = at, clock_ns()
-    looked, judged = started, at
-    while at < count:
-        argv = commands[at]
-        command = find(argv[0])
-        if command is None:
-            break
-        if command is not running:
-            if command.flags & CONTAINER or command.name in OF_THE_LINK:
-                break
-            if running is not None:
-                now = clock_ns()
-                running.count(at - since, now - started)
-                started = now
-            running = session.last_command = command
-            since = at
-        size = len(argv)
-        if size != command.arity and (command.arity > 0 or size < -command.arity):
-            break
-        at += 1
-        try:
-            reply = command.run(session, argv)
-        except CommandError as error:
-            reply = error.reply
-        if keyspace.dirty != dirty:
-            dirty = keyspace.dirty
-            keyspace.commit(session.db.index, argv)
-        if type(reply) is Failure:
-            server.command_failed(command, reply)
-            _log_failure(server, command.full_name, reply)
-        if appeared and not in_unit:
-            keyspace.waiters.serve()
-            dirty = keyspace.dirty
-        if command.flags & BRIEF and at & 15:
-            continue
-        now = clock_ns()
-        if now - looked >= slow_ns:
-            server.was_slow(session, command, commands[judged:at], now - looked)
-        looked, judged = now, at
-    if running is not None and at > since:
-        running.count(at - since, clock_ns() - started)
-    if at == first:
-        obey(session, commands[at])
-        at += 1
-    return at
-
-
-OF_THE_LINK = frozenset(mark.decode().lower() for mark in MARKS)
-
-
-def obey(session: Client, argv: Argv) -> None:
-    """Run a command of the primary's stream: nothing stands against it, and nobody gets its reply.
-
-    The stream may name a command as it was called before `rename-command`.
-    """
-    server = session.host
-    original = server.commands.original(argv[0]) if server.commands.find(argv[0]) is None else None
-    command = find(server, session, argv) if original is None else meant(original, argv)
-    if server.gates and server.aof.refuses_writes:
-        _look_at_disk(server, command)
-    reply = command if isinstance(command, Failure) else call(session, command, argv)
-    if type(reply) is Failure:
-        _log_failure(server, "<unknown>" if isinstance(command, Failure) else command.full_name, reply)
-
-
-def _log_failure(server: Server, name: str, failure: Failure) -> None:
-    server.log.warning(
-        f"== CRITICAL == This replica is sending an error to its master: '{failure.decode('latin-1')}' "
-        f"after processing the command '{name}'"
-    )
-
-
-def _look_at_disk(server: Server, command: Command | Failure) -> None:
-    """A replica whose append-only file cannot be written is to end rather than to fall behind it in silence."""
-    if isinstance(command, Failure) or not command.flags & WRITE or server.config["replica-ignore-disk-write-errors"]:
-        return
-    text = "Replica was unable to write command to disk."
-    server.log.warning(text)
-    raise CannotGoOn(text)
 
 
 def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply:

@@ -19,3 +19,10 @@ def slot_of(key: bytes) -> int:
         if closed and tag:
             key = tag
     return crc_hqx(key, 0) & 16383
+
+
+def slots_of(keys: list[bytes]) -> list[int]:
+    """The hash slots of several keys: for half the price."""
+    if _OPEN in b"".join(keys):
+        return [slot_of(key) for key in keys]
+    return [crc_hqx(key, 0) & 16383 for key in keys]

@@ -23,6 +23,8 @@ from node.latency import record
 
 Run = Callable[[Any, list[bytes]], Any]
 RunT = TypeVar("RunT", bound=Run)
+RunRow = Callable[[Any, list[list[bytes]]], None]
+RunRowT = TypeVar("RunRowT", bound=RunRow)
 FindKeys = Callable[[list[bytes]], list[int]]
 
 _FLAG_NAMES = (
@@ -137,6 +139,13 @@ def _key_spec(text: str) -> KeySpec:
     return KeySpec(words, "keyword" if keyword else "index", int(start), keyword.encode(), kind, (a, b, c))
 
 
+class Row(NamedTuple):
+    """How calls that come one after the other are obeyed at once: see `Registry.row`."""
+
+    size: int  # of each call, with the name
+    run: RunRow
+
+
 class Spec(NamedTuple):
     """The declaration of a command."""
 
@@ -148,6 +157,7 @@ class Spec(NamedTuple):
     keys: tuple[KeySpec, ...]
     tips: tuple[str, ...]
     find_keys: FindKeys | None  # where the specifications are incomplete
+    row: Row | None = None
 
 
 def _acl_categories(words: str, flags: int) -> tuple[str, ...]:
@@ -197,6 +207,19 @@ class Registry:
 
         return register
 
+    def row(self, name: str, size: int) -> Callable[[RunRowT], RunRowT]:
+        """Declare how calls of the command `name`, each of `size` words, are obeyed at once, in order.
+
+        It is for what a primary's stream and files are full of, and called where nobody listens to changes or waits
+        for keys. The calls cannot fail; each is one change, and stands in the journal as it came.
+        """
+
+        def register(run: RunRowT) -> RunRowT:
+            self.specs[name] = self.specs[name]._replace(row=Row(size, run))
+            return run
+
+        return register
+
     def container(
         self, name: str, arity: int = -2, flags: str = "", *, acl: str = "", tips: str = "", run: Run | None = None
     ) -> None:
@@ -241,8 +264,8 @@ class Command:
     """A command of one node, with its counts (INFO commandstats): times in nanoseconds."""
 
     __slots__ = (
-        "arity", "calls", "failed", "flags", "full_name", "latencies", "name", "only_key", "rejected", "run", "spec",
-        "subcommands", "time_ns",
+        "arity", "calls", "failed", "flags", "full_name", "latencies", "name", "only_key", "rejected", "row", "run",
+        "spec", "subcommands", "time_ns",
     )  # fmt: skip
 
     def __init__(self, spec: Spec) -> None:
@@ -250,6 +273,7 @@ class Command:
         self.full_name = spec.name
         self.name = spec.name.partition("|")[2] or spec.name
         self.run = spec.run
+        self.row = spec.row
         self.arity = spec.arity
         self.flags = spec.flags
         self.only_key = _only_key(spec)

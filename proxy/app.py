@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from gossip import words
-from node import dispatch, listening
+from node import listening, obeying
 from node.access import UsersRefused
 from node.app import Ending, Entrance, keep_time, watched
 from node.commands import families, script_calls
@@ -75,7 +75,7 @@ def build(platform: Platform, config: Config, settings: ProxySettings, log: Log)
         proxy.access.load_configured()
     except UsersRefused as error:
         raise CannotStart(str(error)) from None
-    proxy.replication = Replication(proxy, dispatch.obey_row)  # these six have nothing to do here: INFO asks them
+    proxy.replication = Replication(proxy, obeying.obey_row)  # these six have nothing to do here: INFO asks them
     proxy.saver = Saver(proxy)
     proxy.migration = Migration(proxy)
     proxy.shutdown = Shutdown(proxy)

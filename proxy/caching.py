@@ -176,8 +176,9 @@ class Caches(Tracking):
 
     def broadcast(self) -> None:
         super().broadcast()
-        for table in self._tables():
-            table.broadcast()
+        if self.apart:
+            for table in self._tables():
+                table.broadcast()
 
     def all_old(self) -> None:
         """Nobody's copies are to be trusted any more."""

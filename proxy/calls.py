@@ -48,22 +48,23 @@ class Owner(Protocol):
 class Call:
     """One command for the node that serves `slot`."""
 
-    __slots__ = ("argv", "born_ms", "detours", "key", "owner", "raw", "reads", "router", "silent", "slot", "until_ms")
+    __slots__ = ("__dict__", "argv", "born_ms", "key", "owner", "raw", "reads", "router", "silent", "slot")
 
-    def __init__(
-        self, router: "Router", owner: Owner, argv: Argv, slot: int, key: LinkKey, *, reads: bool, silent: bool = False
-    ) -> None:
+    # What only trouble changes: it stands in the `__dict__` then, which the others never get.
+    detours = 0
+    until_ms = 0.0
+    """When to give up; 0 while all goes well."""
+
+    def __init__(self, router: "Router", owner: Owner, argv: Argv, slot: int, key: LinkKey, reads: bool) -> None:
         self.router = router
         self.owner = owner
         self.argv = argv
         self.slot = slot
         self.key = key
         self.reads = reads  # it may be repeated
-        self.silent = silent  # the client wants no reply
+        self.silent = False  # the client wants no reply
         self.raw: bytes | None = None  # the reply
         self.born_ms = router.clock.now_ms
-        self.detours = 0
-        self.until_ms = 0.0  # when to give up; 0 while all goes well
 
     def reply(self, raw: bytes) -> None:
         self.raw = b"" if self.silent else raw

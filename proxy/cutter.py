@@ -12,19 +12,27 @@ from node.net.replies import LINE_BYTES_MAX, REPLY_BYTES_MAX, MalformedReply
 _LINES = frozenset(b"+-:_,#(")
 _STRINGS = frozenset(b"$=!")
 _AGGREGATES = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2, ord("|"): 2}
-_DOLLAR, _ATTRIBUTE = ord("$"), ord("|")
+_DOLLAR, _ERROR, _ATTRIBUTE, _RETURN = ord("$"), ord("-"), ord("|"), ord("\r")
+
+SHORT_BYTES = 256
+"""While replies are shorter on the average, finding all line ends at once is cheaper than stepping from one to the
+next; beyond, what is copied and looked through costs more than the steps."""
+_SIZES = {b"$%d\r" % length: len(b"$%d\r\n" % length) + length + 2 for length in range(1025)}
+"""How many bytes a string takes with its header, by that header."""
 
 
 class Cutter:
     """Bytes of one node into raw replies."""
 
-    __slots__ = ("_at", "_buffer", "_missing", "_need_bytes")
+    __slots__ = ("_are_short", "_at", "_buffer", "_missing", "_need_bytes", "all_good")
 
     def __init__(self) -> None:
         self._buffer = bytearray()  # what has come of a reply that is not whole
         self._at = 0  # how much of it has been walked
         self._missing = 1  # how many parts the reply lacks
         self._need_bytes = 0  # the length of the buffer below which another look is of no use
+        self._are_short = True  # the replies that came last
+        self.all_good = False  # none of those that were cut last is an error or a push
 
     @property
     def awaited_bytes(self) -> int:
@@ -34,13 +42,49 @@ class Cutter:
     def cut(self, data: bytes) -> list[bytes]:
         """The whole replies that `data` completes. Raises MalformedReply."""
         replies: list[bytes] = []
+        self.all_good = not self._buffer
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._need_bytes:
                 return replies
             return self._walk(self._buffer, replies)
-        start, size, find = 0, len(data), data.find
-        while start < size:  # the usual case: short replies of one line or one string, whole
+        start = self._cut_short(data, replies) if self._are_short else 0
+        if start < len(data):
+            start = self._cut_long(data, start, replies)
+        self._are_short = start < SHORT_BYTES * len(replies)
+        if start < len(data):
+            self.all_good = False
+            self._buffer += data[start:] if start else data
+            self._walk(self._buffer, replies)
+        return replies
+
+    def _cut_short(self, data: bytes, replies: list[bytes]) -> int:
+        """Replies of one line or one string, by all line ends at once; where something else begins."""
+        start, sizes, add = 0, _SIZES.get, replies.append
+        lines = data.split(b"\n")
+        lines.pop()  # it has no end
+        following = iter(lines)
+        for line in following:
+            size = sizes(line)
+            if size is not None:
+                string = next(following, b"")
+                if len(line) + len(string) + 2 != size or string[-1] != _RETURN:
+                    break
+                end = start + size
+            elif line[-1:] == b"\r" and (line[0] in _LINES or line == b"$-1\r"):
+                end = start + len(line) + 1
+                if line[0] == _ERROR:
+                    self.all_good = False
+            else:
+                break
+            add(data[start:end])
+            start = end
+        return start
+
+    def _cut_long(self, data: bytes, start: int, replies: list[bytes]) -> int:
+        """The same, stepping over the strings by their lengths."""
+        size, find = len(data), data.find
+        while start < size:
             kind = data[start]
             end = find(b"\r\n", start) + 2
             if end < 2:
@@ -53,14 +97,13 @@ class Cutter:
                         break
                 elif digits != b"-1":
                     break
+            elif kind == _ERROR:
+                self.all_good = False
             elif kind not in _LINES:
                 break
             replies.append(data[start:end])
             start = end
-        if start < size:
-            self._buffer += data[start:] if start else data
-            self._walk(self._buffer, replies)
-        return replies
+        return start
 
     def _walk(self, buffer: bytearray, replies: list[bytes]) -> list[bytes]:
         """Go on from where the last look ended, and cut off what is whole."""

@@ -23,13 +23,16 @@ UNSENT_COMMANDS_MAX = 100_000
 """How many commands wait for a connection that is being made; more are refused."""
 OUT_BYTES_MAX = 4 << 20
 """A node that does not read has so much of its clients' commands waiting; who has more for it waits himself."""
+_GETS = [b"*2\r\n$3\r\nGET\r\n$%d\r\n" % length for length in range(1024)]
+"""What stands before a short key whose value is asked for, by its length."""
 _FIRST, _ERROR, _PUSH = 0, ord("-"), ord(">")
 
 
 class Pending(Protocol):
     """A command on its way to a node."""
 
-    argv: Argv
+    @property
+    def argv(self) -> Argv: ...
 
     def reply(self, raw: bytes) -> None:
         """The node has answered."""
@@ -85,8 +88,11 @@ class Link(Peer):
 
     # --- sending --------------------------------------------------------------------------------------------------
 
-    def send(self, call: Pending) -> None:
-        """Send one command, or keep it until there is a connection."""
+    def send(self, call: Pending, data: bytes | None = None) -> None:
+        """Send one command, or keep it until there is a connection.
+
+        data -- the command in the wire's form, where it is at hand.
+        """
         if not self.ready:
             if self.ended:  # while its story did something else
                 call.unsent(self, "the connection was lost")
@@ -99,16 +105,28 @@ class Link(Peer):
         if not self.pending:
             self.progress_ms = self.host.monotonic_ms()
         self.pending.append(call)
-        append_command(self.out, call.argv)
-        self.touch()
+        out = self.out
+        if not out:  # else the reactor knows already
+            self.touch()
+        if data is not None:
+            out += data
+        else:
+            append_command(out, call.argv)
 
-    def send_gets(self, names: list[bytes], call: Pending) -> None:
-        """Send a GET for each of these keys over a connection that is `ready`; `call` gets all their replies."""
+    def send_gets(self, argv: Argv, places: list[int], call: Pending) -> None:
+        """Send a GET for each of the keys at these places; the connection is `ready`, and `call` gets all replies."""
         if not self.pending:
             self.progress_ms = self.host.monotonic_ms()
-        self.pending.extend([call] * len(names))
-        self.out += b"".join([b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n" % (len(name), name) for name in names])
-        self.touch()
+        self.pending.extend([call] * len(places))
+        out, heads = self.out, _GETS
+        if not out:
+            self.touch()
+        for place in places:
+            name = argv[place]
+            size = len(name)
+            out += heads[size] if size < 1024 else b"*2\r\n$3\r\nGET\r\n$%d\r\n" % size
+            out += name
+            out += b"\r\n"
 
     def send_row(self, calls: Sequence[Pending]) -> None:
         """Send commands so that nobody's come between them."""
@@ -160,8 +178,11 @@ class Link(Peer):
         self.read_bytes = min(RECEIVE_BYTES_MAX, max(RECEIVE_BYTES, self.cutter.awaited_bytes))
         if not replies:
             return
-        pending = self.pending
+        pending, all_good = self.pending, self.cutter.all_good
         for raw in replies:
+            if all_good and pending:
+                pending.popleft().reply(raw)
+                continue
             kind = raw[_FIRST]
             if kind == _PUSH or not pending:
                 if not self._unasked(raw, kind):

@@ -1,28 +1,43 @@
-"""MGET over several slots, the usual way: all its nodes are connected, and no two of its keys share a slot.
+"""MGET over several slots, the usual way: all its nodes are connected.
 
 A GET for each key, and one object for all that go over one connection: they are answered in a row. So the cost of a
-key is little more than its bytes. Whatever is unusual (a redirect, a node that is lost) goes on as a `Call` of its own,
-and what does not begin so is cut by `proxy.scatter`.
+key is little more than its bytes. Keys that share a slot are asked for together, by a `Call`, and whatever is unusual
+(a redirect, a node that is lost) goes on as a `Call` of its own; what does not begin so is cut by `proxy.scatter`.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.net.resp import Argv
-from node.slots import slot_of
+from node.slots import slot_of, slots_of
 from proxy.calls import Call, Router
+from proxy.cutter import elements
 from proxy.link import Link
+from proxy.scatter import null_of
+from proxy.stories import NO_SENSE
 from proxy.topology import LinkKey
 
 if TYPE_CHECKING:
     from proxy.session import ProxySession
 
-_ERROR = ord("-")
+_ERROR, _ARRAY = ord("-"), ord("*")
+
+
+class Shares(NamedTuple):
+    """Where the keys of an MGET are, each by its place in the command."""
+
+    rows: list[tuple[Link, list[int]]]
+    """By connection, those that share their slot with no other; none, where the node is only asked for others."""
+    together: list[tuple[int, list[int]]]
+    """By slot, those that share it: a node is asked for them at once, so that they are of one moment."""
 
 
 class MultiGet:
     """An MGET that is under way; `raw` is its reply once all values are back."""
 
-    __slots__ = ("argv", "born_ms", "key", "missing", "null", "owner", "pieces", "raw", "refusal", "router")
+    __slots__ = ("__dict__", "argv", "born_ms", "key", "missing", "owner", "pieces", "raw", "router")
+    refusal = b""
+    """An error of one key that is the reply to all; it stands in the `__dict__`, which few get."""
 
     def __init__(self, session: "ProxySession", router: Router, argv: Argv, key: LinkKey) -> None:
         self.raw: bytes | None = None
@@ -31,25 +46,34 @@ class MultiGet:
         self.argv = argv
         self.key = key
         self.missing = len(argv) - 1
-        self.pieces: list[bytes] = [b""] * self.missing
-        self.refusal = b""  # an error of one key that is the reply to all
-        self.null = b"_\r\n" if session.resp3 else b"$-1\r\n"
+        self.pieces = argv.copy()  # of the reply: its head, then each key's value, once that is back
+        self.pieces[0] = b"*%d\r\n" % self.missing
         self.born_ms = router.clock.now_ms
 
-    def place(self, at: int, raw: bytes) -> None:
+    def send(self, shares: Shares) -> None:
+        """Ask for all."""
+        argv = self.argv
+        for link, places in shares.rows:
+            if places:
+                link.send_gets(argv, places, Row(self, places))
+        for slot, places in shares.together:
+            words = [b"MGET", *[argv[place] for place in places]]
+            self.router.send(Call(self.router, Together(self, places), words, slot, self.key, True))
+
+    def put(self, place: int, raw: bytes) -> None:
         """One value is back, or an error: MGET has nothing to say of what is no string."""
         if raw[0] == _ERROR:
             if not raw.startswith(b"-WRONGTYPE"):
                 self.refusal = self.refusal or raw
-            raw = self.null
-        self.pieces[at] = raw
+            raw = null_of(self.owner)
+        self.pieces[place] = raw
         self.missing -= 1
         if not self.missing:
             self.finish()
 
     def finish(self) -> None:
         """All are back."""
-        self.raw = self.refusal or b"*%d\r\n%b" % (len(self.pieces), b"".join(self.pieces))
+        self.raw = self.refusal or b"".join(self.pieces)
         router = self.router
         if router.clock.now_ms - self.born_ms >= router.slow_ms:
             router.was_slow(self)
@@ -59,31 +83,29 @@ class MultiGet:
 class Row:
     """The GETs of one MGET over one connection: it stands among that one's commands once for each."""
 
-    __slots__ = ("_at", "argv", "names", "places", "whole")
+    __slots__ = ("_places", "_whole")
 
-    def __init__(self, whole: MultiGet) -> None:
-        self.whole = whole
-        self.argv = whole.argv
-        self._at = 0  # how many are answered
-        self.names: list[bytes] = []
-        self.places: list[int] = []
+    def __init__(self, whole: MultiGet, places: list[int]) -> None:
+        self._whole = whole
+        self._places = iter(places)  # in the command, of the keys that are not answered
+
+    @property
+    def argv(self) -> Argv:
+        """The command that it is a part of."""
+        return self._whole.argv
 
     def reply(self, raw: bytes) -> None:
-        at = self._at
-        self._at = at + 1
-        whole = self.whole
-        whole.pieces[self.places[at]] = raw
+        whole = self._whole
+        whole.pieces[next(self._places)] = raw
         whole.missing -= 1
         if not whole.missing:
             whole.finish()
 
     def _next(self) -> Call:
         """What is the usual way no longer, as a call of its own."""
-        at = self._at
-        self._at = at + 1
-        whole, name = self.whole, self.names[at]
-        owner = Piece(whole, self.places[at])
-        return Call(whole.router, owner, [b"GET", name], slot_of(name), whole.key, reads=True)
+        whole, place = self._whole, next(self._places)
+        name = whole.argv[place]
+        return Call(whole.router, Piece(whole, place), [b"GET", name], slot_of(name), whole.key, True)
 
     def refused(self, raw: bytes) -> None:
         self._next().refused(raw)
@@ -105,7 +127,7 @@ class Piece:
         self._place = place
 
     def answered(self, call: Any) -> None:
-        self._whole.place(self._place, call.raw)
+        self._whole.put(self._place, call.raw)
 
     def detour(self) -> None:
         self._whole.owner.detour()
@@ -114,25 +136,63 @@ class Piece:
         self._whole.owner.unknown()
 
 
-def rows_of(session: "ProxySession", router: Router, argv: Argv, key: LinkKey) -> dict[Link, Row] | None:
-    """What goes over which connection of an MGET that waits for nothing; None: it is not a usual one."""
-    owners = router.topology.owners
-    whole = MultiGet(session, router, argv, key)
-    rows: dict[Any, Row] = {}
-    links: dict[Link, Row] = {}
-    slots = set()
-    for place, name in enumerate(argv[1:]):
-        slot = slot_of(name)
-        owner = owners[slot]
-        row = rows.get(owner)
-        if row is None:
-            link = owner.links.get(key) if owner is not None else None
-            if link is None or not link.ready:
-                return None
-            row = rows[owner] = links[link] = Row(whole)
-        row.names.append(name)
-        row.places.append(place)
-        slots.add(slot)
-    if len(slots) != len(argv) - 1 or router.choose_reader is not None or not router.topology.is_cluster:
+class Together:
+    """Who waits for the values of the keys that share a slot."""
+
+    __slots__ = ("_places", "_whole")
+
+    def __init__(self, whole: MultiGet, places: list[int]) -> None:
+        self._whole = whole
+        self._places = places
+
+    def answered(self, call: Any) -> None:
+        raw, places = call.raw, self._places
+        values = elements(raw) if raw[0] == _ARRAY else []
+        if len(values) != len(places):
+            values = [raw if raw[0] == _ERROR else b"-%b\r\n" % NO_SENSE] * len(places)
+        for place, value in zip(places, values, strict=True):
+            self._whole.put(place, value)
+
+    def detour(self) -> None:
+        self._whole.owner.detour()
+
+    def unknown(self) -> None:
+        self._whole.owner.unknown()
+
+
+def shares_of(router: Router, argv: Argv, key: LinkKey) -> Shares | None:
+    """Where the keys of an MGET are; None: it goes on as it is, or not all nodes are connected, or others may read."""
+    slots = slots_of(argv[1:])
+    slots_count = len(set(slots))
+    if slots_count == 1 or router.choose_reader is not None or not router.topology.is_cluster:
         return None
-    return links
+    owners = router.topology.owners
+    shares: dict[Any, list[int]] = {}
+    alone: Iterable[tuple[int, int]] = enumerate(slots, 1)
+    together: list[tuple[int, list[int]]] = []
+    if slots_count != len(slots):
+        alone, together = _apart(slots)
+    for place, slot in alone:
+        owner = owners[slot]
+        if owner in shares:
+            shares[owner].append(place)
+        else:
+            shares[owner] = [place]
+    for slot, _ in together:
+        shares.setdefault(owners[slot], [])
+    rows = []
+    for owner, places in shares.items():
+        link = owner.links.get(key) if owner is not None else None
+        if link is None or not link.ready:
+            return None
+        rows.append((link, places))
+    return Shares(rows, together)
+
+
+def _apart(slots: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, list[int]]]]:
+    """The keys whose slot no other has, as (place, slot), and the places of all others by slot."""
+    found: dict[int, list[int]] = {}
+    for place, slot in enumerate(slots, 1):
+        found.setdefault(slot, []).append(place)
+    alone = [(places[0], slot) for slot, places in found.items() if len(places) == 1]
+    return alone, [(slot, places) for slot, places in found.items() if len(places) > 1]

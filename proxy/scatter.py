@@ -93,7 +93,7 @@ class Gather:
 
     def send(self, router: Router, key: LinkKey, *, reads: bool) -> None:
         """Send all parts."""
-        self._calls = [Call(router, self, argv, slot, key, reads=reads) for slot, argv, _ in self._plan]
+        self._calls = [Call(router, self, argv, slot, key, reads) for slot, argv, _ in self._plan]
         owners = router.topology.owners
         for call in self._calls:
             owner = owners[call.slot]

@@ -99,10 +99,10 @@ def _send(client: Any, argv: Argv, text: bytes | None) -> Reply:
         raise crossing(keys_of(command, argv), "keys of a script")
     key = client.link_key
     client.may_keep(command, argv)
-    silent = client.reply_mode != b"on"
-    reads = command.flags & READ != 0
-    call = ShaCall(proxy.router, client, argv, slot, key, reads=reads, silent=silent)
+    call = ShaCall(proxy.router, client, argv, slot, key, command.flags & READ != 0)
     call.text = text
+    if client.reply_mode != b"on":
+        call.silent = True
     client.answers.append(call)
     proxy.router.send(call)
     return NO_REPLY

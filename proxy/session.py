@@ -19,7 +19,7 @@ from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
 from proxy.calls import HALF_DONE, LOST, Call, UnitCall
 from proxy.link import Link
-from proxy.mget import MultiGet, Row, rows_of
+from proxy.mget import MultiGet, Shares, shares_of
 from proxy.scatter import Gather, gather, plan_of
 from proxy.settings import CLOSE
 from proxy.shapes import forward
@@ -90,8 +90,26 @@ class ProxySession(Session[Any]):
 
     # --- what the client sends ------------------------------------------------------------------------------------
 
-    def _serve_one(self, argv: Argv) -> bool:
-        return False  # what has come alone may still have to wait for what is under way
+    def _serve_one(self, argv: Argv, data: bytes) -> bool:
+        """Send on what has come alone, as `_serve` would, if nothing is in its way; False: something is."""
+        host = self.host
+        command = host.words.get(argv[0])
+        if (
+            command is None
+            or ((run := command.run) is not forward and run is not gather)
+            or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity))
+            or command.flags & self.gates
+            or ((answers := self.answers) and (self.has_detour or len(answers) >= ANSWERS_MAX))
+            or host.hub.is_settling
+            or len(self.out) > OUT_BYTES_MAX
+        ):
+            return False
+        key = self._key or self.link_key
+        if not (self._send_one(command, argv, key, data) if run is forward else self._send_many(command, argv, key)):
+            return False
+        command.calls += 1
+        host.commands_processed += 1
+        return True
 
     def _serve(self, end_ns: int) -> None:
         host = self.host
@@ -156,8 +174,11 @@ class ProxySession(Session[Any]):
         self.may_keep(command, argv)
         return True
 
-    def _send_one(self, command: Command, argv: Argv, key: LinkKey) -> bool:
-        """Send a command on; False if it has to wait (then the session is parked) or is not for one slot."""
+    def _send_one(self, command: Command, argv: Argv, key: LinkKey, data: bytes | None = None) -> bool:
+        """Send a command on; False if it has to wait (then the session is parked) or is not for one slot.
+
+        data -- the command in the wire's form, where it is at hand.
+        """
         at = command.only_key
         if at:
             slot = slot_of(argv[at])
@@ -168,7 +189,7 @@ class ProxySession(Session[Any]):
             slot = found
         self.last_command = command
         router = self.host.router
-        call = Call(router, self, argv, slot, key, reads=command.flags & READ != 0)
+        call = Call(router, self, argv, slot, key, command.flags & READ != 0)
         owner = router.topology.owners[slot]
         if owner is not None and (not call.reads or router.choose_reader is None):
             link = owner.links.get(key)
@@ -178,7 +199,7 @@ class ProxySession(Session[Any]):
                     link.wait_for_room(self)
                     return False
                 self.answers.append(call)
-                link.send(call)
+                link.send(call, data)
                 return True
         self.answers.append(call)
         router.send(call)
@@ -186,8 +207,8 @@ class ProxySession(Session[Any]):
 
     def _send_many(self, command: Command, argv: Argv, key: LinkKey) -> bool:
         """Cut a command by slots and send the parts on; False if it has to be looked at with more care."""
-        if command.name == "mget" and (rows := rows_of(self, self.host.router, argv, key)) is not None:
-            return self._send_rows(command, rows)
+        if command.name == "mget" and (shares := shares_of(self.host.router, argv, key)) is not None:
+            return self._send_rows(command, argv, key, shares)
         plan = plan_of(self.host, command, argv)
         if plan is None:
             return False
@@ -205,17 +226,17 @@ class ProxySession(Session[Any]):
         answer.send(self.host.router, key, reads=command.flags & READ != 0)
         return True
 
-    def _send_rows(self, command: Command, rows: dict[Link, Row]) -> bool:
+    def _send_rows(self, command: Command, argv: Argv, key: LinkKey, shares: Shares) -> bool:
         """Send an MGET to nodes that are all connected; False if it has to wait for one of them."""
-        for link in rows:
+        for link, _ in shares.rows:
             if link.is_full:
                 self.parked = SLOW_NODE
                 link.wait_for_room(self)
                 return False
         self.last_command = command
-        for link, row in rows.items():
-            link.send_gets(row.names, row)
-        self.answers.append(row.whole)
+        whole = MultiGet(self, self.host.router, argv, key)
+        self.answers.append(whole)
+        whole.send(shares)
         return True
 
     def begin_call(self, command: Command, argv: Argv, slot: int) -> Call:
@@ -223,8 +244,9 @@ class ProxySession(Session[Any]):
         assert not self.answers
         if command.name in SCRIPTS:
             self.may_keep(command, argv)
-        silent = self.reply_mode != b"on"
-        call = Call(self.host.router, self, argv, slot, self.link_key, reads=command.flags & READ != 0, silent=silent)
+        call = Call(self.host.router, self, argv, slot, self.link_key, command.flags & READ != 0)
+        if self.reply_mode != b"on":
+            call.silent = True
         self.answers.append(call)
         self.host.router.send(call)
         return call

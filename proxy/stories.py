@@ -226,7 +226,7 @@ class Telling(Waiting):
         key = client.link_key
         for place, ask in enumerate(step):
             if type(ask) is Ask:
-                router.send(Call(router, Listener(self, number, place), ask.argv, ask.slot, key, reads=ask.reads))
+                router.send(Call(router, Listener(self, number, place), ask.argv, ask.slot, key, ask.reads))
             elif type(ask) is Unit:
                 router.send_unit(Listener(self, number, place), ask.slot, ask.commands, key)
             elif type(ask) is RawUnit:

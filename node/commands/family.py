@@ -6,4 +6,5 @@ FAMILIES = Registry()
 """The declarations of all families in node/commands: complete, and never changed again, once they are imported."""
 
 command = FAMILIES.command
+row = FAMILIES.row
 container = FAMILIES.container

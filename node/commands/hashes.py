@@ -175,11 +175,11 @@ def _with_values(value: Hash | LivingFields, fields: list[bytes]) -> list[bytes 
 
 @command("hset", -4, "write denyoom fast", acl="hash", keys=UPDATE_ONE)
 def hset(client: Client, argv: Argv) -> Reply:
-    if len(argv) == 4:  # the usual case, in a third less time
-        db = client.db
-        value = db.peek(argv[1])
-        keyspace = db.keyspace
-        if type(value) is Hash and not (db.preservers or db.hash_deadlines or keyspace.listening):
+    db = client.db
+    keyspace = db.keyspace
+    if len(argv) == 4 and not (db.hash_deadlines or keyspace.listening):  # the usual case, in a third less time
+        value = db.open_kind(argv[1], Hash)
+        if value is not None:
             added = value.set(argv[2], argv[3])
             if value.compact is not False:
                 value.settle(argv[2:], client.host.config)

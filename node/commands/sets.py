@@ -26,14 +26,15 @@ POPPED_A_PIECE = 1024
 def sadd(client: Client, argv: Argv) -> Reply:
     key, db = argv[1], client.db
     value = db.open_kind(key, Set)
-    members = argv[2:]
     if value is None:
-        value = db.make(key, Set(members))
+        value = db.make(key, Set(argv[2:]))
         added = len(value)
+    elif len(argv) == 3:
+        added = 1 if value.add(argv[2]) else 0
     else:
-        added = sum(map(value.add, members)) if len(members) > 1 else int(value.add(members[0]))
+        added = sum(map(value.add, argv[2:]))
     if value.form is not HASHTABLE:
-        value.settle(members, client.host.config)
+        value.settle(argv[2:], client.host.config)
     if added:
         db.changed(key, "sadd", "s", added)
     return added
@@ -120,24 +121,35 @@ def sscan(client: Client, argv: Argv) -> Reply:
 
 @command("spop", -2, "write fast", acl="set", keys="@1/range:0:1:0/RW+ACCESS+DELETE", tips=BY_CHANCE)
 def spop(client: Client, argv: Argv) -> Reply:
-    if len(argv) > 3:
-        raise SYNTAX
+    if len(argv) > 2:
+        return _pop_many(client, argv)
     key, db = argv[1], client.db
-    count = None if len(argv) == 2 else positive(argv[2])
     value = db.open_kind(key, Set)
     if value is None:
-        return None if count is None else Members()
-    random = client.host.platform.random
-    if count is None:
-        member = value.pop(random)
-        keyspace = db.keyspace
-        if not keyspace.journal.unheard:
-            keyspace.journal_instead((b"SREM", key, member), db=db.index)
-        db.changed(key, "spop", "s")
+        return None
+    member = value.pop(client.host.platform.random)
+    keyspace = db.keyspace
+    if not keyspace.journal.unheard:
+        keyspace.journal_instead((b"SREM", key, member), db=db.index)
+    keyspace.dirty += 1
+    if keyspace.listening:
+        db.tell(key, "spop", "s")
+    if not len(value):
         db.drop_if_empty(key, value)
-        return member
+    return member
+
+
+def _pop_many(client: Client, argv: Argv) -> Members:
+    """SPOP with a count."""
+    if len(argv) > 3:
+        raise SYNTAX
+    key, db, count = argv[1], client.db, positive(argv[2])
+    value = db.open_kind(key, Set)
+    if value is None:
+        return Members()
     if count >= len(value):
         return _pop_all(client, key)
+    random = client.host.platform.random
     members = Members(value.pop(random) for _ in range(count))
     if members:
         pieces = (members[at : at + POPPED_A_PIECE] for at in range(0, len(members), POPPED_A_PIECE))

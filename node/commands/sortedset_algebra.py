@@ -11,8 +11,9 @@ from node.commands.family import command
 from node.commands.sortedsets import paired, put_new
 from node.datatypes.numbers import parse_float, parse_int
 from node.datatypes.packed import Packed
+from node.datatypes.ranking import Pair
 from node.datatypes.sets import Set
-from node.datatypes.sortedsets import Pair, SortedSet
+from node.datatypes.sortedsets import SortedSet
 from node.net.resp import Argv, CommandError, Reply
 from node.server import Client
 

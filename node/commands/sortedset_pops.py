@@ -10,7 +10,8 @@ from node.commands.blocking import Attempt, block, timeout_ms
 from node.commands.family import command
 from node.commands.sortedsets import paired
 from node.datatypes.numbers import format_double, parse_int
-from node.datatypes.sortedsets import Pair, SortedSet
+from node.datatypes.ranking import Pair
+from node.datatypes.sortedsets import SortedSet
 from node.keyspace.database import Database
 from node.net.resp import NULL_ARRAY, Argv, CommandError, Encoded, Reply
 from node.server import Client

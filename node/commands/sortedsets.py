@@ -11,7 +11,8 @@ from node.commands.drawing import drawn
 from node.commands.family import command
 from node.commands.scan import ScanOptions, parse_cursor
 from node.datatypes.numbers import INT64_MAX, format_double, parse_float
-from node.datatypes.sortedsets import MOVED, NEW, SAME, Pair, SortedSet
+from node.datatypes.ranking import Pair
+from node.datatypes.sortedsets import MOVED, NEW, SAME, SortedSet
 from node.net.resp import NULL_ARRAY, Argv, CommandError, Reply
 from node.server import Client
 

@@ -1,9 +1,9 @@
 """Reading stream ids and ranges of them from a command's words, with Redis's words for what is wrong."""
 
 import re
-from typing import NamedTuple
+from typing import TypeAlias
 
-from node.datatypes.streams import ID_MAX, SEQUENCE_MAX, make_id
+from node.datatypes.streams import ID_MAX, SEQUENCE_BITS, SEQUENCE_MAX, make_id
 from node.net.resp import CommandError
 
 INVALID_ID = CommandError("ERR Invalid stream ID specified as stream command argument")
@@ -13,6 +13,8 @@ INVALID_END = CommandError("ERR invalid end ID for the interval")
 ID_TEXT_BYTES_MAX = 127
 UNSIGNED = re.compile(rb"[ \t\n\v\f\r]*[+-]?\d+")
 """What the C library reads as an unsigned integer; a minus sign wraps around."""
+PLAIN_DIGITS_MAX = 19
+"""So many digits are less than 2^64, whatever they are."""
 CANONICAL_NEGATIVE = re.compile(rb"-(?:0|[1-9]\d{0,18})")
 
 
@@ -26,15 +28,15 @@ def _unsigned(text: bytes) -> int | None:
     return number & SEQUENCE_MAX
 
 
-class GivenId(NamedTuple):
-    """An id as a client gave it."""
-
-    number: int
-    complete: bool  # False for `ms-*`, whose sequence number is to be found
+GivenId: TypeAlias = tuple[int, bool]
+"""(number, complete): an id as a client gave it; not complete is `ms-*`, whose sequence number is to be found."""
 
 
 def parse_given(text: bytes, missing_sequence: int = 0, with_star: bool = False) -> GivenId:
     """An id without the special ones; `with_star` allows `ms-*`."""
+    head, dash, tail = text.partition(b"-")
+    if head.isdigit() and tail.isdigit() and len(head) <= PLAIN_DIGITS_MAX >= len(tail):  # as most are
+        return int(head) << SEQUENCE_BITS | int(tail), True
     if len(text) > ID_TEXT_BYTES_MAX:
         raise INVALID_ID
     head, dash, tail = text.partition(b"\0")[0].partition(b"-")
@@ -42,18 +44,18 @@ def parse_given(text: bytes, missing_sequence: int = 0, with_star: bool = False)
     if ms is None:
         raise INVALID_ID
     if not dash:
-        return GivenId(make_id(ms, missing_sequence), True)
+        return make_id(ms, missing_sequence), True
     if with_star and tail == b"*":
-        return GivenId(make_id(ms, 0), False)
+        return make_id(ms, 0), False
     sequence = _unsigned(tail)
     if sequence is None:
         raise INVALID_ID
-    return GivenId(make_id(ms, sequence), True)
+    return make_id(ms, sequence), True
 
 
 def parse_id(text: bytes, missing_sequence: int = 0) -> int:
     """An id, neither `-` nor `+`."""
-    return parse_given(text, missing_sequence).number
+    return parse_given(text, missing_sequence)[0]
 
 
 def parse_any_id(text: bytes, missing_sequence: int = 0) -> int:

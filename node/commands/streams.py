@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import Final
 
 from node.commands.arguments import SYNTAX, integer
 from node.commands.family import command, container
@@ -19,6 +20,7 @@ from node.datatypes.streams import (
     Stream,
     id_text,
 )
+from node.keyspace.database import Database
 from node.net.resp import EMPTY, NULL_ARRAY, OK, Argv, CommandError, Encoded, Reply, Status
 from node.server import Client
 
@@ -26,6 +28,8 @@ UPDATE = "@1/range:0:1:0/RW+UPDATE"
 DELETE = "@1/range:0:1:0/RW+DELETE"
 READ = "@1/range:0:1:0/RO+ACCESS"
 
+NOWHERE = (0, True)
+"""0-0, given: no entry has that id."""
 NOT_GREATER = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
 NO_SUCH_KEY = CommandError("ERR no such key")
 
@@ -51,6 +55,10 @@ def encode_entries(entries: Iterable[tuple[int, Pairs]]) -> Encoded:
     parts = [encode_entry(number, pairs) for number, pairs in entries]
     return Encoded(b"*%d\r\n" % len(parts) + b"".join(parts))
 
+
+NUMBERED: Final = 1024
+NUMBERS: Final = tuple(b"%d" % number for number in range(NUMBERED))
+"""The texts of small sequence numbers."""
 
 # --- adding and trimming ----------------------------------------------------------------------------------------------
 
@@ -122,8 +130,9 @@ def _parse_bound(options: _Trimming, word: bytes, argv: Argv, at: int) -> int:
     """Read the bound behind MAXLEN or MINID; where it stands."""
     if options.strategy:
         raise CommandError("ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
-    if argv[at] in (b"~", b"=") and at + 1 < len(argv):
-        options.approximately = argv[at] == b"~"
+    mark = argv[at]
+    if (mark == b"~" or mark == b"=") and at + 1 < len(argv):
+        options.approximately = mark == b"~"
         at += 1
     if word == b"MAXLEN":
         options.maximum = integer(argv[at])
@@ -156,11 +165,11 @@ def _new_id(stream: Stream | None, given: GivenId | None, now_ms: int) -> int:
     if last_id == ID_MAX:
         raise CommandError("ERR The stream has exhausted the last possible ID, unable to add more items")
     if given is None:
-        number = max(now_ms << SEQUENCE_BITS, last_id + 1)
-    elif not given.complete and given.number >> 64 == last_id >> 64:
+        number = now_ms << SEQUENCE_BITS
+        return number if number > last_id else last_id + 1
+    number, complete = given
+    if not complete and number >> SEQUENCE_BITS == last_id >> SEQUENCE_BITS:
         number = last_id + 1 if last_id & SEQUENCE_MAX != SEQUENCE_MAX else 0
-    else:
-        number = given.number
     if number <= last_id:
         raise CommandError(NOT_GREATER)
     return number
@@ -168,53 +177,21 @@ def _new_id(stream: Stream | None, given: GivenId | None, now_ms: int) -> int:
 
 @command("xadd", -5, "write denyoom fast", acl="stream", keys=UPDATE, tips="nondeterministic_output")
 def xadd(client: Client, argv: Argv) -> Reply:
-    key, db = argv[1], client.db
-    if argv[2] == b"*" and len(argv) % 2:
-        return _add_now(client, key, argv[3:])
-    options = _parse_trimming(client, argv, adding=True)
-    pairs = argv[options.id_at + 1 :]
-    if len(pairs) < 2 or len(pairs) % 2:
-        raise CommandError("ERR wrong number of arguments for 'xadd' command")
-    if options.given is not None and options.given.complete and not options.given.number:
-        raise CommandError("ERR The ID specified in XADD must be greater than 0-0")
+    if argv[2] != b"*" or not len(argv) % 2:
+        return _add_as_told(client, argv)
+    key, pairs, db = argv[1], argv[3:], client.db  # what producers do: no options, and an id that comes by itself
+    keyspace, config = db.keyspace, client.host.config
+    now_ms = keyspace.now_ms
     stream = db.open_kind(key, Stream)
-    if stream is None and not options.make:
-        return None
-    number = _new_id(stream, options.given, db.keyspace.now_ms)
-    size = _size_of(pairs)
-    if stream is None:
-        stream = db.make(key, Stream())
-    config = client.host.config
+    size = len(pairs[0]) + len(pairs[1]) if len(pairs) == 2 else sum(map(len, pairs))
+    start = number = now_ms << SEQUENCE_BITS
+    if stream is None or (last_id := stream.last_id) == ID_MAX or size > NODE_BYTES_MAX:
+        stream, number = _begin(db, key, stream, None, size)
+    elif number <= last_id:
+        number = last_id + 1
     stream.append(number, pairs, size, config.stream_node_max_bytes, config.stream_node_max_entries)
-    trimmed = options.trim(stream)
-    name = id_text(number)
-    if options.given is None or not options.given.complete or options.approximately:
-        words = [] if options.make else [b"NOMKSTREAM"]
-        effect = (b"XADD", key, *words, *options.exactly(stream), name, *pairs)
-        db.keyspace.journal_instead(effect, db=db.index)
-    db.changed(key, "xadd", "t")
-    if trimmed:
-        db.tell(key, "xtrim", "t")
-    if db.keyspace.awaited:
-        db.keyspace.appeared(db, key)
-    return name
-
-
-def _add_now(client: Client, key: bytes, pairs: list[bytes]) -> bytes:
-    """XADD without options, which is what producers do: these fields and values, with an id that comes by itself."""
-    db, config = client.db, client.host.config
-    keyspace = db.keyspace
-    stream = db.open_kind(key, Stream)
-    size = len(pairs[0]) + len(pairs[1])  # most have one field
-    if stream is None or stream.last_id == ID_MAX or len(pairs) > 2 or size > NODE_BYTES_MAX:
-        number = _new_id(stream, None, keyspace.now_ms)
-        size = _size_of(pairs)
-        if stream is None:
-            stream = db.make(key, Stream())
-    else:
-        number = stream.next_id(keyspace.now_ms)
-    stream.append(number, pairs, size, config.stream_node_max_bytes, config.stream_node_max_entries)
-    name = b"%d-%d" % (number >> SEQUENCE_BITS, number & SEQUENCE_MAX)
+    sequence = number - start
+    name = stream.name_head + NUMBERS[sequence] if sequence < NUMBERED and stream.named_ms == now_ms else stream.name()
     if not keyspace.journal.unheard:
         keyspace.journal_instead((b"XADD", key, name, *pairs), db=db.index)
     keyspace.dirty += 1
@@ -225,12 +202,42 @@ def _add_now(client: Client, key: bytes, pairs: list[bytes]) -> bytes:
     return name
 
 
-def _size_of(pairs: list[bytes]) -> int:
-    """How many bytes the fields and values of an entry have."""
+def _add_as_told(client: Client, argv: Argv) -> Reply:
+    """XADD with options, or with an id."""
+    key, db = argv[1], client.db
+    keyspace, config = db.keyspace, client.host.config
+    options = _parse_trimming(client, argv, adding=True)
+    given = options.given
+    pairs = argv[options.id_at + 1 :]
+    if len(pairs) < 2 or len(pairs) % 2:
+        raise CommandError("ERR wrong number of arguments for 'xadd' command")
+    if given == NOWHERE:
+        raise CommandError("ERR The ID specified in XADD must be greater than 0-0")
+    stream = db.open_kind(key, Stream)
+    if stream is None and not options.make:
+        return None
     size = sum(map(len, pairs))
+    stream, number = _begin(db, key, stream, given, size)
+    stream.append(number, pairs, size, config.stream_node_max_bytes, config.stream_node_max_entries)
+    trimmed = options.trim(stream) if options.strategy else 0
+    name = id_text(number)
+    if not keyspace.journal.unheard and (given is None or not given[1] or options.approximately):
+        words = [] if options.make else [b"NOMKSTREAM"]
+        keyspace.journal_instead((b"XADD", key, *words, *options.exactly(stream), name, *pairs), db=db.index)
+    db.changed(key, "xadd", "t")
+    if trimmed:
+        db.tell(key, "xtrim", "t")
+    if keyspace.awaited:
+        keyspace.appeared(db, key)
+    return name
+
+
+def _begin(db: Database, key: bytes, stream: Stream | None, given: GivenId | None, size: int) -> tuple[Stream, int]:
+    """The stream to add an entry of `size` bytes to, made if it is not there, and the id for it."""
+    number = _new_id(stream, given, db.keyspace.now_ms)
     if size > NODE_BYTES_MAX:
         raise CommandError("ERR Elements are too large to be stored")
-    return size
+    return db.make(key, Stream()) if stream is None else stream, number
 
 
 @command("xtrim", -4, "write", acl="stream", keys=DELETE, tips="nondeterministic_output")
@@ -242,7 +249,7 @@ def xtrim(client: Client, argv: Argv) -> Reply:
         return 0
     removed = options.trim(stream)
     if removed:
-        if options.approximately:
+        if options.approximately and not db.keyspace.journal.unheard:
             db.keyspace.journal_instead((b"XTRIM", key, *options.exactly(stream)), db=db.index)
         db.changed(key, "xtrim", "t", removed)
     return removed

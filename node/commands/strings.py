@@ -12,7 +12,7 @@ from node.commands.arguments import (
     deadline_ms,
     integer,
 )
-from node.commands.family import command
+from node.commands.family import command, row
 from node.datatypes import strings
 from node.datatypes.numbers import INT64_MAX, INT64_MIN, format_long_double, parse_int, parse_long_double
 from node.keyspace.database import WRONG_TYPE, Database, Value
@@ -51,6 +51,13 @@ def set_(client: Client, argv: Argv) -> Reply:
             keyspace.dirty += 1
         return OK
     return _set_with_options(client, argv)
+
+
+@row("set", 3)
+def set_row(client: Client, calls: list[Argv]) -> None:
+    _, keys, values = zip(*calls, strict=True)
+    client.db.set_all(zip(keys, values, strict=True))
+    client.db.keyspace.dirty += len(calls)
 
 
 class _Options:
@@ -237,13 +244,14 @@ def mset(client: Client, argv: Argv) -> Reply:
 
 def _set_pairs(db: Database, argv: Argv) -> None:
     keyspace = db.keyspace
-    if not keyspace.listening:
-        db.set_all(argv)
-        keyspace.dirty += len(argv) // 2
-        return
     words = iter(argv)
     next(words)
-    for key, value in zip(words, words, strict=True):
+    pairs = zip(words, words, strict=True)
+    if not keyspace.listening:
+        db.set_all(pairs)
+        keyspace.dirty += len(argv) // 2
+        return
+    for key, value in pairs:
         db.set(key, value)
         db.changed(key, "set", "$")
 

@@ -134,12 +134,12 @@ class Hash:
         if self._readers is not None:
             self._note(field)
         fields = self._fields
-        if field in fields:
-            fields[field] = value
+        count = len(fields)
+        fields[field] = value
+        if len(fields) == count:
             if self._deadlines is not None:
                 self.persist(field)
             return False
-        fields[field] = value
         if self._roster is not None:
             self._roster.add(field)
         elif len(fields) > KEPT_MIN:

@@ -65,7 +65,10 @@ class Roster:
     def take(self, random: Random) -> bytes:
         """Draw a name and forget it."""
         names, gone = self.names, self.gone
-        place, name = self._drawn(random)
+        place = int(random.random() * len(names))
+        name = names[place]
+        if name is None or (gone and name in gone):
+            place, name = self._drawn(random)
         if self._views:
             self._keep(place)
             self._keep(len(names) - 1)
@@ -162,7 +165,7 @@ class Roster:
         del self.names[-count:]
         self.gone = set()
 
-    def check(self, names: "set[bytes] | dict[bytes, bytes]") -> None:
+    def check(self, names: Iterable[bytes]) -> None:
         """Assert that this is the roster of `names` (for tests)."""
         placed = [name for name in self.names if name is not None]
         assert len(set(placed)) == len(placed) == len(self.names) - self.holes

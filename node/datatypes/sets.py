@@ -46,9 +46,10 @@ class Set:
     def add(self, member: bytes) -> bool:
         """Add a member; False if it was there."""
         members = self._members
-        if member in members:
-            return False
+        count = len(members)
         members.add(member)
+        if len(members) == count:
+            return False
         if self._roster is not None:
             self._roster.add(member)
         elif len(members) > KEPT_MIN:
@@ -67,7 +68,9 @@ class Set:
 
     def pop(self, random: Random) -> bytes:
         """Remove a random member and return it; the set is not empty."""
-        roster = self._walkable()
+        roster = self._roster
+        if roster is None:
+            roster = self._walkable()
         member = self._draw_small(random) if roster is None else roster.take(random)
         self._members.remove(member)
         return member

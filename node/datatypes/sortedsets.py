@@ -3,25 +3,21 @@
 Two forms. Up to `SMALL_MAX` members stand in two rows side by side, in order: 16 bytes a member beside the member
 itself, and a search that looks at each is as fast as a hash there. Beyond that there are
 
-- `entries`: (score, member) at a place, in no order, so that one can be drawn at random and a scan can go by places;
-- `places`: member -> place;
-- `order`: the same entries sorted, where a rank, a bound or a position costs O(log n).
+- `by_member`: member -> score;
+- `ranking`: the pairs in order, where a rank, a bound or a position costs O(log n);
+- a `Roster` of the members for scans that pause, as big sets and hashes have it.
 
-Removal moves the last entry into the hole, so a scan that goes from the high places down meets all that stay. A big set
-stays big while it lives. Scores are doubles, never not-a-number; ranks count from 0 at the lowest.
+A big set stays big while it lives. Scores are doubles, never not-a-number; ranks count from 0 at the lowest.
 """
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from math import nextafter
-from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
-from sortedcontainers import SortedList
-
+from node.datatypes.ranking import Entry, Pair, Ranking
 from node.datatypes.reading import COUNT_BYTES_MIN, LONG_ELEMENTS, Reading, are_long
+from node.datatypes.roster import KEPT_MIN, Roster
 
 SMALL_MAX: Final = 64
 """The most members of the small form."""
@@ -29,25 +25,19 @@ SMALL_MAX: Final = 64
 SAME, NEW, MOVED = range(3)
 """What `put` did: nothing, it added the member, it gave it another score."""
 
-Pair = tuple[bytes, float]
-"""(member, score)"""
-Entry = tuple[float, bytes]
-
-INFINITE: Final = float("inf")
-
 
 class SortedSet:
     """Members by score. `packed` tells whether Redis would still keep this one as a listpack: there is no way back."""
 
-    __slots__ = ("_entries", "_members", "_order", "_places", "_readers", "_scores", "packed")
+    __slots__ = ("_by_member", "_members", "_ranking", "_readers", "_roster", "_scores", "packed")
 
     def __init__(self, packed: bool = True) -> None:
         self.packed = packed
         self._members: list[bytes] = []
         self._scores = array("d")
-        self._places: dict[bytes, int] | None = None  # None: the small form
-        self._entries: list[Entry] = []
-        self._order: Any = None
+        self._ranking: Ranking | None = None  # None: the small form
+        self._by_member: dict[bytes, float] = {}
+        self._roster: Roster | None = None
         self._readers: tuple[SortedSetReading, ...] | None = None  # told of what comes and goes in the big form
 
     @classmethod
@@ -57,11 +47,11 @@ class SortedSet:
         entries = [(score, member) for member, score in pairs]
         if packed:
             entries = [(score + 0.0, member) for score, member in entries]
+        entries.sort()
         if len(entries) > SMALL_MAX:
             made._become_big(entries)
-            distinct = len(made._places or ())
+            distinct = len(made._by_member)
         else:
-            entries.sort()
             made._members = [member for _, member in entries]
             made._scores = array("d", [score for score, _ in entries])
             distinct = len(set(made._members))
@@ -70,14 +60,16 @@ class SortedSet:
         return made
 
     def _become_big(self, entries: list[Entry]) -> None:
-        self._entries = entries
-        self._places = {entry[1]: place for place, entry in enumerate(entries)}
-        self._order = SortedList(entries)
+        """Take these entries, which are in order."""
+        self._ranking = Ranking(entries)
+        self._by_member = {member: score for score, member in entries}
+        if len(entries) > KEPT_MIN:
+            self._roster = Roster(self._by_member)
         self._members = []
         self._scores = array("d")
 
     def __len__(self) -> int:
-        return len(self._members) or len(self._entries)
+        return len(self._members) or len(self._by_member)
 
     def __iter__(self) -> Iterator[Pair]:
         """All pairs in order."""
@@ -87,47 +79,42 @@ class SortedSet:
 
     def score(self, member: bytes) -> float | None:
         """The score of a member, None if it is none."""
-        places = self._places
-        if places is not None:
-            place = places.get(member)
-            return None if place is None else self._entries[place][0]
+        if self._ranking is not None:
+            return self._by_member.get(member)
         members = self._members
         return self._scores[members.index(member)] if member in members else None
 
     def rank(self, member: bytes) -> int | None:
         """How many members stand before this one; None if it is none."""
-        places = self._places
-        if places is None:
+        if self._ranking is None:
             members = self._members
             return members.index(member) if member in members else None
-        place = places.get(member)
-        return None if place is None else int(self._order.bisect_left(self._entries[place]))
+        score = self._by_member.get(member)
+        return None if score is None else self._ranking.rank(score, member)
 
     def put(self, member: bytes, score: float) -> int:
         """Give a member this score, whether it is there or not: SAME, NEW or MOVED."""
         if self.packed:
             score += 0.0  # a listpack holds it as an integer, and those have no negative zero
-        places = self._places
-        if places is None:
+        ranking = self._ranking
+        if ranking is None:
             return self._put_small(member, score)
-        entry = (score, member)
-        place = places.get(member)
-        if place is None:
-            if self._readers is not None:
-                self._tell(None, entry)
-            places[member] = len(self._entries)
-            self._entries.append(entry)
-            self._order.add(entry)
-            return NEW
-        old = self._entries[place]
-        if old[0] == score:
+        by_member = self._by_member
+        old = by_member.get(member)
+        if old == score:
             return SAME
         if self._readers is not None:
-            self._tell(old, entry)
-        self._entries[place] = entry
-        self._order.remove(old)
-        self._order.add(entry)
-        return MOVED
+            self._tell(None if old is None else (old, member), (score, member))
+        by_member[member] = score
+        if old is not None:
+            ranking.add(score, ranking.remove(old, member))
+            return MOVED
+        ranking.add(score, member)
+        if self._roster is not None:
+            self._roster.add(member)
+        elif len(by_member) > KEPT_MIN:
+            self._roster = Roster(by_member)
+        return NEW
 
     def _put_small(self, member: bytes, score: float) -> int:
         members, scores = self._members, self._scores
@@ -138,63 +125,52 @@ class SortedSet:
             if scores[place] == score:
                 return SAME
             del members[place], scores[place]
-        elif len(members) >= SMALL_MAX:
-            entries = list(zip(scores, members, strict=True))
-            entries.append((score, member))
-            self._become_big(entries)
-            return NEW
         place = bisect_left(scores, score)
         if place < len(scores) and scores[place] == score:
             place = bisect_left(members, member, place, bisect_right(scores, score, place))
         members.insert(place, member)
         scores.insert(place, score)
+        if len(members) > SMALL_MAX:
+            self._become_big(list(zip(scores, members, strict=True)))
         return done
 
     def remove(self, member: bytes) -> bool:
         """Remove a member; False if it is none."""
-        places = self._places
-        if places is None:
+        ranking = self._ranking
+        if ranking is None:
             if member not in self._members:
                 return False
             place = self._members.index(member)
             del self._members[place], self._scores[place]
             return True
-        if member not in places:
+        score = self._by_member.get(member)
+        if score is None:
             return False
-        self._order.remove(self._vacate(member))
+        self._forget(member, score)
+        ranking.remove(score, member)
         return True
 
-    def _vacate(self, member: bytes) -> Entry:
-        """Take a member of the big form out of its place: the last one moves there."""
-        places, entries = self._places, self._entries
-        assert places is not None
-        place = places.pop(member)
-        entry = entries[place]
+    def _forget(self, member: bytes, score: float) -> None:
+        """A member of the big form goes: from all but the ranking."""
         if self._readers is not None:
-            self._tell(entry, None)
-        last = entries.pop()
-        if place < len(entries):
-            entries[place] = last
-            places[last[1]] = place
-        return entry
+            self._tell((score, member), None)
+        del self._by_member[member]
+        if self._roster is not None:
+            self._roster.remove(member)
 
     # --- ranks ----------------------------------------------------------------------------------------------------
 
     def count_below(self, score: float, inclusive: bool) -> int:
         """How many members have a score below this one, or (`inclusive`) not above it: the rank of what comes next."""
-        if self._places is None:
-            return bisect_right(self._scores, score) if inclusive else bisect_left(self._scores, score)
-        if inclusive:
-            if score == INFINITE:
-                return len(self._entries)
-            score = nextafter(score, INFINITE)
-        return int(self._order.bisect_left((score,)))  # shorter than the entries of that score, so before them
+        if self._ranking is not None:
+            return self._ranking.count_below(score, inclusive)
+        return bisect_right(self._scores, score) if inclusive else bisect_left(self._scores, score)
 
     def is_of_one_score(self) -> bool:
         """Whether all members have the same score, so that they stand in the order of their bytes."""
-        if self._places is None:
-            return not self._scores or self._scores[0] == self._scores[-1]
-        return not self._order or self._order[0][0] == self._order[-1][0]
+        if self._ranking is not None:
+            return self._ranking.is_of_one_score()
+        return not self._scores or self._scores[0] == self._scores[-1]
 
     def count_before(self, member: bytes, inclusive: bool) -> int:
         """How many stand before this member (or a place where it would stand), where all scores are the same.
@@ -203,31 +179,23 @@ class SortedSet:
         """
         if inclusive:
             member += b"\0"  # the next one in the order of bytes
-        if self._places is None:
-            return bisect_left(self._members, member)
-        order = self._order
-        if order[0][0] == order[-1][0]:
-            return int(order.bisect_left((order[0][0], member)))
-        return bisect_left(order, member, key=itemgetter(1))
+        if self._ranking is not None:
+            return self._ranking.count_before(member)
+        return bisect_left(self._members, member)
 
     def pairs(self, start: int, stop: int, reverse: bool = False) -> Iterator[Pair]:
         """The pairs of the ranks from `start` up to, not with, `stop`; the highest first if `reverse`."""
-        if self._places is None:
+        if self._ranking is None:
             members, scores = self._members[start:stop], self._scores[start:stop]
-            if reverse:
-                return zip(reversed(members), reversed(scores), strict=True)
-            return zip(members, scores, strict=True)
-        entries: list[Entry] = self._order[start:stop]
+        else:
+            members, scores = self._ranking.between(start, stop)
         if reverse:
-            entries.reverse()
-        return ((member, score) for score, member in entries)
+            return zip(reversed(members), reversed(scores), strict=True)
+        return zip(members, scores, strict=True)
 
     def members(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
         """As `pairs`, without the scores."""
-        if self._places is None:
-            members = self._members[start:stop]
-        else:
-            members = [member for _, member in self._order[start:stop]]
+        members = self._members[start:stop] if self._ranking is None else self._ranking.between(start, stop)[0]
         if reverse:
             members.reverse()
         return members
@@ -235,50 +203,43 @@ class SortedSet:
     def remove_ranks(self, start: int, stop: int) -> list[Pair]:
         """Remove the members of the ranks from `start` up to, not with, `stop`; returns them in order."""
         taken = list(self.pairs(start, stop))
-        if self._places is None:
+        if self._ranking is None:
             del self._members[start:stop], self._scores[start:stop]
             return taken
-        for member, _ in taken:
-            self._vacate(member)
-        del self._order[start:stop]
+        for member, score in taken:
+            self._forget(member, score)
+        self._ranking.remove_ranks(start, start + len(taken))
         return taken
 
     def pop(self, highest: bool) -> Pair:
         """Remove the lowest pair, or the highest, and return it: `remove_ranks` for what queues do."""
-        if self._places is None:
+        if self._ranking is None:
             at = -1 if highest else 0
             return self._members.pop(at), self._scores.pop(at)
-        score, member = self._order.pop(-1 if highest else 0)
-        places, entries = self._places, self._entries  # `_vacate`, without the call
-        place = places.pop(member)
-        if self._readers is not None:
-            self._tell((score, member), None)
-        last = entries.pop()
-        if place < len(entries):
-            entries[place] = last
-            places[last[1]] = place
-        return member, score
+        member, score = pair = self._ranking.pop(highest)
+        self._forget(member, score)
+        return pair
 
-    # --- places ---------------------------------------------------------------------------------------------------
+    # --- drawing and walking --------------------------------------------------------------------------------------
 
-    def at(self, place: int) -> Pair:
-        """The pair at a place, 0 to the length - 1: each member has one, in no order that means anything. O(1)."""
-        if self._places is None:
-            return self._members[place], self._scores[place]
-        score, member = self._entries[place]
-        return member, score
+    def at(self, rank: int) -> Pair:
+        """The pair of a rank, 0 to the length - 1."""
+        if self._ranking is None:
+            return self._members[rank], self._scores[rank]
+        return self._ranking.at(rank)
 
     def scan(self, cursor: int, count: int) -> tuple[int, list[Pair]]:
-        """The next `count` pairs from `cursor` (0: the first), and the cursor to go on from; 0 at the end.
+        """About `count` pairs from `cursor` (0: the first), and the cursor to go on from; 0 at the end.
 
         A small set comes whole, and one that Redis keeps in a listpack.
         """
-        if self._places is None or self.packed:
+        if self._ranking is None or self.packed:
             return 0, list(self)
-        entries = self._entries
-        top = min(cursor, len(entries)) if cursor else len(entries)
-        below = max(0, top - count)
-        return below, [(member, score) for score, member in entries[below:top]]
+        if self._roster is None:
+            self._roster = Roster(self._by_member)
+        members, cursor = self._roster.walk(cursor, count)
+        by_member = self._by_member
+        return cursor, [(member, by_member[member]) for member in members]
 
     # --- as a whole -----------------------------------------------------------------------------------------------
 
@@ -299,14 +260,11 @@ class SortedSet:
 
     def entries(self, start: int, stop: int) -> list[Entry]:
         """The entries of the ranks from `start` up to, not with, `stop`."""
-        if self._places is None:
-            return list(zip(self._scores[start:stop], self._members[start:stop], strict=True))
-        entries: list[Entry] = self._order[start:stop]
-        return entries
+        return [(score, member) for member, score in self.pairs(start, stop)]
 
     @property
     def is_big(self) -> bool:
-        return self._places is not None
+        return self._ranking is not None
 
     def add_reader(self, reader: "SortedSetReading") -> None:
         """Tell a reader of each entry that goes and comes."""
@@ -323,24 +281,27 @@ class SortedSet:
     def copy(self) -> "SortedSet":
         """An equal set that may be changed by itself."""
         made = SortedSet(self.packed)
-        if self._places is None:
+        if self._ranking is None:
             made._members = self._members.copy()
             made._scores = self._scores[:]
-        else:
-            made._entries = self._entries.copy()
-            made._places = self._places.copy()
-            made._order = self._order.copy()
+            return made
+        made._ranking = self._ranking.copy()
+        made._by_member = self._by_member.copy()
+        if self._roster is not None:
+            made._roster = self._roster.copy()
         return made
 
     def shed(self, count: int) -> None:
         """Let go of `count` members, or of all if there are fewer; nobody will ask for anything else any more."""
-        self._order = None  # some thousand lists at the most: the entries themselves go with their places
-        if self._places is None:
+        if self._ranking is None:
             del self._members[-count:], self._scores[-count:]
             return
-        for _, member in islice(reversed(self._entries), count):
-            del self._places[member]
-        del self._entries[-count:]
+        self._ranking.shed(count)
+        if self._roster is not None:
+            self._roster.shed(count)
+        pop = self._by_member.popitem
+        for _ in range(min(count, len(self._by_member))):
+            pop()
 
     def check(self) -> None:
         """Assert every invariant (for tests)."""
@@ -348,12 +309,14 @@ class SortedSet:
         assert pairs == sorted(pairs, key=lambda pair: (pair[1], pair[0]))
         assert len({member for member, _ in pairs}) == len(pairs) == len(self)
         assert all(score == score for _, score in pairs)
-        if self._places is None:
-            assert len(self._members) == len(self._scores) <= SMALL_MAX and not self._entries
-        else:
-            assert not self._members and len(self._order) == len(self._entries) == len(self._places)
-            assert sorted(self._entries) == list(self._order)
-            assert all(self._entries[place][1] == member for member, place in self._places.items())
+        if self._ranking is None:
+            assert len(self._members) == len(self._scores) <= SMALL_MAX and not self._by_member
+            return
+        self._ranking.check()
+        assert not self._members and self._by_member == dict(pairs)
+        assert self._roster is not None or len(pairs) <= KEPT_MIN
+        if self._roster is not None:
+            self._roster.check(self._by_member)
 
 
 class SortedSetReading(Reading):

@@ -2,8 +2,8 @@
 
 An id is one integer, milliseconds in its upper and the sequence number in its lower 64 bits. Entries stand in nodes of
 some hundred, as in Redis, whose sizes show outside: an approximate trim removes whole nodes. So a node knows how many
-bytes its listpack would have in Redis. An entry with the fields of its node's first one is a tuple of values alone;
-another is a list of fields and values in turn.
+bytes its listpack would have in Redis. An entry with the fields of its node's first one is a tuple of values alone,
+or the value itself if there is one; another is a list of fields and values in turn.
 
 A node that came from a file stays packed until somebody looks inside (`Node.raw`). A copy shares the nodes: whoever
 changes one that is not its own copies it first. Nothing here knows a clock: times are arguments, in ms since 1970.
@@ -28,12 +28,16 @@ NEVER: Final = -1
 """When a consumer was last given something, if it never was."""
 NODE_BYTES_MAX: Final = 1 << 30
 """What holds where `stream-node-max-bytes` is 0, and for one entry."""
+BEHIND_INTEGERS: Final = b":"
+"""What sorts behind it begins neither with a digit nor with a minus sign."""
+SHORT_BYTES_MAX: Final = 63
+"""A string of up to so many bytes takes two more in a listpack."""
 LISTPACK_BYTES: Final = 7
 """A listpack without elements."""
 
 Pairs: TypeAlias = Sequence[bytes]
 """Fields and values in turn."""
-Entry: TypeAlias = tuple[bytes, ...] | list[bytes]
+Entry: TypeAlias = bytes | tuple[bytes, ...] | list[bytes]
 
 
 def make_id(ms: int, sequence: int) -> int:
@@ -61,14 +65,20 @@ def integer_size(number: int) -> int:
     return 6 if -(1 << 31) <= number < 1 << 31 else 10
 
 
+SMALL_INTEGERS: Final = ((0, 127), (-4096, -1), (128, 4095))
+"""From where to where integers of two or three bytes take the same."""
+
+
 def element_size(element: bytes) -> int:
     """How many bytes a string takes in a listpack, which keeps canonical integers as such."""
     length = len(element)
+    if element > BEHIND_INTEGERS and length <= SHORT_BYTES_MAX:  # as most
+        return length + 2
     if length <= 20 and (element.isdigit() or element[:1] == b"-"):
         number = parse_int(element)
         if number is not None:
             return integer_size(number)
-    if length <= 63:
+    if length <= SHORT_BYTES_MAX:
         return length + 2
     size = length + 2 if length <= 4095 else length + 5
     return size + (1 if size <= 127 else 2 if size < 16383 else 3 if size < 2097151 else 4 if size < 268435455 else 5)
@@ -85,16 +95,12 @@ def sequence_difference(number: int, base: int) -> int:
     return _signed((number & SEQUENCE_MAX) - (base & SEQUENCE_MAX))
 
 
-def entry_size(number: int, first_id: int, entry: Entry) -> int:
-    """How many bytes an entry takes in the listpack of a node that begins with `first_id`."""
-    ahead = number - first_id
-    if ahead <= 127:  # of the same millisecond: both differences are small integers
-        size = 6
-    else:
-        size = 2 + integer_size((number >> SEQUENCE_BITS) - (first_id >> SEQUENCE_BITS))
-        size += integer_size(sequence_difference(number, first_id))
+def entry_size(entry: tuple[bytes, ...] | list[bytes]) -> int:
+    """How many bytes an entry takes in a listpack, but for its flags and its id."""
+    size = 0
     for element in entry:
-        size += element_size(element)
+        length = len(element)
+        size += length + 2 if element > BEHIND_INTEGERS and length <= SHORT_BYTES_MAX else element_size(element)
     if type(entry) is tuple:
         return size + (2 if len(entry) < 125 else integer_size(len(entry) + 3))
     return size + integer_size(len(entry) // 2) + integer_size(len(entry) + 4)
@@ -109,7 +115,10 @@ COUNTS_BYTES_MAX: Final = 20
 class Node:
     """Entries in a row. `first_id` is the id that it began with and `last_id` the last it got, deleted or not."""
 
-    __slots__ = ("bytes", "deleted", "entries", "fields", "first_id", "ids", "last_id", "owner", "raw")
+    __slots__ = (
+        "_head_bytes", "_near_id", "bytes", "deleted", "entries", "fields",
+        "first_id", "ids", "last_id", "owner", "raw",
+    )  # fmt: skip
 
     def __init__(self, first_id: int, fields: tuple[bytes, ...], owner: object) -> None:
         self.first_id = self.last_id = first_id
@@ -122,6 +131,8 @@ class Node:
         """How to unpack it, and the packed bytes; None once that is done."""
         self.bytes = LISTPACK_BYTES + integer_size(len(fields)) + sum(map(element_size, fields)) + 2
         """Of its listpack in Redis, but for the two counts of entries."""
+        self._head_bytes = 0  # what flags and id take of an entry behind the last one...
+        self._near_id = -1  # ...if its id is no higher than this
 
     def unpack(self) -> None:
         """Lay the entries open, if they are not."""
@@ -135,21 +146,44 @@ class Node:
         twin.first_id, twin.last_id, twin.fields, twin.owner = self.first_id, self.last_id, self.fields, owner
         twin.ids, twin.entries = self.ids.copy(), self.entries.copy()
         twin.deleted, twin.raw, twin.bytes = self.deleted, self.raw, self.bytes
+        twin._head_bytes, twin._near_id = self._head_bytes, self._near_id
         return twin
 
-    def entry_of(self, pairs: Pairs) -> Entry:
-        """The form in which fields and values are kept here."""
+    def add(self, number: int, pairs: Pairs) -> None:
+        """Put an entry behind the others."""
+        if number > self._near_id:
+            self._measure_head(number)
         fields = self.fields
-        if len(pairs) == 2:  # one field, as most have
-            return (pairs[1],) if len(fields) == 1 and pairs[0] == fields[0] else list(pairs)
-        if tuple(pairs[::2]) == fields:
-            return tuple(pairs[1::2])
-        return list(pairs)
+        if len(pairs) == 2 and len(fields) == 1 and pairs[0] == fields[0]:  # one field, as most have
+            value = pairs[1]
+            length = len(value)
+            size = length + 2 if value > BEHIND_INTEGERS and length <= SHORT_BYTES_MAX else element_size(value)
+            self.bytes += self._head_bytes + size + 2
+            self.entries.append(value)
+        else:
+            entry = tuple(pairs[1::2]) if tuple(pairs[::2]) == fields else list(pairs)
+            self.bytes += self._head_bytes + entry_size(entry)
+            self.entries.append(entry)
+        self.ids.append(number)
+        self.last_id = number
+
+    def _measure_head(self, number: int) -> None:
+        """See what flags and id take of this entry: both parts of the id as differences to those of the first one.
+
+        Those of the next ids take as much while they are of the same millisecond and of as small a difference.
+        """
+        ms = (number >> SEQUENCE_BITS) - (self.first_id >> SEQUENCE_BITS)
+        sequence = sequence_difference(number, self.first_id)
+        self._head_bytes = 2 + integer_size(ms) + integer_size(sequence)
+        bounds = [high for low, high in SMALL_INTEGERS if low <= sequence <= high]
+        self._near_id = min(number | SEQUENCE_MAX, number + bounds[0] - sequence) if bounds else number
 
     def pairs(self, at: int) -> Pairs:
         """Fields and values of the entry at a place."""
         entry = self.entries[at]
-        if type(entry) is list:
+        if isinstance(entry, bytes):
+            return [self.fields[0], entry]
+        if isinstance(entry, list):
             return entry
         pairs = [b""] * (2 * len(entry))
         pairs[::2] = self.fields
@@ -258,7 +292,10 @@ class Group:
 class Stream:
     """One stream. It may be empty: ids and groups go on. `groups` go by name, in no order."""
 
-    __slots__ = ("_nodes", "_owner", "_starts", "entries_added", "groups", "last_id", "length", "max_deleted_id")
+    __slots__ = (
+        "_nodes", "_owner", "_starts", "entries_added", "groups", "last_id", "length", "max_deleted_id",
+        "name_head", "named_ms",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
@@ -269,6 +306,8 @@ class Stream:
         self.max_deleted_id = 0
         self.entries_added = 0  # ever
         self.groups: dict[bytes, Group] = {}
+        self.named_ms = -1  # ids of this millisecond...
+        self.name_head = b""  # ...begin with this text
 
     def __len__(self) -> int:
         return self.length
@@ -332,28 +371,37 @@ class Stream:
 
     # --- adding ---------------------------------------------------------------------------------------------------
 
-    def next_id(self, now_ms: int) -> int:
-        """The id that an entry gets by itself now."""
-        number = now_ms << SEQUENCE_BITS
-        return number if number > self.last_id else self.last_id + 1
+    def name(self) -> bytes:
+        """The last id as text. What it begins with is kept for the next ones of its millisecond."""
+        self.named_ms = self.last_id >> SEQUENCE_BITS
+        self.name_head = b"%d-" % self.named_ms
+        return self.name_head + b"%d" % (self.last_id & SEQUENCE_MAX)
 
     def append(self, number: int, pairs: Pairs, pairs_bytes: int, bytes_max: int, entries_max: int) -> None:
         """Add an entry, whose id is above all before; `pairs_bytes` long. The limits are those of a node."""
         nodes = self._nodes
         node = nodes[-1] if nodes else None
-        if node is not None and node.raw is not None:
-            node.unpack()
-        if node is None or node.is_full(pairs_bytes, bytes_max, entries_max):
-            node = self.add_node(Node(number, tuple(pairs[::2]), self._owner))
-        elif node.owner is not self._owner:
-            node = self._own(len(nodes) - 1)
-        entry = node.entry_of(pairs)
-        node.bytes += entry_size(number, node.first_id, entry)
-        node.ids.append(number)
-        node.entries.append(entry)
-        node.last_id = self.last_id = number
+        if (
+            node is None
+            or node.owner is not self._owner
+            or len(node.ids) + node.deleted >= entries_max
+            or (taken := node.bytes + pairs_bytes + COUNTS_BYTES_MAX) >= bytes_max
+            or taken >= NODE_BYTES_MAX
+        ):  # it may be full: `is_full` looks closer, where a limit of 0 is none, too
+            node = self._last_node(number, pairs, pairs_bytes, bytes_max, entries_max)
+        node.add(number, pairs)
+        self.last_id = number
         self.length += 1
         self.entries_added += 1
+
+    def _last_node(self, number: int, pairs: Pairs, pairs_bytes: int, bytes_max: int, entries_max: int) -> Node:
+        """The node that takes another entry: the last one, if it is not full, or a new one."""
+        nodes = self._nodes
+        if nodes:
+            nodes[-1].unpack()
+            if not nodes[-1].is_full(pairs_bytes, bytes_max, entries_max):
+                return self._own(len(nodes) - 1)
+        return self.add_node(Node(number, tuple(pairs[::2]), self._owner))
 
     def add_node(self, node: Node) -> Node:
         """Put a node behind all others; whoever fills it counts its entries in `length`."""
@@ -438,6 +486,8 @@ class Stream:
 
         Approximately: only whole nodes, and at most `limit` entries unless that is 0.
         """
+        if self.length <= length or (approximately and self._keeps_first(self.length - length)):
+            return 0  # as most times, where each entry that is added trims
         whole = removed = 0
         for node in self._nodes:
             node.unpack()
@@ -450,8 +500,14 @@ class Stream:
             removed += count
         return self._trim(whole, 0)
 
+    def _keeps_first(self, too_many: int) -> bool:
+        """Has the first node more entries than those that are to go?"""
+        node = self._nodes[0]
+        node.unpack()
+        return len(node.ids) > too_many
+
     def trim_below(self, number: int, approximately: bool = False, limit: int = 0) -> int:
-        """Remove the entries before the id `number`: otherwise as `trim_tolength`."""
+        """Remove the entries before the id `number`: otherwise as `trim_to_length`."""
         whole = removed = 0
         for node in self._nodes:
             node.unpack()
@@ -466,6 +522,8 @@ class Stream:
 
     def _trim(self, whole_nodes: int, entries: int) -> int:
         """Remove nodes from the front, and entries of the next one; how many entries went."""
+        if not whole_nodes and not entries:
+            return 0
         removed = entries + sum([len(node.ids) for node in self._nodes[:whole_nodes]])
         if entries:
             node = self._own(whole_nodes)

@@ -11,7 +11,7 @@ in its rounds, `node.keyspace.expiry`) and journals that; a replica only hides i
 
 from array import array
 from binascii import crc_hqx
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -121,6 +121,24 @@ class Database:
         if self.keyspace.listening:
             self.keyspace.notify("m", "keymiss", key, self.index)
         return None
+
+    def read_all(self, keys: Iterable[bytes]) -> list[Value | None]:
+        """`read` of each key, without the call."""
+        slots, clocks, mask, clock_s = self.slots, self._clocks, self._clock_mask, self.clock_s
+        may_end = self.deadline_count > 0
+        hits = 0
+        values: list[Value | None] = []
+        for key in keys:
+            slot = slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
+            value = None if slot is None else slot.values.get(key)
+            if value is None or (may_end and slot is not None and key in slot.deadlines):
+                values.append(self.read(key))
+                continue
+            hits += 1
+            clocks[hash(key) & mask] = clock_s
+            values.append(value)
+        self.hits += hits
+        return values
 
     def read_string(self, key: bytes) -> bytes | bytearray | None:
         """As `read`; raises WRONGTYPE if there is something else than a string."""
@@ -272,20 +290,24 @@ class Database:
             self.watch_fields(key, value)
         self._clocks[hash(key) & self._clock_mask] = self.clock_s
 
-    def set_all(self, words: list[bytes]) -> None:
-        """`set` for each key and value of `words`, which stand in turns after the first word (MSET's arguments)."""
+    def set_all(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """`set` for each key and string, where nobody listens: in short where there is nothing else to do."""
         slots, clocks, mask, clock_s = self.slots, self._clocks, self._clock_mask, self.clock_s
-        usual = not (self.deadline_count or self.preservers)
-        iterator = iter(words)
-        next(iterator)
-        for key, value in zip(iterator, iterator, strict=True):
-            slot = slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
-            if usual and slot is not None and key in slot.values:
-                slot.values[key] = value
-                clocks[hash(key) & mask] = clock_s
-            else:
+        usual = not (self.deadline_count or self.preservers or self.hash_deadlines or self.keyspace.awaited)
+        for key, value in pairs:
+            number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
+            slot = slots[number]
+            if not usual or slot is None:
                 self.set(key, value)
                 clocks, mask = self._clocks, self._clock_mask
+                continue
+            values = slot.values
+            count = len(values)
+            values[key] = value
+            if len(values) != count:
+                self._added(number, slot, key)
+                clocks, mask = self._clocks, self._clock_mask
+            clocks[hash(key) & mask] = clock_s
 
     def locate(self, key: bytes) -> Slot | None:
         """The slot of a key that is there, for `store`; None if it is not."""
@@ -339,6 +361,7 @@ class Database:
             return None
         value = slot.values.get(key)
         if type(value) is kind and not self.preservers and (not self.deadline_count or key not in slot.deadlines):
+            self._clocks[hash(key) & self._clock_mask] = self.clock_s
             return value  # the usual case: no call
         value = self.peek(key)
         if not self.preservers:

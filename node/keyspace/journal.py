@@ -43,6 +43,9 @@ class Journal:
         self.slot_readers: list[EntryReader] = []  # slots on their way to another node: as replicas
         self.relaying = False  # a replica: only its primary's bytes make the stream
         self.unheard = True  # nobody reads: an entry is a step of the offset and no more
+        self.relays_only = False  # a replica without a file: an entry is nothing at all
+        self._only_stream: StreamReader | None = None  # a primary without a file: nothing else reads
+        self._only_reader: EntryReader | None = None  # a node by itself, with a file: nothing else reads
         self._unit: list[tuple[int, Sequence[bytes], int]] | None = None  # a transaction's effects, while it runs
         self.unit_readers = TO_ALL  # for whom the effects of the unit that is open are
 
@@ -78,7 +81,11 @@ class Journal:
             self._update_unheard()
 
     def _update_unheard(self) -> None:
-        self.unheard = self.stream is None and not (self.readers or self.slot_readers or self.relaying)
+        apart = self.relaying or bool(self.slot_readers)
+        self.unheard = not (apart or self.readers) and self.stream is None
+        self.relays_only = self.relaying and not self.readers
+        self._only_stream = None if apart or self.readers else self.stream
+        self._only_reader = self.readers[0] if not apart and self.stream is None and len(self.readers) == 1 else None
 
     @contextmanager
     def silence(self) -> Iterator[None]:
@@ -97,8 +104,15 @@ class Journal:
             self.offset += 1
         elif self._unit is not None:
             self._unit.append((db, argv, to & self.unit_readers))
+        elif self._only_stream is not None and db == self.stream_db and to & TO_REPLICAS:  # short ways of what follows
+            entry = encode_command(argv)
+            self.offset += len(entry)
+            self._only_stream.take(entry)
+        elif self._only_reader is not None and to == TO_ALL:
+            self.offset += 1
+            self._only_reader.take_entry(db, encode_command(argv))
         elif self.readers or not self.relaying:
-            self._distribute(db, encode_command(list(argv)), to)
+            self._distribute(db, encode_command(argv), to)
 
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
         """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""

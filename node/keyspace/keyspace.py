@@ -86,6 +86,11 @@ class Keyspace:
         (self._listeners.add if wanted else self._listeners.discard)(listener)
         self.listening = bool(self._listeners)
 
+    @property
+    def unheeded(self) -> bool:
+        """Nobody wants to hear of changes, and nobody waits for a key."""
+        return not self.listening and not self.awaited
+
     def touched(self, db: Database, key: bytes, by_itself: bool = False) -> None:
         """A key has changed or has gone: spoil the transactions that watch it, and let nobody keep an old copy.
 
@@ -112,13 +117,28 @@ class Keyspace:
         if effects is None:
             if journal.unheard:  # as `append` does, but for the call
                 journal.offset += 1
-            else:
+            elif not journal.relays_only:
                 journal.append(db, argv)
         else:
             self.effects = None
             if effects:
                 journal.append_unit(effects)
-        if self.dirty >= self.dirty_awaited and not self.journal.in_unit:
+        if self.dirty >= self.dirty_awaited:
+            self._look_at_dirty()
+
+    def commit_row(self, db: int, row: Sequence[Sequence[bytes]]) -> None:
+        """As `commit` for each of these commands: all have changed something, and no other stands for any of them."""
+        journal = self.journal
+        if journal.unheard:
+            journal.offset += len(row)
+        elif not journal.relays_only:
+            for argv in row:
+                journal.append(db, argv)
+        if self.dirty >= self.dirty_awaited:
+            self._look_at_dirty()
+
+    def _look_at_dirty(self) -> None:
+        if not self.journal.in_unit:
             self.dirty_awaited = NEVER
             self.dirty_reached()
 

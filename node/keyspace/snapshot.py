@@ -25,6 +25,7 @@ rules that make this exact:
 """
 
 from collections.abc import Collection
+from itertools import repeat
 
 from node.datatypes.packed import Packed
 from node.datatypes.reading import LONG_BYTES, LONG_ELEMENTS, Reading, TextReading
@@ -39,8 +40,17 @@ BATCH_KEYS = 512
 
 BYTES_A_KEY_BITS = 8
 """Long values make a batch short: 256 bytes of them, or an element of a container, count as one more key."""
+STRINGS = {bytes}
+"""The types of values that are nothing but strings."""
 UNCUT_COST = 1024
 """A small slot is read as a whole unless its values make it as dear as this: cutting it costs another look."""
+
+
+def _are_short_strings(values: Collection[Value]) -> bool:
+    """Of a slot: is there nothing to look at in any of its values? Costs a third of looking at each."""
+    if type(next(iter(values), None)) is not bytes:
+        return False
+    return set(map(type, values)) == STRINGS and max(map(len, values)) < 1 << BYTES_A_KEY_BITS
 
 
 def _cost(items: list[Item]) -> int:
@@ -133,11 +143,12 @@ class DatabaseSnapshot:
         if value is None:
             return
         item = key, value, slot.deadlines.get(key)
-        if (type(value) is bytes and len(value) <= LONG_BYTES) or not self._set_apart(item):
-            if type(value) is bytes or type(value) is Packed:
-                self._left.append(item)
-            else:
-                self._lent[id(value)] = item
+        if (reading := _reading_of(value)) is not None:
+            self._set_apart(item, reading)
+        elif type(value) is bytes or type(value) is Packed:
+            self._left.append(item)
+        else:
+            self._lent[id(value)] = item
 
     def changes(self, value: Value, twin: Value | None) -> Value | None:
         """`value` is about to be changed in place: depend on it no more. `twin` is a copy of it, if one was needed."""
@@ -167,16 +178,12 @@ class DatabaseSnapshot:
         """The slots have moved to another database: `preservers` are now those who are told, this one among them."""
         self._preservers = preservers
 
-    def _set_apart(self, item: Item) -> bool:
-        """If its value is long, it is to come as a reading."""
+    def _set_apart(self, item: Item, reading: Reading) -> None:
+        """Its value is long: it is to come as a reading."""
         key, value, deadline = item
-        reading = _reading_of(value)
-        if reading is None:
-            return False
         # What never changes may stand under two keys. Else: the reading keeps the value, so nobody else gets its id.
         identity = key if type(value) is bytes or type(value) is Packed else id(value)
         self._long[identity] = key, reading, deadline
-        return True
 
     def _stands_below(self, slot: Slot, key: bytes) -> bool:
         """The slot is being read: keep rule 3, and tell whether `key` is still to come."""
@@ -233,11 +240,14 @@ class DatabaseSnapshot:
 
     def _without_long(self, items: list[Item]) -> list[Item]:
         """The items whose values are short; the others are set apart."""
-        return [
-            item
-            for item in items
-            if (type(item[1]) is bytes and len(item[1]) <= LONG_BYTES) or not self._set_apart(item)
-        ]
+        short = []
+        for item in items:
+            value = item[1]
+            if (type(value) is bytes and len(value) <= LONG_BYTES) or (reading := _reading_of(value)) is None:
+                short.append(item)
+            else:
+                self._set_apart(item, reading)
+        return short
 
     def _read_left(self, looks: int, batch: list[Item]) -> int:
         """Read old values; returns the cost."""
@@ -256,6 +266,10 @@ class DatabaseSnapshot:
         """Read a small slot, or some of it where its values are long; returns the cost, at least 1."""
         values, deadlines = slot.values, slot.deadlines
         done = self._done.get(self._at, ())
+        if not done and not deadlines and _are_short_strings(values.values()):
+            batch += zip(values, values.values(), repeat(None))
+            self._leave_slot()
+            return len(values)
         if done:
             items = [(key, value, deadlines.get(key)) for key, value in values.items() if key not in done]
         elif deadlines:

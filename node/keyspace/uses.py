@@ -13,7 +13,7 @@ An LFU policy notes an int for each key: the counter of 8 bits that grows by eve
 in Redis, and above it the minute in which it was last counted. Keys of one minute and counter share one int.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from node.keyspace.database import USE_TABLES, Database, Slot, Value
@@ -119,9 +119,12 @@ class TimingDatabase(Database):
             rules.turn(now_ms)
         self.uses[hash(key) & TABLES_MASK][key] = rules.tick
 
-    def set_all(self, words: list[bytes]) -> None:
-        for at in range(1, len(words), 2):
-            self.set(words[at], words[at + 1])
+    def read_all(self, keys: Iterable[bytes]) -> list[Value | None]:
+        return [self.read(key) for key in keys]
+
+    def set_all(self, pairs: Iterable[tuple[bytes, Value]]) -> None:
+        for key, value in pairs:
+            self.set(key, value)
 
     def store(self, slot: Slot, key: bytes, value: Value) -> None:
         Database.store(self, slot, key, value)

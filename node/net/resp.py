@@ -18,7 +18,7 @@ What does not fit that (a value holding a line end, a value of many reads, an in
 parser that resumes at any byte and words each error as Redis does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,22 +204,22 @@ _ENCODERS: dict[type, Callable[[Any, bytearray, bool], None]] = {
 }
 
 
-def encode_command(argv: list[bytes]) -> bytes:
+def encode_command(argv: Sequence[bytes]) -> bytes:
     """A command as a request on the wire: what the journal, replicas and other nodes get."""
-    if len(argv) == 3:  # most writes; in one piece that costs a quarter
-        name, key, value = argv
-        return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-            len(name), name, len(key), key, len(value), value,
-        )  # fmt: skip
-    if len(argv) == 4:  # the other writes
-        name, key, field, value = argv
-        return b"*4\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (
-            len(name), name, len(key), key, len(field), field, len(value), value,
-        )  # fmt: skip
-    parts = [b"*%d" % len(argv)]
-    for arg in argv:
-        parts.append(b"$%d" % len(arg))
-        parts.append(arg)
+    lengths = _LENGTHS
+    try:
+        if len(argv) == 3:  # most writes; in one piece that costs a quarter
+            name, key, value = argv
+            return b"\r\n".join(
+                (b"*3", lengths[len(name)], name, lengths[len(key)], key, lengths[len(value)], value, b"")
+            )
+        parts = [b"*%d" % len(argv)]
+        for arg in argv:
+            parts += (lengths[len(arg)], arg)
+    except IndexError:  # one is long
+        parts = [b"*%d" % len(argv)]
+        for arg in argv:
+            parts += (b"$%d" % len(arg), arg)
     parts.append(b"")
     return b"\r\n".join(parts)
 
@@ -376,6 +376,16 @@ class RequestParser:
         heads, lengths = _HEADS, _LENGTHS
         at = 0
         try:
+            if last == 5 and pieces[0] == b"*2":  # one command, and a short one, as most that come alone
+                _, size, name, key_size, key, rest = pieces
+                if lengths[len(name)] == size and lengths[len(key)] == key_size:
+                    commands.append([name, key])
+                    return len(buffer) - len(rest)
+            elif last == 7 and pieces[0] == b"*3":
+                _, size, name, key_size, key, arg_size, arg, rest = pieces
+                if lengths[len(name)] == size and lengths[len(key)] == key_size and lengths[len(arg)] == arg_size:
+                    commands.append([name, key, arg])
+                    return len(buffer) - len(rest)
             while at < last:
                 end = at + 2 * heads[pieces[at]]
                 if end >= last:

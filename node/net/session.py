@@ -305,14 +305,17 @@ class Session(Peer, Generic[HostT]):
         else:
             self.commands = commands
             self.served = 1
-            if len(commands) == 1 and not parser.waiting_bytes and self._serve_one(commands[0]):
+            if len(commands) == 1 and not parser.waiting_bytes and self._serve_one(commands[0], data):
                 return
             self.served = 0
         self.undivided = len(data) <= UNDIVIDED_BYTES
         self.proceed()
 
-    def _serve_one(self, argv: Argv) -> bool:
-        """Run the command that a read brought, as `_serve` would, without what rows need. False: it is not usual."""
+    def _serve_one(self, argv: Argv, _data: bytes) -> bool:
+        """Run the command that a read brought, as `_serve` would, without what rows need. False: it is not usual.
+
+        _data -- that read, for sessions that send it on.
+        """
         host = self.host
         command = host.words.get(argv[0])
         if command is None or (len(argv) != command.arity and (command.arity > 0 or len(argv) < -command.arity)):

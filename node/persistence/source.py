@@ -12,7 +12,7 @@ from node.keyspace.eviction import goes_by_use
 from node.keyspace.snapshot import DatabaseSnapshot, Item, Snapshot
 from node.persistence.host import REDIS_VERSION, PersistenceHost
 from node.rdb.codec import RDB_VERSION, RDB_VERSION_MAX
-from node.rdb.writer import RdbWriter, aux_fields
+from node.rdb.writer import RdbWriter, aux_fields, use_note
 
 CHUNK_BYTES = 256 * 1024
 """A chunk is handed out once it has so many bytes: its checksum costs about 0.1 ms, a hop to a thread as much."""
@@ -102,26 +102,24 @@ class RdbSource:
         if part is not self._part:
             self._part = part
             self._writer.select_db(part.index, part.size, part.deadline_count)
-        if self._notes is not None:
-            self._encode_noted(self._notes[part.index], batch)
-        elif len(batch) == 1 and isinstance(batch[0][1], Reading):
-            self._pieces = self._writer.long_entry(*batch[0])
-        else:
-            self._writer.entries(batch)
+        notes = [] if self._notes is None else _notes(self._notes[part.index], batch)
+        if len(batch) == 1 and isinstance(batch[0][1], Reading):
+            self._pieces = self._writer.long_entry(*batch[0], *notes)
+        elif batch:
+            self._writer.entries(batch, notes)
         return True
-
-    def _encode_noted(self, db: Database, batch: list[Item]) -> None:
-        """Encode keys with what is noted of their uses, as Redis does while eviction goes by it."""
-        for key, value, deadline_ms in batch:
-            freq = db.use_count(key)
-            idle_s = db.idle_seconds(key) if freq is None else None
-            if isinstance(value, Reading):
-                self._pieces = self._writer.long_entry(key, value, deadline_ms, idle_s=idle_s, freq=freq)
-            else:
-                self._writer.entry(key, value, deadline_ms, idle_s=idle_s, freq=freq)
 
     def close(self) -> None:
         """Give the snapshot up. May be called at any time, and again."""
         self._finished = True
         self._pieces = iter(())
         self._snapshot.close()
+
+
+def _notes(db: Database, batch: list[Item]) -> list[bytes]:
+    """What is noted of the uses of these keys, as Redis writes it while eviction goes by it."""
+    counts = [db.use_count(key) for key, _, _ in batch]
+    return [
+        use_note(db.idle_seconds(key) if count is None else None, count)
+        for (key, _, _), count in zip(batch, counts, strict=True)
+    ]

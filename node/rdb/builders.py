@@ -13,9 +13,10 @@ from typing import Any, Final
 from node.datatypes.hashes import Hash
 from node.datatypes.lists import List
 from node.datatypes.packed import Packed
+from node.datatypes.ranking import Pair
 from node.datatypes.reading import LONG_ELEMENTS
 from node.datatypes.sets import Set
-from node.datatypes.sortedsets import Pair, SortedSet
+from node.datatypes.sortedsets import SortedSet
 from node.datatypes.streams import Stream
 from node.rdb import hashes, lists, sets, sortedsets, streams
 from node.rdb.codec import RdbError, Truncated, decode_length, decode_string

@@ -10,7 +10,7 @@ escapes a decoder means the same as `Truncated`: that keeps the checks of single
 """
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct
 from typing import Final, cast
 
@@ -28,6 +28,10 @@ INT_TEXT_BYTES_MAX: Final = 11
 LZF_MIN_BYTES: Final = 21
 """The shortest string worth a try at compression, as Redis has it."""
 LZF_SAVED_BYTES_MIN: Final = 4
+LZF_SURE_BYTES: Final = 8
+"""Where less than this is saved, Redis may not find the room for it: its compressor stops some bytes before the end."""
+LZF_ROOM_BYTES: Final = 16
+"""With so much beyond a 32nd there is room for whatever comes: an exception costs as much as the try."""
 LZF_INPUT_BYTES_MAX: Final = (1 << 32) - 1
 LZF_RATIO_MAX: Final = 88
 """An LZF block of n bytes holds at most this times n: three bytes stand for up to 264."""
@@ -63,7 +67,8 @@ class Truncated(Exception):
 
 
 @cache
-def _lzf_compress() -> Callable[[bytes | bytearray, int], bytes]:
+def lzf_compress() -> Callable[[bytes | bytearray, int], bytes]:
+    """What compresses a string into no more than so many bytes: ValueError where that is not enough."""
     # Imported at the first use, as few nodes meet a compressible string while they start.
     import pylzf
 
@@ -77,10 +82,13 @@ def _lzf_decompress() -> Callable[[bytes, int], bytes]:
     return cast("Callable[[bytes, int], bytes]", pylzf.decompress)
 
 
+SHORT_LENGTHS: Final = tuple(bytes((length,)) for length in range(1 << 6))
+
+
 def encode_length(length: int) -> bytes:
     """Return `length` (0 to 2**64 - 1) in its shortest form."""
     if length < 1 << 6:
-        return bytes((length,))
+        return SHORT_LENGTHS[length]
     if length < 1 << 14:
         return bytes((0x40 | length >> 8, length & 0xFF))
     if length < 1 << 32:
@@ -117,6 +125,24 @@ def decode_string(data: bytes, at: int) -> tuple[bytes, int]:
     if length > STRING_BYTES_MAX:
         raise RdbError(at, f"String of {length} bytes is longer than {STRING_BYTES_MAX}")
     return take(data, start, length), start + length
+
+
+def decode_strings(data: bytes, at: int, count: int) -> tuple[list[bytes], int]:
+    """Read so many strings: the short plain ones, which most are, without a call for each."""
+    words: list[bytes] = []
+    add, limit = words.append, len(data)
+    for _ in range(count):
+        length = data[at]
+        if length < 0x40:
+            start = at + 1
+            at = start + length
+            if at > limit:
+                raise Truncated(at)
+            add(data[start:at])
+        else:
+            word, at = decode_string(data, at)
+            add(word)
+    return words, at
 
 
 def _decode_special(data: bytes, at: int) -> tuple[bytes, int]:
@@ -162,16 +188,26 @@ def encode_string(value: bytes | bytearray, compress: bool = True) -> bytes:
     return packed or encode_length(length) + value
 
 
+FORMATS_MAX: Final = 1024
+FORMAT_WORDS_MAX: Final = 64
+"""So many formats are kept, of up to so many strings each: less than a megabyte."""
 SHORT_STRINGS: Final = tuple(bytes((length,)).replace(b"%", b"%%") + b"%b" for length in range(LZF_MIN_BYTES))
 """The plain form of a string of each length that is not worth a try at compression, as a format."""
+
+
+@lru_cache(FORMATS_MAX)
+def _short_strings(lengths: tuple[int, ...]) -> bytes:
+    """The format of short strings of these lengths: those of one kind of container are mostly alike."""
+    return b"".join(map(SHORT_STRINGS.__getitem__, lengths))
 
 
 def encode_strings(values: Iterable[bytes], compress: bool = True) -> bytes:
     """Return these strings one after the other, each as `encode_string` has it; short ones all at once."""
     words = tuple(values)
-    lengths = list(map(len, words))
+    lengths = tuple(map(len, words))
     if max(lengths, default=0) < LZF_MIN_BYTES and not any(map(bytes.isdigit, words)):
-        data = b"".join(map(SHORT_STRINGS.__getitem__, lengths)) % words
+        few = len(words) <= FORMAT_WORDS_MAX
+        data = (_short_strings(lengths) if few else _short_strings.__wrapped__(lengths)) % words
         if b"-" not in data or not any(word.startswith(b"-") for word in words):
             return data
     return b"".join([encode_string(word, compress) for word in words])
@@ -199,10 +235,15 @@ def encode_lzf(value: bytes | bytearray) -> bytes | None:
     length = len(value)
     if not LZF_MIN_BYTES <= length <= LZF_INPUT_BYTES_MAX:
         return None
-    try:
-        packed = _lzf_compress()(value, length - LZF_SAVED_BYTES_MIN)
-    except ValueError:
+    compress = lzf_compress()
+    packed = compress(value, length + (length >> 5) + LZF_ROOM_BYTES)
+    if len(packed) > length - LZF_SAVED_BYTES_MIN:
         return None
+    if len(packed) > length - LZF_SURE_BYTES:
+        try:
+            packed = compress(value, length - LZF_SAVED_BYTES_MIN)
+        except ValueError:
+            return None
     if 1 << 6 <= length < 1 << 14:  # as a rule: the length takes two bytes, that of the block one or two
         if len(packed) < 1 << 6:
             return bytes((SPECIAL_LZF, len(packed), 0x40 | length >> 8, length & 0xFF)) + packed

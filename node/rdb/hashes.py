@@ -7,7 +7,6 @@ Packed forms hold fields and values in turn. With deadlines: the nearest of them
 """
 
 from collections.abc import Iterator
-from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -21,6 +20,7 @@ from node.rdb.codec import (
     RdbError,
     decode_length,
     decode_string,
+    decode_strings,
     encode_length,
     encode_string,
     encode_strings,
@@ -93,10 +93,8 @@ def decode(code: int, data: bytes, at: int) -> tuple[Value, int]:
 def _decode_plain(data: bytes, at: int) -> tuple[Hash, int]:
     start = at
     size, at = decode_length(data, at)
-    pairs = {}
-    for _ in range(size):
-        field, at = decode_string(data, at)
-        pairs[field], at = decode_string(data, at)
+    flat, at = decode_strings(data, at, 2 * size)
+    pairs = dict(zip(flat[::2], flat[1::2], strict=True))
     if len(pairs) != size:
         raise RdbError(start, "Duplicate hash fields detected")
     return Hash(pairs), at
@@ -150,9 +148,11 @@ def encode(value: Value, compress: bool) -> tuple[int, bytes]:
     assert isinstance(value, Hash)
     if value.deadlines():
         return _encode_deadlines(value, compress)
+    flat = [b""] * (2 * len(value))  # without a pair for each field: that took as long as all the rest of it
+    flat[::2], flat[1::2] = value, value.values()
     if value.compact:
-        return HASH_LISTPACK, encode_string(listpack.encode(chain.from_iterable(value.items())), compress)
-    return HASH, encode_length(len(value)) + encode_strings(chain.from_iterable(value.items()), compress)
+        return HASH_LISTPACK, encode_string(listpack.encode(flat), compress)
+    return HASH, encode_length(len(value)) + encode_strings(flat, compress)
 
 
 def _encode_deadlines(value: Hash, compress: bool) -> tuple[int, bytes]:

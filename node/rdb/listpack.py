@@ -12,12 +12,13 @@ An integer stands for its decimal text, and every canonical text of a 64-bit int
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
 from typing import Final
 
 from node.datatypes.numbers import parse_int
-from node.rdb.codec import RdbError
+from node.rdb.codec import FORMAT_WORDS_MAX, FORMATS_MAX, RdbError
 
 HEADER: Final = Struct("<IH")
 COUNT_UNKNOWN: Final = 65535
@@ -161,12 +162,19 @@ def _word_cell(word: bytes) -> bytes:
     return body + _length_behind(len(body))
 
 
+@lru_cache(FORMATS_MAX)
+def _cells(lengths: tuple[int, ...]) -> bytes:
+    """The format of the cells of short strings of these lengths: those of one kind of container are mostly alike."""
+    return b"".join(map(CELLS.__getitem__, lengths))
+
+
 def encode(elements: Iterable[bytes]) -> bytes:
     """The listpack of `elements`."""
     words = tuple(elements)
     if not any(map(bytes.isdigit, words)):
+        lengths = tuple(map(len, words))
         try:
-            cells = b"".join(map(CELLS.__getitem__, map(len, words))) % words
+            cells = (_cells(lengths) if len(words) <= FORMAT_WORDS_MAX else _cells.__wrapped__(lengths)) % words
         except IndexError:  # one is long
             return encode_mixed(words)
         if b"-" not in cells or not any(word.startswith(b"-") for word in words):
@@ -181,7 +189,12 @@ def encode_mixed(elements: Iterable[bytes | int]) -> bytes:
     for element in elements:
         count += 1
         if type(element) is int:
-            parts.append(SMALL_INTEGERS[element] if 0 <= element <= 127 else _integer_cell(element))
+            if 0 <= element <= 127:
+                parts.append(SMALL_INTEGERS[element])
+            elif 4095 < element < 0x8000:
+                parts.append(CELL_16.pack(0xF1, element, 3))
+            else:
+                parts.append(_integer_cell(element))
             continue
         assert isinstance(element, bytes)
         length = len(element)

@@ -18,7 +18,7 @@ from node.datatypes.lists import LISTPACK_FRAME_BYTES, List, ListReading, node_e
 from node.datatypes.packed import Form, Packed
 from node.datatypes.reading import LONG_BYTES
 from node.rdb import listpack, ziplist
-from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string
+from node.rdb.codec import RdbError, decode_length, decode_string, decode_strings, encode_length, encode_string
 from node.rdb.pieces import PIECE_ELEMENTS, strings
 from node.rdb.valuetype import Value, ValueType
 
@@ -121,10 +121,7 @@ def decode(code: int, data: bytes, at: int) -> tuple[Value, int]:
     count, at = decode_length(data, at)
     if code == LIST_QUICKLIST2:
         return _decode_nodes(data, at, count)
-    elements: list[bytes] = []
-    for _ in range(count):
-        element, at = decode_string(data, at)
-        elements.append(element)
+    elements, at = decode_strings(data, at, count)
     if code == LIST:
         return List(elements), at
     for whole in elements:
@@ -173,7 +170,9 @@ def encode(value: Value, compress: bool) -> tuple[int, bytes]:
 
 def _nodes(value: List) -> Iterator[Node]:
     """Cut a list into nodes: listpacks of up to NODE_BYTES, and elements that are longer by themselves."""
-    if sum(map(len, value)) + len(value) * SHORT_FRAME_BYTES_MAX + LISTPACK_FRAME_BYTES <= NODE_BYTES:
+    if 0 <= value.size <= NODE_BYTES - LISTPACK_FRAME_BYTES or (
+        sum(map(len, value)) + len(value) * SHORT_FRAME_BYTES_MAX + LISTPACK_FRAME_BYTES <= NODE_BYTES
+    ):
         yield LISTPACK, listpack.encode(value)
         return
     taken: list[bytes] = []

@@ -10,7 +10,15 @@ from node.config.settings import Settings
 from node.datatypes.packed import Form, Packed
 from node.datatypes.sets import HASHTABLE, INTSET, LISTPACK, Set, SetReading
 from node.rdb import intset, listpack
-from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, encode_strings
+from node.rdb.codec import (
+    RdbError,
+    decode_length,
+    decode_string,
+    decode_strings,
+    encode_length,
+    encode_string,
+    encode_strings,
+)
 from node.rdb.pieces import paced
 from node.rdb.valuetype import Value, ValueType
 
@@ -88,11 +96,7 @@ def _decode_plain(data: bytes, at: int) -> tuple[Value, int]:
 
 def _decode_members(data: bytes, at: int) -> tuple[list[bytes], int]:
     size, at = decode_length(data, at)
-    members = []
-    for _ in range(size):
-        member, at = decode_string(data, at)
-        members.append(member)
-    return members, at
+    return decode_strings(data, at, size)
 
 
 def encode(value: Value, compress: bool) -> tuple[int, bytes]:

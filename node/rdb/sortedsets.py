@@ -13,8 +13,9 @@ from typing import Final
 from node.config.settings import Settings
 from node.datatypes.numbers import DOUBLE_AS_INT_MAX, format_double, parse_float
 from node.datatypes.packed import Form, Packed
+from node.datatypes.ranking import Pair
 from node.datatypes.reading import LONG_BYTES
-from node.datatypes.sortedsets import Pair, SortedSet, SortedSetReading
+from node.datatypes.sortedsets import SortedSet, SortedSetReading
 from node.rdb import listpack, ziplist
 from node.rdb.codec import RdbError, decode_length, decode_string, encode_length, encode_string, take
 from node.rdb.pieces import Pace

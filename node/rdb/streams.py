@@ -210,7 +210,7 @@ def _take_elements(node: Node, elements: list[bytes]) -> None:
         at += 3
         entry: Entry
         if flags & SAME_FIELDS:
-            entry = tuple(elements[at : at + fields])
+            entry = elements[at] if fields == 1 else tuple(elements[at : at + fields])
             at += fields
             before = fields + 3
         else:
@@ -286,14 +286,15 @@ def _elements(node: Node) -> list[bytes | int]:
     elements: list[bytes | int] = [len(node.ids), 0, len(fields), *fields, 0]
     first_ms = node.first_id >> SEQUENCE_BITS
     for number, entry in zip(node.ids, node.entries, strict=True):
-        same = type(entry) is tuple
+        words = [entry] if isinstance(entry, bytes) else entry
+        same = not isinstance(entry, list)
         elements.append(SAME_FIELDS if same else 0)
         elements.append((number >> SEQUENCE_BITS) - first_ms)
         elements.append(sequence_difference(number, node.first_id))
         if not same:
-            elements.append(len(entry) // 2)
-        elements += entry
-        elements.append(len(entry) + (3 if same else 4))
+            elements.append(len(words) // 2)
+        elements += words
+        elements.append(len(words) + (3 if same else 4))
     return elements
 
 

@@ -53,6 +53,7 @@ ROOMS: dict[str, tuple[int, int]] = {
     "node.dispatch": (2, 6),
     "node.listening": (2, 6),
     "node.shutdown": (2, 6),
+    "node.obeying": (2, 7),
     "node.replay": (2, 7),
     "node.migration": (2, 6),
     "node.slotpause": (2, 6),

@@ -28,7 +28,12 @@ REPLIES = [
     b"=7\r\ntxt:abc\r\n",
     b",1.5\r\n",
     b"#t\r\n",
+    b"$4\r\n\r\n\r\n\r\n",
+    b"$3\r\na\nb\r\n",
+    b"$1\r\n\n\r\n",
+    b"+a\nb\r\n",
     b"$1000\r\n" + b"x" * 1000 + b"\r\n",
+    b"$2000\r\n" + b"x" * 2000 + b"\r\n",
 ]
 
 
@@ -52,8 +57,10 @@ def test_any_stream_in_any_pieces(replies: list[bytes], sizes: list[int]) -> Non
 
 
 @pytest.mark.parametrize(
-    "raw", [b"hello\r\n", b"$-2\r\n", b"$x\r\n", b"*-7\r\n", b"$1\r\nabc\r\n", b"=-1\r\n", b"\r\n"]
-)
+    "raw",
+    [b"hello\r\n", b"$-2\r\n", b"$x\r\n", b"*-7\r\n", b"$1\r\nabc\r\n", b"=-1\r\n", b"\r\n", b"$3\r\nabcd\n+\r\n",
+     b"$3\r\nab\rc\n\r\n"],
+)  # fmt: skip
 def test_what_is_no_reply(raw: bytes) -> None:
     with pytest.raises(MalformedReply):
         Cutter().cut(raw)
@@ -87,3 +94,21 @@ def test_garbage_is_cut_or_refused_and_nothing_else() -> None:
 def test_the_elements_of_an_array() -> None:
     assert elements(b"*3\r\n$1\r\na\r\n*1\r\n:1\r\n$-1\r\n") == [b"$1\r\na\r\n", b"*1\r\n:1\r\n", b"$-1\r\n"]
     assert elements(b"*0\r\n") == []
+
+
+@pytest.mark.parametrize("size", [1, 3000], ids=["short", "long"])
+def test_an_error_or_a_push_among_replies_is_told_of(size: int) -> None:
+    value = b"$%d\r\n%b\r\n" % (size, b"x" * size)
+    cutter = Cutter()
+    for good in (value, value + b":1\r\n$-1\r\n" + value):
+        cutter.cut(good)
+        assert cutter.all_good
+    for unusual in (b"-ERR no\r\n", b">1\r\n:1\r\n"):
+        for stream in (unusual, value + unusual, value + unusual + value):
+            cutter.cut(stream)
+            assert not cutter.all_good
+            cutter.cut(value)
+            assert cutter.all_good
+    cutter.cut(value + b"-ERR")
+    cutter.cut(b" no\r\n")
+    assert not cutter.all_good

@@ -10,8 +10,11 @@ from node.config.errors import ConfigFileError
 from node.slots import SLOTS
 from proxy.blocking import MOMENT_MS, Deadline
 from proxy.calls import AGAIN_MS
-from proxy.mget import rows_of
+from proxy.link import OUT_BYTES_MAX
+from proxy.mget import MultiGet, shares_of
 from proxy.scatter import put_together
+from proxy.session import ANSWERS_MAX, IN_FLIGHT, SLOW_CLIENT, SLOW_NODE
+from proxy.session import OUT_BYTES_MAX as CLIENT_BYTES_MAX
 from proxy.settings import ProxySettings, read
 from proxy.topology import LinkKey, MalformedView, Shard, parse_own_slots, parse_slots, whole
 from tests.proxy.inside import LocalProxy
@@ -154,10 +157,10 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
 
     def begin() -> None:
-        rows = rows_of(asker, world.router, [b"MGET", *names], LinkKey())
-        assert rows is not None and len(rows) == 2
-        for link, row in rows.items():
-            link.send_gets(row.names, row)
+        argv = [b"MGET", *names]
+        shares = shares_of(world.router, argv, LinkKey())
+        assert shares is not None and [places for _, places in shares.rows] == [[1], [2, 3, 4]]
+        MultiGet(asker, world.router, argv, LinkKey()).send(shares)
 
     begin()
     world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
@@ -175,7 +178,38 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     assert world.sent("a:1") == [[b"GET", b"bar"], [b"GET", b"abc"]]
     world.at("a:1").receive(b"-NOPERM no\r\n$1\r\n3\r\n")
     assert world.answers == [b"-NOPERM no\r\n"], "what reads is asked again; a refusal is the whole's"
-    assert rows_of(asker, world.router, [b"MGET", b"foo", b"foo"], LinkKey()) is None
+
+
+def test_keys_of_an_mget_that_share_a_slot_are_asked_for_together() -> None:
+    world = World()
+    asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
+    argv = [b"mget", b"{bar}1", b"hello", b"{foo}1", b"{bar}2", b"foo"]  # slots 5061, 866, 12182
+    world.link(world.topology.nodes[A], LinkKey())
+    assert shares_of(world.router, argv, LinkKey()) is None, "b is not connected"
+    for node in world.topology.primaries:
+        node.links[LinkKey()] = world.link(node, LinkKey())
+
+    assert shares_of(world.router, [b"MGET", b"foo", b"{foo}1"], LinkKey()) is None, "one reply, as it comes"
+
+    def begin() -> None:
+        shares = shares_of(world.router, argv, LinkKey())
+        assert shares is not None and len(shares.rows) == 2, "both nodes must have room"
+        MultiGet(asker, world.router, argv, LinkKey()).send(shares)
+
+    begin()
+    assert world.at("a:1").out.count(b"\r\nGET\r\n") == 1
+    assert world.sent("a:1")[1:] == [[b"MGET", b"{bar}1", b"{bar}2"]]
+    assert world.sent("b:2") == [[b"MGET", b"{foo}1", b"foo"]]
+    world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
+    world.at("a:1").receive(b"$1\r\nh\r\n*2\r\n$2\r\nb1\r\n$-1\r\n*2\r\n$2\r\nf1\r\n$1\r\nf\r\n")
+    expected = b"*5\r\n$2\r\nb1\r\n$1\r\nh\r\n$2\r\nf1\r\n$-1\r\n$1\r\nf\r\n"
+    assert world.answers.pop() == expected and world.detours == 1
+    for nonsense in (b"*1\r\n$-1\r\n", b"+OK\r\n", b"$2\r\nab\r\n", b"-ERR no\r\n"):
+        world.topology.adopt(HALVES)
+        begin()
+        world.at("a:1").receive(b"$1\r\nh\r\n*2\r\n$2\r\nb1\r\n$-1\r\n")
+        world.at("b:2").receive(nonsense)
+        assert world.answers.pop()[:5] == b"-ERR "
 
 
 def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
@@ -185,6 +219,58 @@ def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:
     row = (("SET", "a", "1"), ("GET", "a"), ("PING",), ("SET", "b", "2"), ("MGET", "a", "b"))
     client.send(*(encode(*command) for command in row))
     assert client.take() == b"+OK\r\n$1\r\n1\r\n+PONG\r\n+OK\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n"
+
+
+def test_what_comes_alone_is_sent_on_as_it_came_unless_something_is_in_its_way() -> None:
+    home = LocalProxy()
+    client = home.client()
+    assert client.raw("get", "a") == b"$-1\r\n"
+    (link,) = home.proxy.links
+    client.session.receive(encode("SET", "a", "1"))
+    assert link.out == encode("SET", "a", "1") and home.proxy.commands.find(b"set").calls == 1
+    client.session.receive(encode("GET", "a"))
+    assert link.out == encode("SET", "a", "1") + encode("GET", "a")
+    home.pump()
+    assert client.take() == b"+OK\r\n$1\r\n1\r\n" and home.proxy.commands_processed == 3
+    link.out += bytes(OUT_BYTES_MAX + 1)  # the node does not read
+    client.session.receive(encode("GET", "a"))
+    assert client.session.parked is SLOW_NODE and not link.pending and home.proxy.commands_processed == 3
+    link.out.clear()
+    link.sent()
+    home.pump()
+    assert client.take() == b"$1\r\n1\r\n"
+    client.session.out += bytes(CLIENT_BYTES_MAX + 1)  # the client does not read
+    client.session.receive(encode("GET", "a"))
+    assert client.session.parked is SLOW_CLIENT and len(link.pending) == 1
+    client.send(encode("GET", "a"))
+    assert client.chunks, "it is not read"
+    assert client.take().endswith(b"\0$1\r\n1\r\n")
+    home.pump()
+    assert client.take() == b"$1\r\n1\r\n"
+
+
+def test_what_comes_alone_does_not_overtake_what_is_on_a_detour() -> None:
+    home = LocalProxy()
+    client = home.client()
+    client.raw("SET", "a", "1")
+    home.change = lambda data: data.replace(b"$1\r\n1\r\n", b"-TRYAGAIN x\r\n")
+    client.send(encode("GET", "a"))
+    home.change = lambda data: data
+    client.send(encode("SET", "a", "2"))
+    assert client.take() == b""
+    home.pass_ms(AGAIN_MS)
+    assert client.take() == b"$1\r\n1\r\n+OK\r\n"
+
+
+def test_a_client_has_so_much_under_way_and_no_more_however_it_comes() -> None:
+    home = LocalProxy()
+    client = home.client()
+    client.raw("GET", "a")
+    for _ in range(ANSWERS_MAX + 1):
+        client.session.receive(encode("GET", "a"))
+    assert len(client.session.answers) == ANSWERS_MAX and client.session.parked is IN_FLIGHT
+    home.pump()
+    assert client.take() == b"$-1\r\n" * (ANSWERS_MAX + 1)
 
 
 def settings(options: str, files: dict[str, str] | None = None) -> tuple[ProxySettings, str]:

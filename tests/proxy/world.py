@@ -69,7 +69,7 @@ class World:
         self.unknowns += 1
 
     def send(self, *argv: bytes, reads: bool = False) -> Call:
-        call = Call(self.router, self, list(argv), slot_of(argv[1]), LinkKey(), reads=reads)
+        call = Call(self.router, self, list(argv), slot_of(argv[1]), LinkKey(), reads)
         self.router.send(call)
         return call
 

@@ -12,8 +12,9 @@ import redis
 from node.acl.users import hashed
 from node.app import build, every_spec
 from node.config import Config, ConfigFileError
-from node.dispatch import obey, refusal_in_script
+from node.dispatch import refusal_in_script
 from node.log import Log
+from node.obeying import obey
 from node.program import LineChecks
 from node.server import CannotStart
 from node.table import ANY, RIGHTS

@@ -123,6 +123,16 @@ def test_writing_drops_a_deadline_counting_keeps_it(client: LocalClient, effects
     ]
 
 
+@pytest.mark.parametrize("words", ["SET h v", "MSET other v h v", "SET h v PX 9000"])
+def test_a_string_in_the_place_of_a_hash_has_no_fields_to_look_at(client: LocalClient, words: str) -> None:
+    client.raw(*"MSET other v".split())
+    client.raw(*"HSET h f v".split())
+    client.raw(*"HPEXPIRE h 1000 FIELDS 1 f".split())
+    assert client.session.db.hash_deadlines
+    client.raw(*words.split())
+    assert not client.session.db.hash_deadlines
+
+
 def test_what_replicas_and_listeners_hear(client: LocalClient, effects: OurEffects) -> None:
     client.raw("HEXPIRE", "h", 10, "FIELDS", 2, "a", "b")
     client.raw("HEXPIREAT", "h", 1, "FIELDS", 1, "c")

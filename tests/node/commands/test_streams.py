@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from node.datatypes.streams import Stream, element_size, radix_tree_nodes
@@ -318,6 +318,43 @@ def test_a_mangled_payload_is_refused_or_read(data: st.DataObject) -> None:
 @settings(max_examples=200, deadline=None)
 def test_sizes_are_those_of_listpacks(element: bytes) -> None:
     assert element_size(element) == len(listpack.encode([element])) - len(listpack.encode([]))
+
+
+ENTRIES = st.tuples(
+    st.sampled_from([1, 2, 100, 1 << 12, 1 << 63, (1 << 64) - 90, 1 << 64, 130 << 64, 1 << 73])
+    | st.integers(1, 1 << 70),
+    st.sampled_from([(b"f",), (b"f",), (b"g",), (b"f", b"g"), (b"-7",)]),
+    st.binary(max_size=70) | st.integers(-(1 << 15), 1 << 15).map(lambda n: b"%d" % n),
+)
+"""How far an id is behind the one before, fields, and the value of all of them."""
+
+
+def steps(*behind: int) -> list[tuple[int, tuple[bytes, ...], bytes]]:
+    return [(step, (b"f",), b"v") for step in behind]
+
+
+@example(5, steps(1, (1 << 64) - 1, 1, 1), 30)  # sequence numbers below that of the first id, then the same
+@example((1 << 64) - 5, steps(1, 127 << 64, 1, 1, 1, 1), 30)  # over the end of the highest millisecond that is short
+@given(st.integers(0, 1 << 65), st.lists(ENTRIES, min_size=1, max_size=30), st.integers(0, 30))
+@settings(max_examples=200, deadline=None)
+def test_a_node_knows_the_size_of_its_listpack(
+    number: int, entries: list[tuple[int, tuple[bytes, ...], bytes]], copied_at: int
+) -> None:
+    stream = Stream()
+    expected = []
+    for at, (step, fields, value) in enumerate(entries):
+        number += step
+        pairs = [word for field in fields for word in (field, value)]
+        expected.append((number, pairs))
+        stream.append(number, pairs, sum(map(len, pairs)), 0, 10)
+        if at == copied_at:
+            stream = stream.copy()
+    stream.check()
+    assert list(stream.range(0, number)) == expected
+    packed = restore(dump(stream))
+    assert isinstance(packed, Stream)
+    assert list(packed.range(0, number)) == expected
+    assert [node.bytes for node in stream.nodes()] == [node.bytes for node in packed.nodes()]
 
 
 @given(st.sets(st.integers(0, (1 << 128) - 1) | st.integers(0, 70000), max_size=40))

@@ -218,6 +218,27 @@ def test_idle_time_follows_accesses() -> None:
     assert client.raw("OBJECT", "IDLETIME", "k") == b":0\r\n"
 
 
+WRITES_IN_PLACE: list[tuple[str, ...]] = [
+    ("RPUSH", "k", "v"), ("SADD", "k", "v"), ("HSET", "k", "f", "v"), ("HSET", "k", "f", "v", "g", "w"),
+    ("ZADD", "k", "1", "v"), ("XADD", "k", "*", "f", "v"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru", "allkeys-lfu"])
+@pytest.mark.parametrize("write", WRITES_IN_PLACE, ids=" ".join)
+def test_a_write_in_place_is_an_access(write: tuple[str, ...], policy: str) -> None:
+    node = LocalNode(now_ms=START_MS, maxmemory=1 << 30, maxmemory_policy=policy, lfu_log_factor=0)
+    client = node.client()
+    client.raw(*write)
+    node.pass_ms(7000)
+    for count in (1, 2):
+        client.raw(*write)
+        if policy == "allkeys-lfu":
+            assert client.raw("OBJECT", "FREQ", "k") == b":%d\r\n" % (5 + count)
+        else:
+            assert client.raw("OBJECT", "IDLETIME", "k") == b":0\r\n"
+
+
 def walk(run: Any, *options: Any) -> list[bytes]:
     found, cursor = [], b"0"
     while True:

@@ -182,6 +182,25 @@ def _one_by_one(parser: RequestParser, data: bytes, sizes: list[int]):  # type: 
             yield from found
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"*2\r\n$3\r\nGET\r\n$1\r\nab\r\n", b"*2\r\n$2\r\nGET\r\n$1\r\na\r\n", b"*2\r\n$3\r\nGET\r\n$4\r\na\r\n",
+     b"*2\r\n$03\r\nGET\r\n$1\r\na\r\n", b"*2\r\n$4\r\n\r\n\r\n\r\n$1\r\n", b"*2\r\n$3\r\nGET\r\n$5000\r\na\r\n",
+     b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nbc\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\nab\r\n$1\r\nc\r\n",
+     b"*3\r\n$2\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*2\r"],
+)  # fmt: skip
+def test_short_commands_that_come_alone_are_measured_too(data: bytes) -> None:
+    outcomes = []
+    for sizes in ([], [1]):
+        commands: list[Argv] = []
+        try:
+            commands.extend(_one_by_one(RequestParser(BULK_BYTES_MAX), data, sizes))
+        except ProtocolError as error:
+            commands.append([str(error).encode()])
+        outcomes.append(commands)
+    assert outcomes[0] == outcomes[1]
+
+
 MALFORMED = [
     (b"*x\r\n", "invalid multibulk length"),
     (b"*2147483648\r\n", "invalid multibulk length"),

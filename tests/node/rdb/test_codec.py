@@ -5,6 +5,7 @@ import string
 import struct
 from collections.abc import Iterator
 
+import pylzf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from node.rdb.codec import (
     decode_length,
     decode_string,
     encode_length,
+    encode_lzf,
     encode_string,
 )
 from node.rdb.dump import SealError, dump, restore, seal, unseal
@@ -130,6 +132,18 @@ def test_strings_come_back_and_are_missed_when_cut(value: bytes, compress: bool)
     for cut in range(len(data)):
         with pytest.raises((Truncated, IndexError)):
             decode_string(data[:cut], 0)
+
+
+@given(st.lists(st.sampled_from([b"abcd", b"aaaa", b"xyzw", b"q"]) | st.binary(max_size=12), max_size=12).map(b"".join))
+def test_what_redis_has_no_room_to_compress_stays_as_it_is(value: bytes) -> None:
+    """Its compressor gets four bytes less than the string has, and stops a little before it has filled them."""
+    try:
+        packed = pylzf.compress(value, len(value) - 4) if len(value) > 20 else None
+    except ValueError:
+        packed = None
+    block = encode_lzf(value)
+    assert (block is None) == (packed is None)
+    assert block is None or block.endswith(packed)
 
 
 @pytest.mark.parametrize(

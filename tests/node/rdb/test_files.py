@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from node.rdb.checksum import crc64
 from node.rdb.codec import RdbError, encode_length, encode_string
 from node.rdb.reader import Aux, End, Entries, Function, Item, RdbReader, ResizeDb, SelectDb
 from node.rdb.types import Entry
-from node.rdb.writer import RdbWriter, aux_fields
+from node.rdb.writer import RdbWriter, aux_fields, use_note
 from tests.node.rdb.test_codec import random_value
 from tests.support import RedisServer, Wire
 
@@ -160,8 +161,7 @@ def test_hints_of_use_that_we_write_are_understood(server: RedisServer, redis: W
     writer = RdbWriter()
     writer.header(AUX)
     writer.select_db(0, 2, 1)
-    writer.entry(b"idle", b"v", FAR_MS, idle_s=5000)
-    writer.entry(b"often", b"v", None, freq=77)
+    writer.entries([(b"idle", b"v", FAR_MS), (b"often", b"v", None)], [use_note(5000, None), use_note(None, 77)])
     writer.footer()
     data = writer.take()
     (batch,) = [item for item in read(data) if isinstance(item, Entries)]
@@ -360,7 +360,41 @@ def test_compression_is_given_up_only_while_it_looks_hopeless() -> None:
     assert len(plain) - len(packed) >= saved * 0.96
 
 
+def test_compression_that_saves_little_is_given_up_too() -> None:
+    rng = random.Random(6)
+    little = [(b"k%d" % number, b"x" * 20 + rng.randbytes(60), None) for number in range(600)]
+    plain, packed = (write({0: little}, compress=compress) for compress in (False, True))
+    saved = sum(len(encode_string(value, False)) - len(encode_string(value)) for _, value, _ in little)
+    assert saved > 3 * len(little) and 0 < len(plain) - len(packed) < saved / 4
+
+
+WORDS = st.one_of(
+    st.binary(max_size=30),
+    st.integers(-(1 << 40), 1 << 40).map(b"%d".__mod__),
+    st.binary(max_size=3).map(lambda word: b"-" + word),
+    st.sampled_from([20, 21, 63, 64, 255, 256, 16383, 16384]).map(lambda size: b"x" * size),
+)
+
+
+@given(st.lists(st.tuples(WORDS, WORDS | WORDS.map(bytearray), st.none() | st.integers(0, FAR_MS)), min_size=1))
+def test_keys_of_a_batch_are_written_as_each_by_itself(entries: list[Any]) -> None:
+    def written(*batches: list[Any]) -> bytes:
+        writer = RdbWriter(compress=False)
+        for batch in batches:
+            writer.entries(batch)
+        return writer.take()
+
+    assert written(entries) == written(*[[entry] for entry in entries])
+    assert written(entries) == b"".join(
+        (b"" if at is None else b"\xfc" + at.to_bytes(8, "little"))
+        + b"\0"
+        + encode_string(key, False)
+        + encode_string(value, False)
+        for key, value, at in entries
+    )
+
+
 def test_a_type_without_a_form_is_our_own_mistake(tmp_path: Path) -> None:
     writer = RdbWriter()
     with pytest.raises(TypeError, match="float"):
-        writer.entry(b"k", 1.5, None)
+        writer.entries([(b"k", 1.5, None)])
