@@ -77,8 +77,11 @@ def _pop_one(client: Client, key: bytes, end: bytes) -> Reply:
     if source is None:
         return []
     member, score = source.pop(end == MAX)
-    db.changed(key, "zpopmin" if end == MIN else "zpopmax", "z")
-    db.drop_if_empty(key, source)
+    db.keyspace.dirty += 1
+    if db.keyspace.listening:
+        db.tell(key, "zpopmin" if end == MIN else "zpopmax", "z")
+    if not len(source):
+        db.drop_if_empty(key, source)
     if client.resp3:
         return [member, score]
     text = format_double(score)

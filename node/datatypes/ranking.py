@@ -88,8 +88,12 @@ class Ranking:
     def pop(self, highest: bool) -> Pair:
         """Remove the lowest pair, or the highest; there is one."""
         at = -1 if highest else 0
-        score, member = self._scores[at].pop(at), self._members[at].pop(at)
-        self._shrunk(len(self._scores) - 1 if highest else 0)
+        scores = self._scores[at]
+        score, member = scores.pop(at), self._members[at].pop(at)
+        if highest or self._sums is not None or len(scores) < CHUNK_MIN:
+            self._shrunk(len(self._scores) - 1 if highest else 0)
+        else:
+            self._size -= 1  # and nothing else changes
         return member, score
 
     def _shrunk(self, chunk: int) -> None:

@@ -19,21 +19,24 @@ KEPT_MIN: Final = 16384
 """A container that has grown beyond so many makes its roster then: later, it would take a millisecond and more."""
 DEAD_MIN: Final = 64
 """The list is not closed up for fewer places without a name."""
-CLOSING_STEP: Final = 4
-"""Places that are closed up at a removal: done before half of the names that were left are removed too, so that at
-least every fourth place holds a name and a draw needs four attempts on average, at worst."""
+CLOSING_EVERY: Final = 16
+"""The list is closed up a step further at each so many removals..."""
+CLOSING_STEP: Final = 4 * CLOSING_EVERY
+"""...by so many places: done before half of the names that were left are removed too, so that at least every fourth
+place holds a name and a draw needs four attempts on average, at worst."""
 AT_REST: Final = -1
 
 
 class Roster:
     """The names that a container has, each once. A place without a name holds None."""
 
-    __slots__ = ("_filled", "_read", "_views", "gone", "holes", "names")
+    __slots__ = ("_due", "_filled", "_read", "_views", "gone", "holes", "names")
 
     def __init__(self, names: Iterable[bytes]) -> None:
         self.names: list[bytes | None] = list(names)
         self.gone: set[bytes] = set()
         self.holes = 0  # places that hold None
+        self._due = 0  # removals since the last step
         self._read = AT_REST  # while the list is closed up: the next place to look at...
         self._filled = 0  # ...and below this one all is closed up; between the two is nothing
         self._views: tuple[Places, ...] = ()  # they want to know of what changes
@@ -53,10 +56,13 @@ class Roster:
 
     def remove(self, name: bytes) -> None:
         """Forget a name that was there."""
-        self.gone.add(name)
-        for view in self._views:
-            view.left(name)
-        self._close_up()
+        gone = self.gone
+        gone.add(name)
+        if self._views:
+            for view in self._views:
+                view.left(name)
+        if self._read != AT_REST or 2 * (len(gone) + self.holes) > len(self.names):
+            self._close_up()
 
     def draw(self, random: Random) -> bytes:
         """A name, each as likely as any other; there is one."""
@@ -102,7 +108,11 @@ class Roster:
         return [name for name in self.names[below:top] if name is not None and name not in gone], below
 
     def _close_up(self) -> None:
-        """Go on with closing up the list, or begin if it is time."""
+        """A name was removed: go on with closing up the list, or begin, if it is time."""
+        self._due += 1
+        if self._due < CLOSING_EVERY:
+            return
+        self._due = 0
         names, gone, read = self.names, self.gone, self._read
         if read == AT_REST:
             dead = len(gone) + self.holes
