@@ -640,8 +640,12 @@ class Platform:
             os.close(null)
 
     def close_inherited_descriptors(self) -> None:
-        """Keep nothing but 0, 1 and 2 of what the parent left open."""
-        os.closerange(3, 256)
+        """Keep nothing but 0, 1 and 2 of what the parent left open: it may wait for the end of a pipe."""
+        try:
+            last = max(map(int, os.listdir("/proc/self/fd")))
+        except OSError:  # /proc is not mounted
+            last, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        os.closerange(3, last + 1)
 
     def settle_memory(self) -> None:
         """Freeze what has been built so far, so that no later collection walks it."""
