@@ -111,20 +111,24 @@ def test_every_set_over_every_server(servers: str) -> None:
 
 
 @pytest.mark.proof
-def test_proof_of_replacement(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = []
-    for servers in SERVERS:
-        for sentinels in SETS:
-            with Watched(
-                SERVERS[servers], SETS[sentinels], failover_timeout_ms=2000, repl_diskless_sync_delay="0"
-            ) as group:
-                times = []
-                for _ in range(10):
-                    port = group.agreed_port()
-                    times.append(fail_over(group))
-                    back_as_replica(group, port)
-                    time.sleep(5)
-            lines.append((sentinels, servers, statistics.median(times), max(times)))
+@pytest.mark.parametrize("servers", SERVERS)
+def test_proof_of_replacement(servers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten rounds of each set, all sets at the same time, so that genuine Sentinels meet what ours do."""
+
+    def replace_often(sentinels: str) -> list[float]:
+        times = []
+        group = Watched(SERVERS[servers], SETS[sentinels], failover_timeout_ms=2000, repl_diskless_sync_delay="0")
+        with group:
+            for _ in range(10):
+                port = group.agreed_port()
+                times.append(fail_over(group))
+                back_as_replica(group, port)
+                time.sleep(2 * 2 + 1)
+        return times
+
+    with ThreadPoolExecutor(len(SETS)) as pool:
+        found = dict(zip(SETS, pool.map(replace_often, SETS), strict=True))
+    lines = [(sentinels, servers, statistics.median(times), max(times)) for sentinels, times in found.items()]
     with capsys.disabled():
         for sentinels, servers, middle, worst in lines:
             print(
