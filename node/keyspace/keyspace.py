@@ -59,9 +59,9 @@ class Keyspace:
         self.watching = Watching(self.databases, lambda wanted: self.set_listening("watched keys", wanted))
 
     def _is_there(self, db: int, key: bytes) -> bool:
-        """May clients that wait for the key be served? What is over is left to whom it concerns."""
+        """May clients that wait for the key be served? One whose time is over goes now, as for any other reader."""
         database = self.databases[db]
-        return database.holds(key) and (self.obeying or not database.is_over(key))
+        return database.holds(key) if self.obeying else database.peek(key) is not None
 
     def set_time(self, now_ms: int, started_ms: int) -> None:
         """The time of the commands to come."""
