@@ -172,6 +172,33 @@ def test_the_primary_is_replaced(watched: Watched, fault: Fault) -> None:
 
 
 @pytest.mark.long
+def test_a_primary_that_is_cut_off_soon_takes_no_writes(watched: Watched) -> None:
+    """With `min-replicas-to-write` its clients, who are cut off with it, write nothing that will be lost for long."""
+    time.sleep(max(0.0, watched.next_s - time.monotonic()))
+    wait_until(watched.is_whole, WHOLE_S_MAX, "all is well before")
+    watched.write()
+    for number in range(3):
+        for name, value in (("min-replicas-to-write", "1"), ("min-replicas-max-lag", "2")):
+            assert watched.ask(number, "CONFIG", "SET", name, value) == "OK"
+    victim = watched.primary()
+    beside = ["exec", watched.container(victim), "redis-cli", "-p", str(watched.port(victim)), "SET", "beside", "it"]
+    assert watched.compose.docker(*beside).strip() == "OK"
+    watched.disconnect(victim)
+    begun_s = time.monotonic()
+    try:
+        wait_until(lambda: watched.compose.docker(*beside).startswith("NOREPLICAS"), 10, "it refuses writes")
+        wait_until(lambda: watched.primary() not in (-1, victim), 60.0, "another primary")
+        wait_until(lambda: watched.ask(watched.primary(), "SET", "taken", "yes") == "OK", 10, "that takes writes")
+    finally:
+        watched.connect(victim)
+        watched.next_s = begun_s + 3 * FAILOVER_MS / 1000
+    wait_until(watched.is_whole, WHOLE_S_MAX, "the old primary follows the new one")
+    assert watched.missing() == []
+    for number in range(3):
+        assert watched.ask(number, "CONFIG", "SET", "min-replicas-to-write", "0") == "OK"
+
+
+@pytest.mark.long
 def test_everything_is_restarted(watched: Watched) -> None:
     """The roles stand in the files of nodes and Sentinels: the same ones come back, with the data."""
     wait_until(watched.is_whole, WHOLE_S_MAX, "all is well")

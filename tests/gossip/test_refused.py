@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from gossip.commands import CLUSTER
+from gossip.moving.commands import registry
 from gossip.words import refused
 from tests.support import HexadServer, RedisServer
 from tests.support.servers import ROOT
@@ -24,9 +24,9 @@ def test_beside_a_real_one() -> None:
 
 def test_the_same_is_known_of_them() -> None:
     for spec in refused():
-        mine = CLUSTER.specs[spec.name]
+        mine = registry().specs[spec.name]
         assert (mine.arity, mine.flags, mine.acl, mine.tips) == (spec.arity, spec.flags, spec.acl, spec.tips)
-    assert {spec.name for spec in refused()} == set(CLUSTER.specs)
+    assert {spec.name for spec in refused()} == set(registry().specs)
 
 
 @pytest.mark.parametrize("module", ["gossip.machine", "gossip.events", "yaml", "rich", "hexad.up", "pickle"])
