@@ -91,9 +91,13 @@ class LocalTopology:
             await self._until_settled(self._take_over_on, progress)
             await self._start_nodes(new, progress)
         else:
-            await self._start_nodes(ports, progress)
+            await self._start_nodes(self.plan.data_ports, progress)
+            # Later, since to a Sentinel a node that starts is one that is silent: it might be replaced.
+            await self._start_nodes(self.plan.sentinel_ports, progress)
 
     async def _start_nodes(self, ports: Sequence[int], progress: Progress) -> None:
+        if not ports:
+            return
         progress(f"Starting {_nodes(len(ports))}")
         for port in ports:
             directory = self.place.node_directory(port)
