@@ -98,7 +98,8 @@ class LocalTopology:
     async def _start_nodes(self, ports: Sequence[int], progress: Progress) -> None:
         if not ports:
             return
-        progress(f"Starting {_nodes(len(ports))}")
+        watch = ports == self.plan.sentinel_ports
+        progress(f"Starting {len(ports)} Sentinels" if watch else f"Starting {_nodes(len(ports))}")
         for port in ports:
             directory = self.place.node_directory(port)
             options = self.plan.node_options(port)
