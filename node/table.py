@@ -210,8 +210,8 @@ class Registry:
     def row(self, name: str, size: int) -> Callable[[RunRowT], RunRowT]:
         """Declare how calls of the command `name`, each of `size` words, are obeyed at once, in order.
 
-        It is for what a primary's stream and files are full of, and called where nobody listens to changes or waits
-        for keys. The calls cannot fail; each is one change, and stands in the journal as it came.
+        It is for what the streams of primaries are full of, and called where nobody listens to changes or waits for
+        keys. The calls cannot fail; each is one change, and stands in the journal as it came.
         """
 
         def register(run: RunRowT) -> RunRowT:

@@ -122,24 +122,6 @@ class Database:
             self.keyspace.notify("m", "keymiss", key, self.index)
         return None
 
-    def read_all(self, keys: Iterable[bytes]) -> list[Value | None]:
-        """`read` of each key, without the call."""
-        slots, clocks, mask, clock_s = self.slots, self._clocks, self._clock_mask, self.clock_s
-        may_end = self.deadline_count > 0
-        hits = 0
-        values: list[Value | None] = []
-        for key in keys:
-            slot = slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
-            value = None if slot is None else slot.values.get(key)
-            if value is None or (may_end and slot is not None and key in slot.deadlines):
-                values.append(self.read(key))
-                continue
-            hits += 1
-            clocks[hash(key) & mask] = clock_s
-            values.append(value)
-        self.hits += hits
-        return values
-
     def read_string(self, key: bytes) -> bytes | bytearray | None:
         """As `read`; raises WRONGTYPE if there is something else than a string."""
         value = self.read(key)

@@ -119,10 +119,7 @@ class TimingDatabase(Database):
             rules.turn(now_ms)
         self.uses[hash(key) & TABLES_MASK][key] = rules.tick
 
-    def read_all(self, keys: Iterable[bytes]) -> list[Value | None]:
-        return [self.read(key) for key in keys]
-
-    def set_all(self, pairs: Iterable[tuple[bytes, Value]]) -> None:
+    def set_all(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         for key, value in pairs:
             self.set(key, value)
 

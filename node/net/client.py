@@ -41,8 +41,6 @@ class RespClient:
         self._turn = trio.Lock()
         self._limit: trio.CancelScope | None = None  # of a pipeline that may take long while bytes move
         self._idle_s = 0.0
-        self.stage = "writing"
-        """What the link was doing last, "writing" or "reading": whoever tells of its failure can name it."""
 
     @classmethod
     async def connect(
@@ -99,16 +97,13 @@ class RespClient:
         *,
         timeout_ms: float = CALL_TIMEOUT_MS,
         idle: bool = False,
-        replies: list[Reply] | None = None,
     ) -> list[Reply]:
         """Send commands without waiting for each reply; all replies, in order. Raises OSError, as `call`.
 
         timeout_ms -- for the whole of it, counted from this call's turn; with `idle`, for each wait in which no byte
             moves.
-        replies -- an empty list that is filled as they come, for who must know what was answered before a link broke.
         """
-        if replies is None:
-            replies = []
+        replies: list[Reply] = []
         async with self._turn:
             done = False
             try:
@@ -142,7 +137,6 @@ class RespClient:
 
     async def _send(self, data: bytearray) -> None:
         sock = self._open_socket()
-        self.stage = "writing"
         with memoryview(data) as view:
             sent = 0
             while sent < len(view):
@@ -157,7 +151,6 @@ class RespClient:
     async def _receive(self, replies: list[Reply]) -> None:
         """Wait for bytes, and add what replies they complete."""
         sock = self._open_socket()
-        self.stage = "reading"
         await self._platform.wait_readable(sock)
         try:
             data = sock.recv(RECEIVE_BYTES)
