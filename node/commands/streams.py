@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final
 
 from node.commands.arguments import SYNTAX, integer
 from node.commands.family import command, container
 from node.commands.help import describe, help_lines
 from node.commands.streamids import GivenId, parse_end, parse_given, parse_id, parse_start
+from node.datatypes.numbers import SHARED, SHARED_MAX
 from node.datatypes.streams import (
     ID_MAX,
     NEVER,
@@ -55,10 +55,6 @@ def encode_entries(entries: Iterable[tuple[int, Pairs]]) -> Encoded:
     parts = [encode_entry(number, pairs) for number, pairs in entries]
     return Encoded(b"*%d\r\n" % len(parts) + b"".join(parts))
 
-
-NUMBERED: Final = 1024
-NUMBERS: Final = tuple(b"%d" % number for number in range(NUMBERED))
-"""The texts of small sequence numbers."""
 
 # --- adding and trimming ----------------------------------------------------------------------------------------------
 
@@ -191,7 +187,7 @@ def xadd(client: Client, argv: Argv) -> Reply:
         number = last_id + 1
     stream.append(number, pairs, size, config.stream_node_max_bytes, config.stream_node_max_entries)
     sequence = number - start
-    name = stream.name_head + NUMBERS[sequence] if sequence < NUMBERED and stream.named_ms == now_ms else stream.name()
+    name = stream.name_head + SHARED[sequence] if sequence < SHARED_MAX and stream.named_ms == now_ms else stream.name()
     if not keyspace.journal.unheard:
         keyspace.journal_instead((b"XADD", key, name, *pairs), db=db.index)
     keyspace.dirty += 1

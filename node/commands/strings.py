@@ -14,7 +14,15 @@ from node.commands.arguments import (
 )
 from node.commands.family import command, row
 from node.datatypes import strings
-from node.datatypes.numbers import INT64_MAX, INT64_MIN, format_long_double, parse_int, parse_long_double
+from node.datatypes.numbers import (
+    INT64_MAX,
+    INT64_MIN,
+    SHARED,
+    SHARED_MAX,
+    format_long_double,
+    parse_int,
+    parse_long_double,
+)
 from node.keyspace.database import WRONG_TYPE, Database, Value
 from node.net.resp import OK, Argv, CommandError, Encoded, Reply
 from node.server import Client
@@ -271,9 +279,6 @@ def msetnx(client: Client, argv: Argv) -> Reply:
 
 DIGITS_SURE = 18
 """A text of so many digits is a 64-bit integer, whatever they are."""
-SHARED_MAX = 10_000
-SHARED = tuple(b"%d" % number for number in range(SHARED_MAX))
-"""Texts of the smaller numbers, which all counters share, as in Redis: nothing is made and freed when one counts on."""
 
 
 @command("incr", 2, "write denyoom fast", acl="string", keys=UPDATE_ONE)

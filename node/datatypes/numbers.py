@@ -15,6 +15,9 @@ INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 INT_TEXT_BYTES_MAX: Final = 20
 """The longest text of a 64-bit integer: -9223372036854775808."""
+SHARED_MAX: Final = 10_000
+SHARED: Final = tuple(b"%d" % number for number in range(SHARED_MAX))
+"""Texts of the smaller numbers, which all counters share, as in Redis: nothing is made and freed when one counts on."""
 
 LONG_DOUBLE_TEXT_BYTES_MAX: Final = 5 * 1024 - 1
 """A longer text is no long double to Redis, whatever it says."""
