@@ -48,7 +48,7 @@ class ConfigFile:
         self._file = new
 
     def release(self) -> None:
-        """Let another node have the file: the end of this one."""
+        """Let another node have the file; nothing is saved any more."""
         _close_all([*self._retired, self._file])
 
     async def _close_retired(self) -> None:

@@ -194,6 +194,10 @@ class ClusterService:
         """The node ends: take part no longer."""
         self.bus.end()
 
+    def release(self) -> None:
+        """The node has ended: another one may have its nodes.conf."""
+        self._file.release()
+
     def data_loaded(self) -> None:
         """The node's data is there: look whose slots it is in."""
         occupied = self.server.keyspace.databases[0].occupied

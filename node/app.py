@@ -283,6 +283,8 @@ async def running(server: Server, *, has_data: bool = True) -> AsyncIterator[Non
         listening.close_all(bus)  # not before the tasks that accept from them have ended
         server.aof.end()
         server.reactor.close()
+        if cluster is not None:
+            cluster.release()
 
 
 @asynccontextmanager

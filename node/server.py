@@ -90,6 +90,9 @@ class Cluster(Protocol):
     def end(self) -> None:
         """The node ends: take part no longer."""
 
+    def release(self) -> None:
+        """The node has ended: another one may have what this one alone could have."""
+
     def data_loaded(self) -> None:
         """The node's data is there: look whose slots it is in."""
 

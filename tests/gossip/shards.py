@@ -85,7 +85,6 @@ class Member:
         except* Died:
             pass
         finally:
-            server.cluster._file.release()  # type: ignore[union-attr]  # as the kernel does
             self.server = None
             self._gone.set()
 
