@@ -1,63 +1,55 @@
 """What the proxy tells of itself: INFO as a single Redis would, and PROXY INFO, PROXY NODES for its operators."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from node.commands.info import report, sections_wanted
+from node.commands.info import SECTIONS, Fields, report_of, sections_wanted
 from node.commands.slowlog import SHOWN
 from node.datatypes.numbers import parse_int
-from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status, Verbatim
+from node.net.resp import OK, Argv, CommandError, Reply, Status, Verbatim
 from node.server import HEXAD_VERSION
 from node.table import Registry, Spec
+from proxy import overview
 from proxy.everywhere import on_all
-from proxy.stories import Story, begin
+from proxy.stories import Story, begin, must
 
 if TYPE_CHECKING:
     from proxy.server import Proxy
 
-OWN_SECTIONS = ("server", "clients", "memory", "stats", "replication", "cpu", "commandstats", "errorstats")
-"""What the proxy can say of itself; persistence is the nodes'."""
+OWN_SECTIONS = ("server", "clients", "stats", "replication", "cpu", "modules", "commandstats", "errorstats", "cluster")
+"""What the proxy can say of itself..."""
+SECTIONS_OF_DATA: dict[str, Callable[[Sequence[overview.Report]], Fields]] = {
+    "memory": overview.memory,
+    "persistence": overview.persistence,
+    "stats": overview.key_events,
+    "replication": overview.replicas,
+    "keyspace": overview.keyspace,
+}
+"""...and what the nodes know better: a whole section, or fields of one."""
 
 
 def info(client: Any, argv: Argv) -> Reply:
-    """INFO: the proxy as a server, and the keys of all nodes."""
-    sections = sections_wanted([word.decode("latin-1") for word in argv[1:]])
-    if "keyspace" in sections:
-        return begin(client, _with_keyspace(client, sections))
-    return Verbatim(report(client.host, _own(sections)).encode("utf-8", "surrogateescape"))
+    """INFO: the proxy as a server, with the data of all nodes."""
+    wanted = sections_wanted([word.decode("latin-1") for word in argv[1:]])
+    sections = [name for name in wanted if name in OWN_SECTIONS or name in SECTIONS_OF_DATA]
+    if SECTIONS_OF_DATA.keys() & set(sections):
+        return begin(client, _info_with_data(client.host, sections))
+    return _rendered(client.host, sections, [])
 
 
-def _own(sections: list[str]) -> list[str]:
-    return [name for name in sections if name in OWN_SECTIONS or name in ("modules", "cluster")]
+def _info_with_data(proxy: "Proxy", sections: list[str]) -> Story:
+    replies = yield from on_all(proxy, [b"INFO"])
+    return _rendered(proxy, sections, [overview.parse(bytes(must(reply))) for _, reply in replies])
 
 
-def _with_keyspace(client: Any, sections: list[str]) -> Story:
-    proxy: Proxy = client.host
-    replies = yield from on_all(proxy, [b"INFO", b"keyspace"])
-    totals: dict[str, dict[str, int]] = {}
-    for _, reply in replies:
-        if type(reply) is Failure:
-            raise CommandError(bytes(reply))
-        _add_keyspace(totals, bytes(reply).decode("utf-8", "replace"))
-    lines = "".join(
-        f"{name}:" + ",".join(f"{field}={value}" for field, value in fields.items()) + "\r\n"
-        for name, fields in sorted(totals.items())
-    )
-    text = report(proxy, _own(sections))
-    text += ("\r\n" if text else "") + f"# Keyspace\r\n{lines}"
-    return Verbatim(text.encode("utf-8", "surrogateescape"))
-
-
-def _add_keyspace(totals: dict[str, dict[str, int]], text: str) -> None:
-    """Add one node's keys to those of the others; `avg_ttl` becomes the longest."""
-    for line in text.splitlines():
-        name, _, rest = line.partition(":")
-        if not name.startswith("db") or not rest:
-            continue
-        fields = totals.setdefault(name, {"keys": 0, "expires": 0, "avg_ttl": 0})
-        for word in rest.split(","):
-            field, _, value = word.partition("=")
-            if field in fields and value.isdigit():
-                fields[field] = max(fields[field], int(value)) if field == "avg_ttl" else fields[field] + int(value)
+def _rendered(proxy: "Proxy", names: list[str], reports: list[overview.Report]) -> Reply:
+    parts: list[tuple[str, Fields]] = []
+    for name in names:
+        title, own_fields = SECTIONS[name]
+        own = own_fields(proxy) if name in OWN_SECTIONS else {}
+        of_data = SECTIONS_OF_DATA[name](reports) if name in SECTIONS_OF_DATA else {}
+        parts.append((title, {**own, **of_data}))
+    return Verbatim(report_of(parts).encode("utf-8", "surrogateescape"))
 
 
 def specs() -> list[Spec]:

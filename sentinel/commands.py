@@ -318,8 +318,9 @@ def info(client: Client, argv: Argv) -> Reply:
     """INFO with the sections that mean something here, and one of our own."""
     words = [word.decode("latin-1").lower() for word in argv[1:]]
     wanted = sections_wanted(words)
-    sections = {name: SECTIONS[name] for name in INFO_SECTIONS if name in wanted}
+    found = (SECTIONS[name] for name in INFO_SECTIONS if name in wanted)
+    sections = [(title, fields(client.host)) for title, fields in found]
     if not words or {"sentinel", "default", "all", "everything"} & set(words):
         core = service(client).look()
-        sections["sentinel"] = ("Sentinel", lambda _server: report.info_fields(core))
-    return report_of(client.host, sections).encode("utf-8", "surrogateescape")
+        sections.append(("Sentinel", report.info_fields(core)))
+    return report_of(sections).encode("utf-8", "surrogateescape")

@@ -52,14 +52,15 @@ def sections_wanted(words: Iterable[str]) -> list[str]:
 
 def report(server: Server, sections: Iterable[str]) -> str:
     """INFO's text."""
-    return report_of(server, {name: SECTIONS[name] for name in sections})
+    found = (SECTIONS[name] for name in sections)
+    return report_of((title, fields(server)) for title, fields in found)
 
 
-def report_of(server: Server, sections: "Sections") -> str:
-    """As `report`, of sections that may be another program's."""
+def report_of(sections: Iterable[tuple[str, Fields]]) -> str:
+    """INFO's text of sections, each with its title, that may be another program's."""
     parts = []
-    for title, fields in sections.values():
-        lines = "".join(f"{field}:{value}\r\n" for field, value in fields(server).items())
+    for title, fields in sections:
+        lines = "".join(f"{field}:{value}\r\n" for field, value in fields.items())
         parts.append(f"# {title}\r\n{lines}")
     return "\r\n".join(parts)
 
