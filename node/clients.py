@@ -342,6 +342,11 @@ class Clients:
         self.postponed[client] = None
         return client.park(Postponed(self))
 
+    def hold(self, session: Client) -> None:
+        """Hold back whatever a primary sends: a pause is for its stream, too, as in Redis."""
+        self.postponed[session] = None
+        session.parked = Postponed(self)
+
     def _pauses_changed(self) -> None:
         if self._pause_timer is not None:
             self._pause_timer.cancel()

@@ -246,8 +246,10 @@ class Follower:
         session = self.session
         if session is None:
             return
-        silent_ms = self.host.timers.monotonic_ms() - session.last_io_ms
-        if silent_ms > self.host.config["repl-timeout"] * 1000:
+        now_ms = self.host.timers.monotonic_ms()
+        if session.parked is not None:
+            session.last_io_ms = now_ms  # held back by CLIENT PAUSE: what it says meanwhile stays unread
+        if now_ms - session.last_io_ms > self.host.config["repl-timeout"] * 1000:
             self.host.log.warning("MASTER timeout: no data nor PING received...")
             session.close(CLOSE_NOW)
             return

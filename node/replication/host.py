@@ -19,6 +19,8 @@ class Pauses(Protocol):
 
     def unpause(self, purpose: str) -> None: ...
 
+    def hold(self, session: Any) -> None: ...
+
 
 class ReplicationHost(PersistenceHost, Protocol):
     """The node, as replication sees it."""

@@ -69,6 +69,9 @@ class PrimarySession(Session[Any]):
         self.more = self.host.time_stands_still
         if self.more:
             return  # a long script runs: nothing may change under it
+        if keyspace.paused:
+            self.host.clients.hold(self)
+            return
         keyspace.obeying = True
         try:
             while commands := self.parser.parse():
@@ -79,6 +82,9 @@ class PrimarySession(Session[Any]):
             self.close(CLOSE_NOW)
         finally:
             keyspace.obeying = False
+
+    def run_again(self) -> None:
+        """What a pause has held back: none of it was begun, so there is nothing to take back."""
 
     def _run(self, commands: list[Argv]) -> None:
         self.commands = commands

@@ -11,10 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.replication.support import PAIRS, TIMEOUT_S, Proxy, follow, full_syncs, node, offset_of, wait_connected
+from tests.node.replication.support import (
+    PAIRS,
+    TIMEOUT_S,
+    Proxy,
+    follow,
+    full_syncs,
+    node,
+    offset_of,
+    partial_syncs,
+    wait_connected,
+)
 from tests.support import RedisServer, Server, Wire, wait_until
 
 REPLID = b"a" * 40
+PAUSE_MS = 6000
+PING_BYTES = len(b"*1\r\n$4\r\nPING\r\n")
 Say = Callable[["Conversation"], None]
 
 
@@ -345,3 +357,28 @@ def test_a_shutdown_waits_for_what_replicas_lack() -> None:
         assert primary.process is not None and primary.process.wait(TIMEOUT_S) == 0
         wait_until(lambda: down("GET", "late:99") == b"x" * 1000, TIMEOUT_S, "all has arrived")
         primary.wait_for_log("1 of 1 replicas are in sync when shutting down")
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("redis", "WRITE"), ("hexad", "WRITE"), ("hexad", "ALL")])
+def test_a_pause_holds_the_stream_back_and_the_link_lives(kind: str, mode: str) -> None:
+    """CLIENT PAUSE on a replica: nothing of its primary's stream is run, and a silence of our own is no timeout."""
+    with (
+        node(kind) as primary,
+        node(kind, repl_timeout=2) as replica,
+        primary.wire() as writer,
+        replica.wire() as reader,
+    ):
+        follow(reader, primary.port)
+        wait_connected(reader)
+        reader("CLIENT", "PAUSE", PAUSE_MS, mode)
+        for number in range(100):
+            writer("SET", f"held:{number}", "x")
+        written = offset_of(writer)
+        wait_until(
+            lambda: offset_of(writer) >= written + 3 * PING_BYTES, TIMEOUT_S, "as long as the replica's patience"
+        )
+        shown = writer.info("replication")["slave0"]
+        acknowledged = int(shown.partition("offset=")[2].partition(",")[0])
+        assert acknowledged < written - 99 * len("SET held:1 x"), "none of them has been run"
+        wait_until(lambda: reader("DBSIZE") == 100, TIMEOUT_S, "all come when the pause is over")
+        assert full_syncs(replica) == 1 and not partial_syncs(replica)
