@@ -223,15 +223,17 @@ class Eviction:
             victims = self._victims.next(needed // each + 1)
             if not victims:
                 return State.FULL if reclaimer.idle else State.GOING_ON
-            evicted = host.keyspace.evicted_keys
+            freed, evicted = 0, host.keyspace.evicted_keys
             for db, keys in victims:
                 began_ns = host.clock_ns() if watched else 0
-                size = db.evict(keys, lazily=lazily)
+                freed += db.evict(keys, lazily=lazily)
                 if watched:
                     self._note_delay("eviction-del", began_ns)
-                host.memory.discharged += size
-                needed -= size
-            self._keys -= host.keyspace.evicted_keys - evicted
+            evicted = host.keyspace.evicted_keys - evicted
+            self._keys -= evicted
+            host.memory.discharge(freed)
+            needed -= freed
+            each = freed // max(1, evicted) + 1
             if needed > 0 and host.clock_ns() >= end_ns:
                 return State.GOING_ON
         return State.ROOM

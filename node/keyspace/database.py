@@ -226,6 +226,18 @@ class Database:
         """`use_of` each of these keys."""
         return [self.use_of(key) for key in keys]
 
+    @property
+    def notes_all(self) -> bool:
+        """Is something noted of every single key?"""
+        return False
+
+    def note_unnoted(self, keys: Sequence[bytes]) -> None:
+        """Note of those of these keys of which nothing is, what is known of their uses otherwise."""
+
+    def scores_of(self, noted: list[int]) -> list[int]:
+        """`use_of` keys of which this is noted."""
+        return noted
+
     def restore_use(self, key: bytes, noted: int) -> None:
         """Let the uses of `key` be what `use_of` gave: of this key before it was looked at, or of one that moves."""
         self._clocks[hash(key) & self._clock_mask] = noted
@@ -374,13 +386,15 @@ class Database:
         """Remove `key` and return its value; None if it is not there. Says nothing to anyone: see `delete`."""
         number = slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383
         slot = self.slots[number]
-        if slot is None or key not in slot.values:
+        if slot is None:
             return None
-        if self.preservers:
+        if self.preservers and key in slot.values:
             self._preserve(number, slot, key)
-        if key in slot.deadlines:
+        value = slot.values.pop(key, None)
+        if value is None:
+            return None
+        if self.deadline_count and key in slot.deadlines:
             self._drop_deadline(number, slot, key)
-        value = slot.values.pop(key)
         self.size -= 1
         if self.hash_deadlines:
             self.hash_deadlines.pop(key, None)

@@ -1,31 +1,32 @@
 """Which key goes next when memory is short. Sans-IO: luck is handed in.
 
-As in Redis, nothing is sorted and no list is kept: some keys are looked at, the worst of all those seen lately wait in
-a small pool, and the worst of these goes. With ten looks that comes near to exact LRU; with five, the default, nearly.
+As in Redis, no order of all keys is kept: some are looked at, and of each `maxmemory-samples` of them one goes, the
+worst. With ten looks that comes near to exact LRU; with five, the default, nearly. Redis looks at so many for each key
+that goes. Here LOOKS keys are looked at and sorted at once, which costs a fraction of that, and the worst of them wait
+in a queue: the same share goes. One that was used while it waited has a better score now, and stays.
 
-Redis draws the keys at random. Here a hand for each database goes round over its slots and takes the next ones: slots
-are an order by hash, so these are as random as any, each key is seen once in a round however the slots differ in size,
-and no weights need be kept up to date for it. What is taken for a `volatile-` policy has a deadline.
-
-A key that waited in the pool and was used meanwhile has a better score now, and stays.
+Redis draws the keys at random. Here a hand for each database goes round and takes the next ones. It goes over the
+tables of what is noted of uses, which are an order by hash, so that these are as random as any, and name and use of a
+key come in one go. Where a table does not know of every key (a file was loaded, the policy is new) or only keys with a
+deadline may go (`volatile-`), the hand goes over the slots. Each key is seen once in a round in either case, and no
+weights need be kept up to date for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import groupby, islice, repeat
 from operator import itemgetter
 from random import Random
 from types import MappingProxyType
 
-from node.keyspace.database import Database, Slot
+from node.keyspace.database import USE_TABLES, Database, Slot
 from node.keyspace.keyspace import Keyspace
 from node.keyspace.scan import draw, slot_sizes
 from node.slots import SLOTS
 
-VICTIMS_MAX = 16
-"""So many keys go at once at the most, and `maxmemory-samples` are looked at for each of them in one go: what is done
-once for all of them would cost as much as the key that goes."""
-POOL_SIZE = 64
-"""How many of the worst keys wait. Redis lets go of one key at a time and keeps 16."""
+VICTIMS_MAX = 64
+"""So many keys go at once at the most, without a look at the clock."""
+LOOKS = 320
+"""So many keys of a database are looked at in one go, which takes some 50 us; each costs more where they are fewer."""
 SLOT_DRAWS_MAX = 8
 """How often a slot with deadlines is sought in proportion to all keys, before the next one does."""
 SKIPPED_MAX = 512
@@ -38,7 +39,7 @@ Scores = Callable[[Database, Sequence[bytes]], list[int]]
 """A score for each key: the lower, the sooner it goes."""
 Candidate = tuple[int, int, bytes]
 """(score, database, key)"""
-SCORE = itemgetter(0)
+SCORE, DATABASE = itemgetter(0), itemgetter(1)
 
 
 def _use(db: Database, keys: Sequence[bytes]) -> list[int]:
@@ -65,14 +66,15 @@ class Victims:
         self._random = random
         self.policy = NO_EVICTION
         self.samples = 5  # maxmemory-samples
-        self._pool: list[Candidate] = []  # the one that goes first stands first
-        self._hands = [Hand() for _ in keyspace.databases]
+        self._queue: list[Candidate] = []  # those that go next, the first one first
+        self._slot_hands = [SlotHand() for _ in keyspace.databases]
+        self._use_hands = [UseHand() for _ in keyspace.databases]
         self._next_db = 0  # whose turn it is under the policies that go by luck alone
 
     def set_policy(self, policy: str) -> None:
         """Go by another rule from now on; one of the words of `maxmemory-policy`."""
         self.policy = policy
-        self._pool.clear()
+        self._queue.clear()
 
     def next(self, count: int) -> list[tuple[Database, list[bytes]]]:
         """The keys that go next, by database: `count` of them (up to VICTIMS_MAX) or fewer; nothing if none may go."""
@@ -95,31 +97,38 @@ class Victims:
         return [(db, [key])]
 
     def _worst(self, volatile: bool, scores: Scores, count: int) -> list[tuple[Database, list[bytes]]]:
+        queue = self._queue
         for _ in range(ROUNDS_MAX):
-            if not self._look(volatile, scores, count * self.samples):
+            if not queue and not self._look(volatile, scores):
                 break
-            waiting: dict[int, list[Candidate]] = {}
-            for candidate in self._pool[:count]:
-                waiting.setdefault(candidate[1], []).append(candidate)
-            del self._pool[:count]
+            batch = queue[:count]
+            del queue[:count]
             found = []
-            for index, candidates in waiting.items():
+            for index, candidates in groupby(batch, DATABASE):
                 db = self._keyspace.databases[index]
-                found.append((db, _still_worst(db, candidates, volatile, scores)))
-            if any(keys for _, keys in found):
+                keys = _still_worst(db, list(candidates), volatile, scores)
+                if keys:
+                    found.append((db, keys))
+            if found:
                 return found
         return []
 
-    def _look(self, volatile: bool, scores: Scores, count: int) -> bool:
-        """Look at more keys, `count` of each database; False if there are none."""
-        pool = self._pool
-        databases = self._candidates(volatile)
-        for db in databases:
-            keys = self._hands[db.index].take(db, count, volatile)
-            pool += zip(scores(db, keys), repeat(db.index), keys)
-        pool.sort(key=SCORE)  # by nothing else: names are no merit
-        del pool[POOL_SIZE:]
-        return bool(databases)
+    def _look(self, volatile: bool, scores: Scores) -> bool:
+        """Look at more keys of each database, and let the worst of them wait; False if there are none."""
+        queue = self._queue
+        for db in self._candidates(volatile):
+            if scores is _use and not volatile and db.notes_all:
+                seen = self._use_hands[db.index].take(db, LOOKS)
+                keys, scored = [key for key, _ in seen], db.scores_of([noted for _, noted in seen])
+            else:
+                keys = self._slot_hands[db.index].take(db, LOOKS, volatile)
+                if scores is _use:
+                    db.note_unnoted(keys)
+                scored = scores(db, keys)
+            queue += zip(scored, repeat(db.index), keys)
+        queue.sort(key=SCORE)  # by nothing else: names are no merit
+        del queue[max(1, len(queue) // self.samples) :]
+        return bool(queue)
 
 
 def _still_worst(db: Database, candidates: list[Candidate], volatile: bool, scores: Scores) -> list[bytes]:
@@ -129,7 +138,35 @@ def _still_worst(db: Database, candidates: list[Candidate], volatile: bool, scor
     return [key for key in keys if db.deadline(key) is not None] if volatile else keys
 
 
-class Hand:
+class UseHand:
+    """Goes round over what is noted of the uses of the keys of one database.
+
+    Each table is gone through from its end, where the newest keys are, to its beginning: the keys that go meanwhile
+    are then behind the hand, and none before it changes its place.
+    """
+
+    __slots__ = ("_left", "_table")
+
+    def __init__(self) -> None:
+        self._table = 0  # the table, and how many of its keys are still to be seen
+        self._left = 0
+
+    def take(self, db: Database, count: int) -> list[tuple[bytes, int]]:
+        """The next keys and what is noted of each, `count` at the most; each at most once."""
+        taken: list[tuple[bytes, int]] = []
+        for _ in range(USE_TABLES):
+            if not self._left:
+                self._table = (self._table + 1) % USE_TABLES
+                self._left = len(db.uses[self._table])
+            end = self._left
+            self._left = max(0, end - count + len(taken))
+            taken += islice(db.uses[self._table].items(), self._left, end)
+            if len(taken) >= count:
+                break
+        return taken
+
+
+class SlotHand:
     """Goes round over the slots of one database."""
 
     __slots__ = ("_number", "_place")

@@ -95,7 +95,7 @@ class TimingDatabase(Database):
         self.uses[hash(key) & TABLES_MASK][key] = rules.tick
 
     def _unnoted(self, key: bytes) -> int:
-        """When a key was used of which nothing is noted: the shared table knows about."""
+        """What is to be noted of a key of which nothing is: when it was used, the shared table knows about."""
         return self._tick() - Database.idle_seconds(self, key) * 1000 // TICK_MS
 
     def _noted(self, key: bytes) -> int | None:
@@ -176,7 +176,20 @@ class TimingDatabase(Database):
 
     def uses_of(self, keys: Sequence[bytes]) -> list[int]:
         uses = self.uses
-        return [uses[hash(key) & TABLES_MASK].get(key) or self._unnoted(key) for key in keys]
+        return self.scores_of([uses[hash(key) & TABLES_MASK].get(key) or self._unnoted(key) for key in keys])
+
+    def scores_of(self, noted: list[int]) -> list[int]:
+        return noted
+
+    @property
+    def notes_all(self) -> bool:
+        return sum(map(len, self.uses)) >= self.size
+
+    def note_unnoted(self, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            uses = self.uses[hash(key) & TABLES_MASK]
+            if key not in uses:
+                uses[key] = self._unnoted(key)
 
     def restore_use(self, key: bytes, noted: int) -> None:
         self._renote(key, noted)
@@ -189,6 +202,9 @@ class CountingDatabase(TimingDatabase):
 
     def _minute(self) -> int:
         return self.clock_s // SECONDS_A_MINUTE
+
+    def _unnoted(self, key: bytes) -> int:
+        return self.keyspace.use_rules.made(FIRST_COUNT, self._minute())
 
     def _note(self, key: bytes) -> None:
         uses = self.uses[hash(key) & TABLES_MASK]
@@ -216,10 +232,10 @@ class CountingDatabase(TimingDatabase):
     def use_of(self, key: bytes) -> int:
         return self.use_count(key) or 0
 
-    def uses_of(self, keys: Sequence[bytes]) -> list[int]:
-        uses, minute, count = self.uses, self._minute(), self.keyspace.use_rules.count
-        first = minute << COUNT_BITS | FIRST_COUNT  # what is noted of a key of which nothing is
-        return [count(uses[hash(key) & TABLES_MASK].get(key, first), minute) for key in keys]
+    def scores_of(self, noted: list[int]) -> list[int]:
+        minute, count = self._minute(), self.keyspace.use_rules.count
+        counts = {each: count(each, minute) for each in set(noted)}  # few minutes and counters make many keys
+        return [counts[each] for each in noted]
 
     def restore_use(self, key: bytes, noted: int) -> None:
         self.set_use_count(key, noted)

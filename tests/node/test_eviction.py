@@ -11,7 +11,7 @@ import pytest
 
 from node.allocators import Allocated
 from node.eviction import State, slice_us
-from node.keyspace.eviction import POOL_SIZE, Hand, Victims
+from node.keyspace.eviction import LOOKS, SlotHand, UseHand, Victims
 from node.keyspace.uses import COUNT_BITS, COUNT_MAX, FIRST_COUNT, UseRules
 from tests.support import HexadServer, RedisServer, ReplyError, wait_until
 from tests.support.local import LocalNode
@@ -299,13 +299,13 @@ def test_a_big_value_is_freed_in_slices() -> None:
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_hand_sees_each_key_once_in_a_round() -> None:
+def test_a_hand_over_slots_sees_each_key_once_in_a_round() -> None:
     client = LocalNode().client()
     db = client.node.keyspace.databases[0]
     names = {b"key:%d" % number for number in range(300)} | {b"{tag}%d" % number for number in range(700)}
     for key in names:
         db.set(key, b"v")
-    hand = Hand()
+    hand = SlotHand()
     seen = [key for _ in range(200) for key in hand.take(db, 5, False)]
     assert len(seen) == 1000 and set(seen) == names
     db.flush()
@@ -315,24 +315,71 @@ def test_a_hand_sees_each_key_once_in_a_round() -> None:
     assert hand.take(db, 5, True) == []
 
 
-def test_the_pool_is_bounded_and_forgets_who_was_used() -> None:
+def test_a_hand_over_uses_sees_each_key_once_in_a_round_whatever_goes_and_comes_behind_it() -> None:
+    node = LocalNode()
+    node.keyspace.note_uses(counts=False, matters=True)
+    db = node.keyspace.databases[0]
+    names = [b"key:%d" % number for number in range(5000)]
+    for key in names:
+        db.set(key, b"v")
+    hand, luck = UseHand(), random.Random(3)
+    seen: list[bytes] = []
+    for turn in range(5000 // 50):
+        taken = hand.take(db, 50)
+        assert len(taken) == 50 and all(db.use_of(key) == noted for key, noted in taken)
+        seen += [key for key, _ in taken]
+        for key, _ in luck.sample(taken, 10):
+            db.remove(key)
+        db.set(b"new:%d" % turn, b"v")
+    assert len(seen) == len(set(seen)) and len(set(seen) & set(names)) > 4900, "but for some new ones"
+    db.flush()
+    assert hand.take(db, 50) == []
+    db.set(b"only", b"v")
+    assert [key for key, _ in hand.take(db, 50)] == [b"only"]
+
+
+@pytest.mark.parametrize(("policy", "samples"), [("allkeys-lru", 5), ("allkeys-lru", 64), ("volatile-lru", 5)])
+def test_of_the_keys_that_are_looked_at_the_worst_share_waits(policy: str, samples: int) -> None:
     node = LocalNode()
     db = node.keyspace.databases[0]
     node.keyspace.note_uses(counts=False, matters=True)
     victims = Victims(node.keyspace, random.Random(1))
-    victims.set_policy("allkeys-lru")
-    victims.samples = 50
-    for number in range(100):
+    victims.set_policy(policy)
+    victims.samples = samples
+    for number in range(LOOKS):
         db.set(b"key:%d" % number, b"v")
+        db.set_deadline(b"key:%d" % number, node.keyspace.now_ms + 1_000_000)
         node.pass_ms(1000)
     assert victims.next(2) == [(db, [b"key:0", b"key:1"])]
-    assert len(victims._pool) == POOL_SIZE - 2
     db.read(b"key:2")
     db.remove(b"key:4")
-    victims.samples = 0  # none but those that wait
     [(_, found)] = victims.next(3)
     assert [key for key in found if db.holds(key)] == [b"key:3"], "one was used, another is gone"
     assert db.evict([b"key:3", b"key:4"], lazily=False) > 0 and node.keyspace.evicted_keys == 1
+    waiting = LOOKS // samples - 5
+    assert sum(len(keys) for _, keys in victims.next(LOOKS)) == waiting or not waiting
+
+
+def test_what_was_there_before_the_policy_ages_from_then_on() -> None:
+    node = LocalNode()
+    db = node.keyspace.databases[0]
+    for number in range(1000):
+        db.set(b"old:%d" % number, b"v")
+    node.keyspace.note_uses(counts=False, matters=True)
+    victims = Victims(node.keyspace, random.Random(1))
+    victims.set_policy("allkeys-lru")
+    victims.next(1)
+    assert not db.notes_all
+    while not db.notes_all:
+        db.evict([key for _, keys in victims.next(8) for key in keys], lazily=False)
+    kept = db.size
+    assert kept > 750, "a round over the slots looks at each, and a fifth goes"
+    for number in range(5000):  # they share places of the table of access times with the old ones
+        node.pass_ms(100)
+        db.set(b"new:%d" % number, b"v")
+        if db.size > kept:
+            db.evict([key for _, keys in victims.next(1) for key in keys], lazily=False)
+    assert not [key for slot in db.slots if slot for key in slot.values if key.startswith(b"old:")]
 
 
 def test_keys_of_several_databases_go_together() -> None:
@@ -340,14 +387,15 @@ def test_keys_of_several_databases_go_together() -> None:
     node.keyspace.note_uses(counts=False, matters=True)
     victims = Victims(node.keyspace, random.Random(1))
     victims.set_policy("volatile-lru")
+    victims.samples = 1
     for number in range(10):
         db = node.keyspace.databases[number % 2]
         db.set(b"key:%d" % number, b"v")
         db.set_deadline(b"key:%d" % number, node.keyspace.now_ms + 100_000)
         node.pass_ms(1000)
     node.keyspace.databases[1].persist(b"key:3")
-    found = {db.index: keys for db, keys in victims.next(5)}
-    assert found == {0: [b"key:0", b"key:2", b"key:4"], 1: [b"key:1", b"key:5"]}
+    found = [(db.index, keys) for db, keys in victims.next(5)]
+    assert found == [(0, [b"key:0"]), (1, [b"key:1"]), (0, [b"key:2", b"key:4"]), (1, [b"key:5"])]
 
 
 def test_commands_that_only_overwrite_find_room_at_the_limit() -> None:
