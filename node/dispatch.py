@@ -4,6 +4,8 @@ The session runs the usual case by itself and hands the rest to `execute`: unkno
 with subcommands, and every command that a gate is set for. The order of the guards is that of Redis's processCommand.
 """
 
+from itertools import chain, takewhile
+
 from node.access import denial_text
 from node.clients import is_local
 from node.eviction import OUT_OF_MEMORY
@@ -43,13 +45,13 @@ def execute(client: Client, argv: Argv) -> Reply:
         return _hear_replica(client, argv)
     transaction = client.transaction
     if transaction is not None and not client.host.gates & DENY_OOM:
-        queued = _queue_row(client, transaction, argv)
-        if queued:
-            return QUEUED_ROWS[queued]
-        if transaction.common_flags & BRIEF and client.gates == PLAIN_TRANSACTION and not transaction.spoiled:
-            command = client.host.words.get(argv[0])
-            if command is not None and command.full_name == "exec" and len(argv) == command.arity:
-                return call(client, command, argv)
+        command = client.host.words.get(argv[0])
+        if command is not None and command.flags & QUEUEABLE:
+            queued = _queue_row(client, transaction, argv)
+            if queued:
+                return QUEUED_ROWS[queued]
+        elif command is not None and command.full_name == "exec" and len(argv) == 1 and _is_plain(client, transaction):
+            return call(client, command, argv)
     if client.subscriptions is None and client.transaction is None and client.tracker is None and not client.monitoring:
         return _execute_asking(client, argv)
     client.held = bytearray()  # messages that the command causes to its own client
@@ -157,12 +159,17 @@ NEVER_OUT_OF_MEMORY = frozenset({"exec", "discard", "quit", "reset"})
 NOT_IN_TRANSACTION = Failure(b"ERR Command not allowed inside a transaction")
 
 
-PLAIN_TRANSACTION = IN_TRANSACTION | CONTAINER
-"""The gates of a client in a transaction against which no guard has anything, nor against the commands it queues. If
-they are brief besides, nothing becomes of the client either by which it could hear of itself: EXEC may simply run."""
+PLAIN_TRANSACTION = IN_TRANSACTION | CONTAINER | PROTECTED
+"""The gates of a client in a transaction against which no guard has anything, nor against the brief commands it queues
+(none of which is a container or protected)."""
 QUEUED_ROW_MAX = 64
 """So many commands are queued in one go; then the others have their turn, if it is time."""
 QUEUED_ROWS = tuple(Encoded(count * b"+QUEUED\r\n") for count in range(QUEUED_ROW_MAX + 1))
+
+
+def _is_plain(client: Client, transaction: Transaction) -> bool:
+    """May EXEC simply run? Brief commands make nothing of their client by which it could hear of itself."""
+    return bool(transaction.common_flags & BRIEF) and client.gates == PLAIN_TRANSACTION and not transaction.spoiled
 
 
 def _queue_row(client: Client, transaction: Transaction, argv: Argv) -> int:
@@ -170,11 +177,11 @@ def _queue_row(client: Client, transaction: Transaction, argv: Argv) -> int:
 
     How many they are. A pipeline sends a transaction in one piece, and most of its cost is the way to here.
     """
-    host, gates, queue = client.host, client.gates & ~IN_TRANSACTION, transaction.commands.append
-    find, is_mine = host.words.get, host.is_mine
-    commands, at, count, size = client.commands, client.served, 0, transaction.bytes
-    common = transaction.common_flags
-    while count < QUEUED_ROW_MAX:
+    host, gates = client.host, client.gates & ~IN_TRANSACTION
+    find, is_mine, common = host.words.get, host.is_mine, transaction.common_flags
+    row = [argv, *client.commands[client.served : client.served + QUEUED_ROW_MAX - 1]]
+    queued: list[tuple[Command, Argv]] = []
+    for argv in row:
         command = find(argv[0])
         if command is None or not (flags := command.flags) & QUEUEABLE:
             break
@@ -183,19 +190,17 @@ def _queue_row(client: Client, transaction: Transaction, argv: Argv) -> int:
         against = flags & gates
         if against and (against != KEYED or not is_mine(command, argv)):
             break
-        queue((command, argv))
+        queued.append((command, argv))
         common &= flags
-        count += 1
-        size += sum(map(len, argv))
-        if size > UNWATCHED_INPUT_BYTES and host.input_limit_exceeded(client, size):
-            client.close(CLOSE_NOW)
-            break
-        if at >= len(commands):
-            break
-        argv = commands[at]
-        at += 1
-    transaction.bytes, transaction.common_flags = size, common
-    client.served += max(0, count - 1)
+    count = len(queued)
+    if not count:
+        return 0
+    transaction.commands += queued
+    transaction.common_flags = common
+    transaction.bytes += sum(map(len, chain.from_iterable(row[:count])))
+    client.served += count - 1
+    if transaction.bytes > UNWATCHED_INPUT_BYTES and host.input_limit_exceeded(client, transaction.bytes):
+        client.close(CLOSE_NOW)
     return count
 
 
@@ -262,30 +267,33 @@ def _run_row(client: Client, command: Command, queued: list[tuple[Command, Argv]
     """
     server, keyspace, db, resp3 = client.host, client.host.keyspace, client.db.index, client.resp3
     client.last_command = command
-    dirty, run, count = keyspace.dirty, command.run, 0
+    calls = [argv for _, argv in takewhile(lambda each: each[0] is command, queued)]
     started = server.clock_ns()
-    for each, argv in queued:
-        if each is not command:
-            break
-        count += 1
-        try:
-            reply = run(client, argv)
-        except CommandError as error:
-            reply = error.reply
-        if keyspace.dirty != dirty:
-            dirty = keyspace.dirty
-            keyspace.commit(db, argv)
-        if type(reply) is Encoded:
-            out += reply
-            continue
-        if type(reply) is Failure:
-            server.command_failed(command, reply)
-        encode(reply, out, resp3)
+    if command.row is not None and command.row.takes(calls) and keyspace.unheeded:
+        command.row.run(client, calls)
+        keyspace.commit_row(db, calls)
+        out += len(calls) * command.row.reply
+    else:
+        run, dirty = command.run, keyspace.dirty
+        for argv in calls:
+            try:
+                reply = run(client, argv)
+            except CommandError as error:
+                reply = error.reply
+            if keyspace.dirty != dirty:
+                dirty = keyspace.dirty
+                keyspace.commit(db, argv)
+            if type(reply) is Encoded:
+                out += reply
+                continue
+            if type(reply) is Failure:
+                server.command_failed(command, reply)
+            encode(reply, out, resp3)
     time_ns = server.clock_ns() - started
-    command.count(count, time_ns)
+    command.count(len(calls), time_ns)
     if time_ns >= server.slow_ns:
-        server.was_slow(client, command, [argv for _, argv in queued[:count]], time_ns)
-    return count
+        server.was_slow(client, command, calls, time_ns)
+    return len(calls)
 
 
 def find(server: Server, client: Client, argv: Argv) -> Command | Failure:

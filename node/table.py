@@ -140,10 +140,15 @@ def _key_spec(text: str) -> KeySpec:
 
 
 class Row(NamedTuple):
-    """How calls that come one after the other are obeyed at once: see `Registry.row`."""
+    """How calls that come one after the other are run at once: see `Registry.row`."""
 
     size: int  # of each call, with the name
+    reply: bytes  # of each call, in the wire's form
     run: RunRow
+
+    def takes(self, calls: list[list[bytes]]) -> bool:
+        """Are all of these calls of its size?"""
+        return set(map(len, calls)) == {self.size}
 
 
 class Spec(NamedTuple):
@@ -207,15 +212,16 @@ class Registry:
 
         return register
 
-    def row(self, name: str, size: int) -> Callable[[RunRowT], RunRowT]:
-        """Declare how calls of the command `name`, each of `size` words, are obeyed at once, in order.
+    def row(self, name: str, size: int, reply: bytes) -> Callable[[RunRowT], RunRowT]:
+        """Declare how calls of the command `name`, each of `size` words, are run at once, in order.
 
-        It is for what the streams of primaries are full of, and called where nobody listens to changes or waits for
-        keys. The calls cannot fail; each is one change, and stands in the journal as it came.
+        It is for what the streams of primaries and transactions are full of, and called where nobody listens to
+        changes or waits for keys. The calls cannot fail: each is one change, stands in the journal as it came, and is
+        answered by `reply`.
         """
 
         def register(run: RunRowT) -> RunRowT:
-            self.specs[name] = self.specs[name]._replace(row=Row(size, run))
+            self.specs[name] = self.specs[name]._replace(row=Row(size, reply, run))
             return run
 
         return register

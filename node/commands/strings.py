@@ -61,7 +61,7 @@ def set_(client: Client, argv: Argv) -> Reply:
     return _set_with_options(client, argv)
 
 
-@row("set", 3)
+@row("set", 3, OK)
 def set_row(client: Client, calls: list[Argv]) -> None:
     _, keys, values = zip(*calls, strict=True)
     client.db.set_all(zip(keys, values, strict=True))

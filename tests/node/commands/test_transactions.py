@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.dispatch import PLAIN_TRANSACTION
 from tests.support import HexadServer, RedisServer, wait_until
 from tests.support.local import LocalNode
 from tests.support.servers import Server
@@ -147,6 +148,43 @@ def test_rows_of_a_transaction_are_counted_judged_and_answered_one_by_one() -> N
     for line in (b"set:calls=20,", b"incr:calls=2,", b"lpush:calls=1,", b"get:calls=1,", b"exec:calls=1,"):
         assert b"cmdstat_" + line in stats
     assert b"failed_calls=1" in next(line for line in stats.split() if line.startswith(b"cmdstat_lpush"))
+
+
+def test_nothing_stands_in_the_way_of_a_usual_transaction() -> None:
+    client = LocalNode().client()
+    client.raw("MULTI")
+    assert client.session.gates == PLAIN_TRANSACTION, "else EXEC asks every guard for every command"
+    client.raw("SET", "a", 1)
+    assert client.raw("DEBUG", "SLEEP", 0).startswith(b"-ERR DEBUG command not allowed")
+    assert client.raw("EXEC").startswith(b"-EXECABORT")
+
+
+@pytest.mark.parametrize("option", [(), ("NX",)])
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_row_of_one_command_is_journalled_and_heard_of_one_by_one(heard: bool, option: tuple[str, ...]) -> None:
+    node = LocalNode()
+    client, watcher = node.client(), node.client()
+    entries: list[bytes] = []
+
+    class Reader:
+        def take_entry(self, db: int, entry: bytes) -> None:
+            entries.append(entry)
+
+    node.server.journal.add_reader(Reader())
+    if heard:
+        watcher.raw("WATCH", "c")
+        watcher.raw("MULTI")
+    pairs = [("a", 1), ("{b}", "x"), ("a", 2), ("c", 3), ("d", 4), ("e", 5)]
+    words = [("SET", key, value, *(option if key == "d" else ())) for key, value in pairs]
+    dirty = node.keyspace.dirty
+    for line in (("MULTI",), *words):
+        client.raw(*line)
+    assert client.raw("EXEC") == b"*6\r\n" + 6 * b"+OK\r\n"
+    assert entries == [encode("MULTI"), *(encode(*line) for line in words), encode("EXEC")]
+    assert node.keyspace.dirty - dirty == 6
+    assert client.raw("MGET", "a", "{b}", "c", "d", "e").split()[2::2] == [b"2", b"x", b"3", b"4", b"5"]
+    if heard:
+        assert watcher.raw("EXEC") == b"*-1\r\n"
 
 
 def test_a_slow_row_of_a_transaction_is_told() -> None:
