@@ -356,30 +356,6 @@ def call(client: Client, command: Command, argv: Argv) -> Reply:
     return reply
 
 
-def call_in_script(client: Client, command: Command, argv: Argv) -> Reply:
-    """As `call`, for a script's command that no gate is closed for: so nobody monitors, and the client tracks nothing.
-
-    Who waits for keys is served after the script, and its own `call` notes the offset of what it wrote.
-    """
-    server = client.host
-    keyspace, db, started = server.keyspace, client.db.index, server.clock_ns()
-    dirty = keyspace.dirty
-    client.last_command = command
-    try:
-        reply = command.run(client, argv)
-    except CommandError as error:
-        reply = error.reply
-    if keyspace.dirty != dirty:
-        keyspace.commit(db, argv)
-    if type(reply) is Failure:
-        server.command_failed(command, reply)
-    time_ns = server.clock_ns() - started
-    command.count(1, time_ns)
-    if time_ns >= server.slow_ns:
-        server.was_slow(client, command, [argv], time_ns)
-    return reply
-
-
 def call_without_touching(client: Client, command: Command, argv: Argv) -> Reply:
     """As `call`, for a client that asked with CLIENT NO-TOUCH that its reads be no accesses."""
     db = client.db

@@ -1,9 +1,9 @@
 """What a script's command must pass before it runs: the order and the words are those of Redis's scriptCall."""
 
-from node.dispatch import IN_SCRIPTS, call_in_script, call_without_touching, refusal_in_script
+from node.dispatch import IN_SCRIPTS, call_without_touching, refusal_in_script
 from node.dispatch import call as run_command
 from node.eviction import OUT_OF_MEMORY
-from node.net.resp import Argv, Failure, Reply
+from node.net.resp import Argv, CommandError, Failure, Reply
 from node.script.running import Run
 from node.server import Client, Server
 from node.slots import slot_of
@@ -35,16 +35,37 @@ NOT_LOCAL = Failure(b"ERR Script attempted to access a non local key in a cluste
 
 
 def call(run: Run, argv: Argv) -> Reply:
-    """Run a command for a script, or say why not. The usual case is short, as the session's is."""
+    """Run a command for a script, or say why not.
+
+    The usual case is short, as the session's is: where no gate is closed nobody monitors, and the client tracks
+    nothing. Who waits for keys is served after the script, and its own `call` notes the offset of what it wrote.
+    """
     client: Client = run.client
-    command = client.host.words.get(argv[0])
+    server = client.host
+    command = server.words.get(argv[0])
     if command is None or command.flags & (client.gates & ~IN_TRANSACTION | run.against):
         return _call_carefully(run, client, argv)
     if len(argv) != command.arity and not 0 < -command.arity <= len(argv):
         return _call_carefully(run, client, argv)
     if command.flags & WRITE:
         run.wrote = True
-    return call_in_script(client, command, argv)
+    keyspace, db = server.keyspace, client.db.index
+    dirty = keyspace.dirty
+    client.last_command = command
+    started = server.clock_ns()
+    try:
+        reply = command.run(client, argv)
+    except CommandError as error:
+        reply = error.reply
+    if keyspace.dirty != dirty:
+        keyspace.commit(db, argv)
+    if type(reply) is Failure:
+        server.command_failed(command, reply)
+    time_ns = server.clock_ns() - started
+    command.count(1, time_ns)
+    if time_ns >= server.slow_ns:
+        server.was_slow(client, command, [argv], time_ns)
+    return reply
 
 
 def _call_carefully(run: Run, client: Client, argv: Argv) -> Reply:

@@ -142,15 +142,11 @@ class Engine:
 
     def run(self, script: Any, keys: Sequence[bytes], args: Sequence[bytes], resp3: bool) -> Reply:
         """Run a compiled script, with KEYS and ARGV as globals; `resp3`: how its reply is to be encoded."""
-        if len(keys) + len(args) <= ARGUMENTS_FEW:
-            return self._finish(self._run, script, resp3, len(keys), *keys, *args)
-        return self._finish(self._run_with, script, resp3, self.array(keys), self.array(args))
+        return self._enter(self._run, self._run_with, script, keys, args, resp3)
 
     def call(self, function: Any, keys: Sequence[bytes], args: Sequence[bytes], resp3: bool) -> Reply:
         """As `run`, for a function that takes keys and arguments as its two parameters."""
-        if len(keys) + len(args) <= ARGUMENTS_FEW:
-            return self._finish(self._call, function, resp3, len(keys), *keys, *args)
-        return self._finish(self._call_with, function, resp3, self.array(keys), self.array(args))
+        return self._enter(self._call, self._call_with, function, keys, args, resp3)
 
     def load_library(self, body: Any) -> list["Registered"]:
         """Run the compiled body of a library of functions: what it registers. Raises LibraryError."""
@@ -187,12 +183,20 @@ class Engine:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def _finish(self, run: Any, *args: Any) -> Reply:
+    def _enter(
+        self, run: Any, run_with: Any, body: Any, keys: Sequence[bytes], args: Sequence[bytes], resp3: bool
+    ) -> Reply:
+        """Hand `body` its keys and arguments, one by one to `run` or as two tables to `run_with`: what it returns."""
         self.place = None
         self.resp3 = self.counted = False
-        if sum(map(len, args[3:])) > SMALL_BYTES if type(args[2]) is int else False:
-            self._make_room(args[3:])
-        result = self._guard(run, *args)
+        words = (*keys, *args)
+        if len(words) > ARGUMENTS_FEW:
+            result = self._guard(run_with, body, resp3, self.array(keys), self.array(args))
+        else:
+            size = sum(map(len, words))
+            if size > SMALL_BYTES:
+                self._make_room(size)
+            result = self._guard(run, body, resp3, len(keys), *words)
         kind = type(result)
         if kind is bytes or kind is int or result is None:
             return result
@@ -219,9 +223,9 @@ class Engine:
         self.counted = bool(counted)
         return Failure(text)
 
-    def _make_room(self, args: Sequence[bytes]) -> None:
-        """Big arguments are about to be handed over: what was left behind goes first."""
-        need = sum(map(len, args)) + SMALL_BYTES
+    def _make_room(self, size: int) -> None:
+        """Arguments of `size` bytes are about to be handed over: what was left behind goes first."""
+        need = size + SMALL_BYTES
         if self._lua.get_memory_used() + need > self._memory_bytes_max:
             self._lua.gccollect()
             self._lua.set_max_memory(max(self._memory_bytes_max, self._lua.get_memory_used() + need))
