@@ -32,6 +32,8 @@ REPLIES = [
     b"$3\r\na\nb\r\n",
     b"$1\r\n\n\r\n",
     b"+a\nb\r\n",
+    *(b"$%d\r\n%b\r\n" % (size, b"\r\n$1\r\n" * (size // 6) + b"x" * (size % 6)) for size in (9, 10, 99, 100, 999)),
+    b"$007\r\nwith 0s\r\n",
     b"$1000\r\n" + b"x" * 1000 + b"\r\n",
     b"$2000\r\n" + b"x" * 2000 + b"\r\n",
 ]
