@@ -23,8 +23,11 @@ UNSENT_COMMANDS_MAX = 100_000
 """How many commands wait for a connection that is being made; more are refused."""
 OUT_BYTES_MAX = 4 << 20
 """A node that does not read has so much of its clients' commands waiting; who has more for it waits himself."""
-_GETS = [b"*2\r\n$3\r\nGET\r\n$%d\r\n" % length for length in range(1024)]
-"""What stands before a short key whose value is asked for, by its length."""
+_HEADS = {
+    word: [b"*2\r\n$%d\r\n%b\r\n$%d\r\n" % (len(word), word, length) for length in range(1024)]
+    for word in (b"GET", b"DEL", b"UNLINK", b"EXISTS", b"TOUCH")
+}
+"""What stands before a short key that is sent alone, by the command's word and the key's length."""
 _FIRST, _ERROR, _PUSH = 0, ord("-"), ord(">")
 
 
@@ -113,20 +116,23 @@ class Link(Peer):
         else:
             append_command(out, call.argv)
 
-    def send_gets(self, argv: Argv, places: list[int], call: Pending) -> None:
-        """Send a GET for each of the keys at these places; the connection is `ready`, and `call` gets all replies."""
+    def send_each(self, word: bytes, argv: Argv, places: list[int], call: Pending) -> None:
+        """Send a GET, DEL... for each of the keys at these places; the link is `ready`, and `call` gets all replies."""
         if not self.pending:
             self.progress_ms = self.host.monotonic_ms()
         self.pending.extend([call] * len(places))
-        out, heads = self.out, _GETS
+        out, heads = self.out, _HEADS[word]
         if not out:
             self.touch()
         for place in places:
             name = argv[place]
             size = len(name)
-            out += heads[size] if size < 1024 else b"*2\r\n$3\r\nGET\r\n$%d\r\n" % size
-            out += name
-            out += b"\r\n"
+            if size < 1024:
+                out += heads[size]
+                out += name
+                out += b"\r\n"
+            else:
+                append_command(out, [word, name])
 
     def send_row(self, calls: Sequence[Pending]) -> None:
         """Send commands so that nobody's come between them."""

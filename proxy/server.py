@@ -18,10 +18,10 @@ from node.slowlog import SlowLog
 from node.table import Command, CommandTable, Run, Spec
 from proxy.caching import Caches
 from proxy.calls import NOTHING_IS_SLOW_MS, Call, Router
+from proxy.keywise import Keywise
 from proxy.link import Link
 from proxy.merging import Kitchen
 from proxy.messages import Hub, ListenerTable
-from proxy.mget import MultiGet
 from proxy.pool import Pool
 from proxy.scripts import KnownScripts
 from proxy.session import ProxySession
@@ -215,7 +215,7 @@ class Proxy(Server):
         is_on = log.threshold_us >= 0 and log.entries_max
         self.router.slow_ms = max(1, log.threshold_us // 1000) if is_on else NOTHING_IS_SLOW_MS
 
-    def note_slow_call(self, call: Call | MultiGet) -> None:
+    def note_slow_call(self, call: Call | Keywise) -> None:
         """A node has taken long, or was hard to reach: PROXY SLOWLOG tells of it."""
         now_ms, owner = self.keyspace.now_ms, call.owner
         command = self.commands.resolve(call.argv)

@@ -18,8 +18,8 @@ from node.slots import slot_of
 from node.table import ANY, READ, RIGHTS, Command
 from node.tracking import READERS_UNTRACKED
 from proxy.calls import HALF_DONE, LOST, Call, UnitCall
+from proxy.keywise import KEYWISE, Keywise, Shares, shares_of
 from proxy.link import Link
-from proxy.mget import MultiGet, Shares, shares_of
 from proxy.scatter import Gather, gather, plan_of
 from proxy.settings import CLOSE
 from proxy.shapes import forward
@@ -62,7 +62,7 @@ class ProxySession(Session[Any]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.answers: deque[Call | Gather | MultiGet | UnitCall | Unasked] = deque()
+        self.answers: deque[Call | Gather | Keywise | UnitCall | Unasked] = deque()
         self.has_detour = False  # one of `answers` was sent elsewhere: nothing more is sent before all are there
         self.resume_at = 0  # while IN_FLIGHT: how few answers may be missing
         self.watching: dict[int, Link] = {}  # the private connections of its WATCH, by slot
@@ -207,7 +207,7 @@ class ProxySession(Session[Any]):
 
     def _send_many(self, command: Command, argv: Argv, key: LinkKey) -> bool:
         """Cut a command by slots and send the parts on; False if it has to be looked at with more care."""
-        if command.name == "mget" and (shares := shares_of(self.host.router, argv, key)) is not None:
+        if command.name in KEYWISE and (shares := shares_of(self.host.router, argv, key)) is not None:
             return self._send_rows(command, argv, key, shares)
         plan = plan_of(self.host, command, argv)
         if plan is None:
@@ -227,14 +227,14 @@ class ProxySession(Session[Any]):
         return True
 
     def _send_rows(self, command: Command, argv: Argv, key: LinkKey, shares: Shares) -> bool:
-        """Send an MGET to nodes that are all connected; False if it has to wait for one of them."""
+        """Send a command key by key to nodes that are all connected; False if it has to wait for one of them."""
         for link, _ in shares.rows:
             if link.is_full:
                 self.parked = SLOW_NODE
                 link.wait_for_room(self)
                 return False
         self.last_command = command
-        whole = MultiGet(self, self.host.router, argv, key)
+        whole = Keywise(self, self.host.router, command, argv, key)
         self.answers.append(whole)
         whole.send(shares)
         return True

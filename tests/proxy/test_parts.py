@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from node.commands import families
 from node.config.errors import ConfigFileError
+from node.net.resp import Argv
 from node.slots import SLOTS
+from node.table import CommandTable
 from proxy.blocking import MOMENT_MS, Deadline
 from proxy.calls import AGAIN_MS
+from proxy.keywise import Keywise, shares_of
 from proxy.link import OUT_BYTES_MAX
-from proxy.mget import MultiGet, shares_of
 from proxy.scatter import put_together
 from proxy.session import ANSWERS_MAX, IN_FLIGHT, SLOW_CLIENT, SLOW_NODE
 from proxy.session import OUT_BYTES_MAX as CLIENT_BYTES_MAX
@@ -20,6 +23,19 @@ from proxy.topology import LinkKey, MalformedView, Shard, parse_own_slots, parse
 from tests.proxy.inside import LocalProxy
 from tests.proxy.world import HALVES, A, B, C, World
 from tests.support.wire import encode
+
+COMMANDS = CommandTable(families.specs())
+
+
+def begin_keywise(world: World, argv: Argv) -> list[list[int]]:
+    """Send a command key by key; returns the places of the keys that go alone, by node."""
+    asker: Any = type(
+        "Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": world.unknown}
+    )
+    command, shares = COMMANDS.resolve(argv), shares_of(world.router, argv, LinkKey())
+    assert command is not None and shares is not None
+    Keywise(asker, world.router, command, argv, LinkKey()).send(shares)
+    return [places for _, places in shares.rows]
 
 
 def test_a_redirect_is_followed_and_believed() -> None:
@@ -154,13 +170,9 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
     for node in world.topology.primaries:
         node.links[LinkKey()] = world.link(node, LinkKey())
     names = [b"foo", b"hello", b"bar", b"abc"]  # slots 12182, 866, 5061, 7638
-    asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
 
     def begin() -> None:
-        argv = [b"MGET", *names]
-        shares = shares_of(world.router, argv, LinkKey())
-        assert shares is not None and [places for _, places in shares.rows] == [[1], [2, 3, 4]]
-        MultiGet(asker, world.router, argv, LinkKey()).send(shares)
+        assert begin_keywise(world, [b"MGET", *names]) == [[1], [2, 3, 4]]
 
     begin()
     world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
@@ -182,7 +194,6 @@ def test_an_mget_is_answered_whatever_becomes_of_its_parts() -> None:
 
 def test_keys_of_an_mget_that_share_a_slot_are_asked_for_together() -> None:
     world = World()
-    asker: Any = type("Asker", (), {"resp3": False, "answered": world.answered, "detour": world.detour, "unknown": 0})
     argv = [b"mget", b"{bar}1", b"hello", b"{foo}1", b"{bar}2", b"foo"]  # slots 5061, 866, 12182
     world.link(world.topology.nodes[A], LinkKey())
     assert shares_of(world.router, argv, LinkKey()) is None, "b is not connected"
@@ -192,14 +203,12 @@ def test_keys_of_an_mget_that_share_a_slot_are_asked_for_together() -> None:
     assert shares_of(world.router, [b"MGET", b"foo", b"{foo}1"], LinkKey()) is None, "one reply, as it comes"
 
     def begin() -> None:
-        shares = shares_of(world.router, argv, LinkKey())
-        assert shares is not None and len(shares.rows) == 2, "both nodes must have room"
-        MultiGet(asker, world.router, argv, LinkKey()).send(shares)
+        assert len(begin_keywise(world, argv)) == 2, "both nodes must have room"
 
     begin()
     assert world.at("a:1").out.count(b"\r\nGET\r\n") == 1
-    assert world.sent("a:1")[1:] == [[b"MGET", b"{bar}1", b"{bar}2"]]
-    assert world.sent("b:2") == [[b"MGET", b"{foo}1", b"foo"]]
+    assert world.sent("a:1")[1:] == [[b"mget", b"{bar}1", b"{bar}2"]]
+    assert world.sent("b:2") == [[b"mget", b"{foo}1", b"foo"]]
     world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
     world.at("a:1").receive(b"$1\r\nh\r\n*2\r\n$2\r\nb1\r\n$-1\r\n*2\r\n$2\r\nf1\r\n$1\r\nf\r\n")
     expected = b"*5\r\n$2\r\nb1\r\n$1\r\nh\r\n$2\r\nf1\r\n$-1\r\n$1\r\nf\r\n"
@@ -210,6 +219,38 @@ def test_keys_of_an_mget_that_share_a_slot_are_asked_for_together() -> None:
         world.at("a:1").receive(b"$1\r\nh\r\n*2\r\n$2\r\nb1\r\n$-1\r\n")
         world.at("b:2").receive(nonsense)
         assert world.answers.pop()[:5] == b"-ERR "
+
+
+@pytest.mark.parametrize(("command", "reads"), [(b"DEL", False), (b"EXISTS", True)])
+def test_what_the_nodes_count_key_by_key_is_added_up(command: bytes, reads: bool) -> None:
+    world = World()
+    for node in world.topology.primaries:
+        node.links[LinkKey()] = world.link(node, LinkKey())
+    argv = [command.lower(), b"foo", b"{bar}1", b"hello", b"{bar}2"]  # slots 12182, 5061, 866
+
+    begin_keywise(world, argv)
+    assert world.at("b:2").out == encode(command, "foo")
+    assert world.at("a:1").out == encode(command, "hello") + encode(command.lower(), "{bar}1", "{bar}2")
+    world.at("b:2").receive(b"-MOVED 12182 a:1\r\n")
+    world.at("a:1").receive(b":0\r\n:2\r\n:1\r\n")
+    assert world.answers.pop() == b":3\r\n" and world.detours == 1
+    world.topology.adopt(HALVES)
+    for odd, told in ((b"-NOPERM no\r\n", b"-NOPERM no\r\n"), (b"+OK\r\n", b"-ERR proxy: a node's reply makes no")):
+        begin_keywise(world, argv)
+        world.at("a:1").receive(b":1\r\n:2\r\n")
+        world.at("b:2").receive(odd)
+        assert world.answers.pop().startswith(told)
+    begin_keywise(world, argv)
+    world.at("b:2").receive(b":1\r\n")
+    world.at("a:1").receive(b":1\r\n")
+    world.at("a:1").lost("reset")
+    world.pass_time(AGAIN_MS)
+    if reads:
+        assert world.sent("a:1") == [[command.lower(), b"{bar}1", b"{bar}2"]] and not world.unknowns
+        world.at("a:1").receive(b":2\r\n")
+        assert world.answers == [b":4\r\n"]
+    else:
+        assert world.answers[0].startswith(b"-ERR proxy: lost a:1 (reset)") and world.unknowns == 1
 
 
 def test_what_comes_while_something_is_under_way_waits_for_its_turn() -> None:

@@ -1,7 +1,7 @@
-"""MGET over several slots, the usual way: all its nodes are connected.
+"""MGET, DEL, UNLINK, EXISTS, TOUCH over several slots, the usual way: all their nodes are connected.
 
-A GET for each key, and one object for all that go over one connection: they are answered in a row. So the cost of a
-key is little more than its bytes. Keys that share a slot are asked for together, by a `Call`, and whatever is unusual
+A GET (DEL...) for each key, and one object for all that go over one connection: they are answered in a row. So the cost
+of a key is little more than its bytes. Keys that share a slot are sent together, by a `Call`, and whatever is unusual
 (a redirect, a node that is lost) goes on as a `Call` of its own; what does not begin so is cut by `proxy.scatter`.
 """
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from node.net.resp import Argv
 from node.slots import slot_of, slots_of
-from proxy.calls import Call, Router
+from node.table import READ, Command
+from proxy.calls import Call, Owner, Router
 from proxy.cutter import elements
 from proxy.link import Link
 from proxy.scatter import null_of
-from proxy.stories import NO_SENSE
+from proxy.stories import NO_SENSE, NONSENSE
 from proxy.topology import LinkKey
 
 if TYPE_CHECKING:
@@ -22,48 +23,61 @@ if TYPE_CHECKING:
 
 _ERROR, _ARRAY = ord("-"), ord("*")
 
+KEYWISE = {"mget": b"GET", "del": b"DEL", "unlink": b"UNLINK", "exists": b"EXISTS", "touch": b"TOUCH"}
+"""What is asked for one key, by what is asked for many."""
+
 
 class Shares(NamedTuple):
-    """Where the keys of an MGET are, each by its place in the command."""
+    """Where the keys of a command are, each by its place in it."""
 
     rows: list[tuple[Link, list[int]]]
     """By connection, those that share their slot with no other; none, where the node is only asked for others."""
     together: list[tuple[int, list[int]]]
-    """By slot, those that share it: a node is asked for them at once, so that they are of one moment."""
+    """By slot, those that share it: a node gets them at once, so that they are of one moment."""
 
 
-class MultiGet:
-    """An MGET that is under way; `raw` is its reply once all values are back."""
+class Keywise:
+    """A command that is under way key by key; `raw` is its reply once all answers are back."""
 
-    __slots__ = ("__dict__", "argv", "born_ms", "key", "missing", "owner", "pieces", "raw", "router")
+    __slots__ = ("__dict__", "argv", "born_ms", "command", "key", "missing", "owner", "pieces", "raw", "router")
     refusal = b""
     """An error of one key that is the reply to all; it stands in the `__dict__`, which few get."""
 
-    def __init__(self, session: "ProxySession", router: Router, argv: Argv, key: LinkKey) -> None:
+    def __init__(self, session: "ProxySession", router: Router, command: Command, argv: Argv, key: LinkKey) -> None:
         self.raw: bytes | None = None
         self.owner = session
         self.router = router
+        self.command = command
         self.argv = argv
         self.key = key
         self.missing = len(argv) - 1
-        self.pieces = argv.copy()  # of the reply: its head, then each key's value, once that is back
+        self.pieces = argv.copy()  # of the reply: its head, then each key's answer, once that is back
         self.pieces[0] = b"*%d\r\n" % self.missing
         self.born_ms = router.clock.now_ms
 
     def send(self, shares: Shares) -> None:
         """Ask for all."""
-        argv = self.argv
+        argv, word = self.argv, KEYWISE[self.command.name]
         for link, places in shares.rows:
             if places:
-                link.send_gets(argv, places, Row(self, places))
+                link.send_each(word, argv, places, Row(self, places))
         for slot, places in shares.together:
-            words = [b"MGET", *[argv[place] for place in places]]
-            self.router.send(Call(self.router, Together(self, places), words, slot, self.key, True))
+            words = [argv[0], *[argv[place] for place in places]]
+            self.router.send(self.call(Together(self, places), words, slot))
+
+    def call(self, owner: Owner, words: Argv, slot: int) -> Call:
+        """A part that goes on alone."""
+        return Call(self.router, owner, words, slot, self.key, self.command.flags & READ != 0)
+
+    @property
+    def is_mget(self) -> bool:
+        """Are the answers values, each for its place, and not counts?"""
+        return self.command.name == "mget"
 
     def put(self, place: int, raw: bytes) -> None:
-        """One value is back, or an error: MGET has nothing to say of what is no string."""
+        """One answer is back, or an error: MGET has nothing to say of what is no string."""
         if raw[0] == _ERROR:
-            if not raw.startswith(b"-WRONGTYPE"):
+            if not self.is_mget or not raw.startswith(b"-WRONGTYPE"):
                 self.refusal = self.refusal or raw
             raw = null_of(self.owner)
         self.pieces[place] = raw
@@ -73,19 +87,26 @@ class MultiGet:
 
     def finish(self) -> None:
         """All are back."""
-        self.raw = self.refusal or b"".join(self.pieces)
+        self.raw = self.refusal or (b"".join(self.pieces) if self.is_mget else self._total())
         router = self.router
         if router.clock.now_ms - self.born_ms >= router.slow_ms:
             router.was_slow(self)
         self.owner.answered(self)
 
+    def _total(self) -> bytes:
+        """How many keys were there, as the nodes have told of each, or of several at once."""
+        try:
+            return b":%d\r\n" % sum([int(piece[1:-2]) for piece in self.pieces[1:]])
+        except NONSENSE:
+            return b"-%b\r\n" % NO_SENSE
+
 
 class Row:
-    """The GETs of one MGET over one connection: it stands among that one's commands once for each."""
+    """The keys of one command over one connection: it stands among that one's commands once for each."""
 
     __slots__ = ("_places", "_whole")
 
-    def __init__(self, whole: MultiGet, places: list[int]) -> None:
+    def __init__(self, whole: Keywise, places: list[int]) -> None:
         self._whole = whole
         self._places = iter(places)  # in the command, of the keys that are not answered
 
@@ -105,7 +126,7 @@ class Row:
         """What is the usual way no longer, as a call of its own."""
         whole, place = self._whole, next(self._places)
         name = whole.argv[place]
-        return Call(whole.router, Piece(whole, place), [b"GET", name], slot_of(name), whole.key, True)
+        return whole.call(Piece(whole, place), [KEYWISE[whole.command.name], name], slot_of(name))
 
     def refused(self, raw: bytes) -> None:
         self._next().refused(raw)
@@ -118,11 +139,11 @@ class Row:
 
 
 class Piece:
-    """Who waits for one value that is on a detour."""
+    """Who waits for the answer of one key that is on a detour."""
 
     __slots__ = ("_place", "_whole")
 
-    def __init__(self, whole: MultiGet, place: int) -> None:
+    def __init__(self, whole: Keywise, place: int) -> None:
         self._whole = whole
         self._place = place
 
@@ -137,17 +158,20 @@ class Piece:
 
 
 class Together:
-    """Who waits for the values of the keys that share a slot."""
+    """Who waits for the answer of the keys that share a slot."""
 
     __slots__ = ("_places", "_whole")
 
-    def __init__(self, whole: MultiGet, places: list[int]) -> None:
+    def __init__(self, whole: Keywise, places: list[int]) -> None:
         self._whole = whole
         self._places = places
 
     def answered(self, call: Any) -> None:
         raw, places = call.raw, self._places
-        values = elements(raw) if raw[0] == _ARRAY else []
+        if not self._whole.is_mget:
+            values = [raw, *[b":0\r\n"] * (len(places) - 1)]
+        else:
+            values = elements(raw) if raw[0] == _ARRAY else []
         if len(values) != len(places):
             values = [raw if raw[0] == _ERROR else b"-%b\r\n" % NO_SENSE] * len(places)
         for place, value in zip(places, values, strict=True):
@@ -161,7 +185,7 @@ class Together:
 
 
 def shares_of(router: Router, argv: Argv, key: LinkKey) -> Shares | None:
-    """Where the keys of an MGET are; None: it goes on as it is, or not all nodes are connected, or others may read."""
+    """Where a command's keys are; None: it goes on as it is, or not all nodes are connected, or others may read."""
     slots = slots_of(argv[1:])
     slots_count = len(set(slots))
     if slots_count == 1 or router.choose_reader is not None or not router.topology.is_cluster:
