@@ -39,7 +39,7 @@ from gossip.machine import ClusterMachine
 from gossip.packet import Packet, PacketReader, encode
 from node.net.peer import CLOSE_NOW, Peer
 from node.platform import Connected, Listener, Socket
-from node.server import CannotGoOn, Server
+from node.server import Server
 
 LINK_BYTES = 1000
 """About what a link costs beside its buffers."""
@@ -140,12 +140,8 @@ class Bus:
         return reply
 
     def _save(self, effect: SaveConfig) -> None:
-        """Write nodes.conf before anything else of the list happens; a node that cannot must not go on voting."""
-        try:
-            self._save_config(effect.fsync)
-        except OSError as error:
-            self.server.log.warning(f"Fatal: can't update cluster config file: {error}")
-            raise CannotGoOn from error
+        """Write nodes.conf before anything else of the list happens."""
+        self._save_config(effect.fsync)
 
     def _send(self, effect: Send) -> None:
         data = encode(effect.packet)

@@ -95,7 +95,9 @@ def accept_claim(core: Core, sender: Node, epoch: int, claimed: int) -> None:
         return
     lost, lost_mine = won & before, won & myself.slots
     state.give(won, sender)
-    core.save(fsync=True)
+    # What others take from one another is their promise, and nothing here depends on it: a crash that forgets it is a
+    # message that came too late. To wait for the disk would stall every node of the cluster at each slot that moves.
+    core.save(fsync=bool(lost))
     core.judge = True
     took_all_from_us = claimed.bit_count() == lost.bit_count()
     if lost and not ours.slots and (core.settings.allow_replica_migration or took_all_from_us):

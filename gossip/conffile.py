@@ -1,15 +1,16 @@
 """nodes.conf on the disk: it belongs to one process, and is only ever replaced as a whole.
 
-A file that was replaced is closed later, in a thread: only then does the file system free it, and before that it waits
-until what it has begun to write is written. That takes as long as the rest of a save, and milliseconds on a busy disk.
+What takes milliseconds on a busy disk and can wait is done later, in a thread: to make a save durable that need not be
+so at once, and to close the files that were replaced (only then does the file system free them, and before that it
+waits until what it has begun to write is written).
 """
 
 from typing import IO
 
-from node.server import CannotStart, Server
+from node.server import CannotGoOn, CannotStart, Server
 
-RETIRED_MS = 100
-"""How long replaced files are left open: those of a burst are closed together."""
+SETTLED_MS = 100
+"""How long after a save the file is settled: what a burst of saves leaves behind is seen to at once."""
 
 
 class ConfigFile:
@@ -19,7 +20,9 @@ class ConfigFile:
         self._server = server
         self.path = server.platform.join_path(server.config["dir"], server.config["cluster-config-file"])
         self._file = self._lock()
-        self._retired: list[IO[bytes]] = []
+        self._is_durable = True  # the last save is on the disk since it was made
+        self._replaced: list[IO[bytes]] = []  # files that are still open
+        self._settles = False  # `_settle` runs, or will
 
     def _lock(self) -> IO[bytes]:
         try:
@@ -37,23 +40,49 @@ class ConfigFile:
         return self._server.platform.read_file(self.path).decode("utf-8", "replace")
 
     def replace(self, text: str, *, durable: bool) -> None:
-        """Write a new file, locked before it takes the old one's name. Raises OSError.
+        """Write a new file, locked before it takes the old one's name. Raises CannotGoOn.
 
-        durable -- it is on the disk when this returns; else only a crash of the machine can lose it.
+        durable -- it is on the disk when this returns; else soon, and a crash of the machine before that may lose it.
         """
-        new = self._server.platform.replace_locked(self.path, text.encode(), durable=durable)
-        if not self._retired:
-            self._server.timers.after(RETIRED_MS, lambda: self._server.spawn(self._close_retired))
-        self._retired.append(self._file)
-        self._file = new
+        try:
+            new = self._server.platform.replace_locked(self.path, text.encode(), durable=durable)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._replaced.append(self._file)
+        self._file, self._is_durable = new, durable
+        if not self._settles:
+            self._settle_later()
 
     def release(self) -> None:
         """Let another node have the file; nothing is saved any more."""
-        _close_all([*self._retired, self._file])
+        _close_all([*self._replaced, self._file])
 
-    async def _close_retired(self) -> None:
-        retired, self._retired = self._retired, []
-        await self._server.platform.in_thread(_close_all, retired)
+    def _settle_later(self) -> None:
+        self._settles = True
+        self._server.timers.after(SETTLED_MS, lambda: self._server.spawn(self._settle))
+
+    async def _settle(self) -> None:
+        """Make the last save durable and close the files before it. Raises CannotGoOn."""
+        replaced, self._replaced = self._replaced, []
+        unsafe = None if self._is_durable else self._file
+        try:
+            await self._server.platform.in_thread(self._sync_and_close, unsafe, replaced)
+        except OSError as error:
+            raise self._failed(error) from error
+        self._settles = False
+        if self._replaced:  # there were saves meanwhile
+            self._settle_later()
+
+    def _sync_and_close(self, unsafe: IO[bytes] | None, replaced: list[IO[bytes]]) -> None:
+        """In a thread. A file that is replaced meanwhile stays open until this is over."""
+        if unsafe is not None:
+            self._server.platform.fsync_with_name(unsafe, self.path)
+        _close_all(replaced)
+
+    def _failed(self, error: OSError) -> CannotGoOn:
+        """A node that cannot save must not go on voting."""
+        self._server.log.warning(f"Fatal: can't update cluster config file: {error}")
+        return CannotGoOn()
 
 
 def _close_all(files: list[IO[bytes]]) -> None:

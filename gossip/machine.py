@@ -7,7 +7,8 @@ of them before the next call; nothing else changes the machine or its state.
   once): gossip carries times, and deadlines are counted in it.
 - Begin with `Wakeup()`; then again whenever the time of the last `WakeAt` has come.  There is no tick.
 - `SaveConfig` stands before all else: write `nodesconf.render(machine.state)`, and with `fsync` let nothing that
-  follows leave before it is durable.  If saving fails, stop the node: a vote that is forgotten can be given twice.
+  follows leave before it is durable; without, it may become so later.  If saving fails, stop the node: a vote that is
+  forgotten can be given twice.
 - `Resolve` looks a name up and is answered by `Resolved`.
 - `Dial` opens a link and is answered by `LinkUp` or `DialFailed` with its number; who accepts a link gives it a
   number below 0, feeds a `PacketReader` with its bytes and hands over what that returns in order, as

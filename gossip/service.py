@@ -137,7 +137,7 @@ class ClusterService:
         return state
 
     def save(self, durable: bool) -> None:
-        """Write nodes.conf. Raises OSError."""
+        """Write nodes.conf. Raises CannotGoOn."""
         self._file.replace(nodesconf.render(self.state, tls=self.settings.tls), durable=durable)
         self.mover.owners_changed()
         if self.slot_stats.counts:

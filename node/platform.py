@@ -407,6 +407,11 @@ class Platform:
             raise
         return file
 
+    def fsync_with_name(self, file: IO[bytes], path: str) -> None:
+        """As `fsync`, and the `path` at which the file stands now becomes durable, too."""
+        self.fsync(file)
+        self.fsync_directory(os.path.dirname(path))
+
     def lock_file(self, path: str) -> IO[bytes]:
         """Open `path`, made if need be, and lock it against every other process. Raises BlockingIOError."""
         file = open(path, "ab")  # noqa: SIM115 - held open as long as the lock is

@@ -17,6 +17,14 @@ def test_a_larger_epoch_takes_slots_and_their_keys_go() -> None:
     assert alone.machine.state.myself.slot_count == 5459 and not alone.machine.state.serving[0]
 
 
+def test_what_others_take_from_one_another_need_not_be_durable_at_once() -> None:
+    """Each slot that moves would have every node of the cluster stand still until its disk has written."""
+    alone = Alone("p3")
+    alone.hear("p2", PING, Gossip(), config_epoch=7, slots=alone.node("p2").slots_wire)
+    effects = alone.hear("p2", PING, Gossip(), config_epoch=7, slots=slots(0, 1, *range(5461, 10922)))
+    assert alone.machine.state.owners[1] is alone.node("p2") and effects[0] == SaveConfig(fsync=False)
+
+
 def test_the_last_slot_makes_us_a_replica_of_the_claimer() -> None:
     alone = Alone("p1")
     claim = alone.node("p1").slots | alone.node("p2").slots
