@@ -116,7 +116,7 @@ def build_append_only_file(server: Server) -> None:
     writer.wake = server.wake_outside_of_batch
     writer.release = server.reactor.release
     writer.fsynced = server.made_durable
-    server.reactor.settle = writer.settle
+    server.reactor.settle, server.reactor.is_full = writer.settle, writer.is_full
     server.replication.fsynced_offset = lambda: aof.fsynced_offset if aof.is_on else None
     server.replication.data_replaced = aof.data_set_replaced
     server.config.on_change("appendonly", aof.set_on)

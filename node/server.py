@@ -277,12 +277,12 @@ class Server:
         """Free for a slice what waits for it; False once nothing is left."""
         return self.background.reclaimer.slice()
 
-    def before_send(self) -> bool:
-        """Between a batch of requests and their replies."""
+    def before_send(self) -> int:
+        """Between a batch of requests and their replies: the mark that these wait for, or 0."""
         self.tracking.broadcast()
         self.replication.primary.before_send()
         self.clients.memory.note_batch()
-        return not self.aof.is_on or bool(self.aof.writer.before_send())
+        return self.aof.writer.before_send() if self.aof.is_on else 0
 
     def made_durable(self) -> None:
         """More of the journal is in the append-only file for good: let whoever waits for that know."""

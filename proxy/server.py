@@ -223,10 +223,10 @@ class Proxy(Server):
         full_name = command.full_name if command is not None else ""
         self.slow_calls.add(now_ms // 1000, (now_ms - call.born_ms) * 1000, full_name, call.argv, addr, name)
 
-    def before_send(self) -> bool:
+    def before_send(self) -> int:
         self.tracking.broadcast()
         self.clients.memory.note_batch()
-        return True
+        return 0  # nothing waits
 
     # --- time -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ pipeline gives the turn back after `SLICE_NS`. What a socket does not take stays
 entry asks for room. An error of a socket closes that peer, never the node; any other exception is a bug and goes up.
 """
 
+from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -36,7 +37,7 @@ _UNSETTLED = -1
 class Connection:
     """A socket and its peer: the peer's `Transport`."""
 
-    __slots__ = ("_reactor", "dirty", "ended", "fd", "mask", "peer", "sent_bytes", "socket")
+    __slots__ = ("_reactor", "dirty", "ended", "fd", "free_bytes", "holds", "mask", "peer", "sent_bytes", "socket")
 
     def __init__(self, reactor: "Reactor", socket: Socket, peer: Peer) -> None:
         self._reactor = reactor
@@ -45,6 +46,8 @@ class Connection:
         self.fd = socket.fileno()
         self.mask = USUAL
         self.sent_bytes = 0  # how much of the front of `peer.out` has left already
+        self.free_bytes = 0  # how much of it may leave, while some is held
+        self.holds: list[tuple[int, int]] = []  # (mark, how much of it may leave from that mark on)
         self.dirty = False
         self.ended = False
 
@@ -60,6 +63,35 @@ class Connection:
 
     def unsent_bytes(self) -> int:
         return len(self.peer.out) - self.sent_bytes
+
+    def sendable_bytes(self) -> int:
+        """How much may leave now."""
+        return (self.free_bytes if self.holds else len(self.peer.out)) - self.sent_bytes
+
+    def hold(self, mark: int) -> bool:
+        """Keep what the output has now until `mark` is released; True if nothing was kept for that mark before."""
+        size, holds = len(self.peer.out), self.holds
+        if holds and holds[-1][0] == mark:
+            holds[-1] = mark, size
+            return False
+        if not holds:
+            self.free_bytes = self.sent_bytes
+        holds.append((mark, size))
+        return True
+
+    def release(self, mark: int) -> None:
+        """What was kept until `mark` or an earlier one may leave."""
+        holds = self.holds
+        while holds and holds[0][0] <= mark:
+            self.free_bytes = holds.pop(0)[1]
+
+    def forget_sent(self) -> None:
+        """Cut off the front of the output what has left."""
+        count, self.sent_bytes = self.sent_bytes, 0
+        del self.peer.out[:count]
+        if self.holds:
+            self.free_bytes -= count
+            self.holds = [(mark, size - count) for mark, size in self.holds]
 
     def waits_to_send(self) -> bool:
         return self.mask > 0 and bool(self.mask & WRITABLE)
@@ -96,13 +128,16 @@ class Reactor:
         self.in_batch = False
         self.before_batch: Callable[[], None] = _nothing
         """Called before each batch: reads the clock."""
-        self.before_send: Callable[[], bool] = _always
-        """Called after each batch, before anything is sent; False holds all output until `release`. No further batch is
-        served meanwhile: its requests would see what may yet be lost."""
+        self.before_send: Callable[[], int] = _at_once
+        """Called after each batch, before anything is sent: the mark whose `release` all output that there is now has
+        to wait for, 0 if it may leave at once. Marks never fall. Further batches are served meanwhile: what they make
+        waits in its turn, since it may tell of what is not safe yet."""
+        self.is_full: Callable[[], bool] = _always
+        """Asked before a batch while output is held: no more may be served until something is released."""
         self.settle: Callable[[], None] = _nothing
         """Called where output is held and nobody can wait: what it is held for must be done when this returns."""
-        self.held = False
-        self._released = trio.Event()
+        self._held: deque[tuple[int, list[Connection]]] = deque()  # (mark, who has output that waits for it)
+        self._released = trio.Event()  # set by the next `release`
         self.after_batch: Callable[[], None] = _nothing
         """Called after each batch, when what could be sent has left."""
         self.reset_counts()
@@ -138,7 +173,7 @@ class Reactor:
     async def run(self) -> None:
         """Serve for ever."""
         while True:
-            if self.held:
+            if self._held and self.is_full():
                 await self._released.wait()
             elif self._busy or self.dirty:
                 await self.platform.checkpoint()
@@ -150,8 +185,8 @@ class Reactor:
             self.busy_ns += now - start
 
     def turn(self) -> bool:
-        """Serve one batch; False if there was nothing to do, or output is held."""
-        if self.held:
+        """Serve one batch; False if there was nothing to do, or too much output is held."""
+        if self._held and self.is_full():
             return False
         ready = self._poller.poll()
         busy = self._busy
@@ -180,10 +215,10 @@ class Reactor:
         The peer on whose behalf it runs must be parked meanwhile, and touched afterwards.
         """
         in_batch = self.in_batch
-        if self.held:
+        if self._held:
             self.settle()
         self.turn()
-        if self.held:
+        if self._held:
             self.settle()
         self.in_batch = in_batch
 
@@ -233,57 +268,84 @@ class Reactor:
         connection.ended = True
         connection.peer.close(CLOSE_WHEN_SENT)
 
-    def _hold(self) -> None:
-        if not self.held:
-            self.held = True
-            self._released = trio.Event()
+    @property
+    def held(self) -> bool:
+        """Output waits for a `release`."""
+        return bool(self._held)
 
-    def release(self) -> None:
-        """Let go what `before_send` has held."""
-        if not self.held:
+    def release(self, mark: int) -> None:
+        """Let go what `before_send` has held until `mark` or an earlier one."""
+        held = self._held
+        if not held or held[0][0] > mark:
             return
-        self.held = False
-        self._released.set()
         in_batch, self.in_batch = self.in_batch, True
+        self.send_all()  # what has been made since the last batch does not leave with what was made before
+        free: list[Connection] = []
+        while held and held[0][0] <= mark:
+            free += held.popleft()[1]
+        for connection in free:
+            connection.release(mark)
+        self._send(free)
         self.send_all()
         self.in_batch = in_batch
+        self._released.set()
+        self._released = trio.Event()
 
     def send_all(self) -> None:
         """Send what the batch left behind, close what is to be closed, see to what each socket is watched for."""
         while True:
-            if not self.before_send():
-                self._hold()
-                return
+            mark = self.before_send()
+            if mark and (not self._held or self._held[-1][0] != mark):
+                self._held.append((mark, []))
             if not self.dirty:
                 return
             dirty, self.dirty = self.dirty, []
             for connection in dirty:
                 connection.dirty = False
-                peer = connection.peer
-                out = peer.out
-                size = len(out)
-                usual = not (
-                    connection.mask != USUAL
-                    or peer.closing
-                    or peer.more
-                    or size > UNLIMITED_BYTES
-                    or peer.hears_of_sending
-                )
-                if usual and size:  # a short reply, which leaves in one piece as a rule
-                    try:
-                        count = connection.socket.send(out)
-                    except OSError:
-                        count = 0  # the longer way meets it again
-                    else:
-                        self.sent_bytes += count
-                        self.writes += 1
-                    usual = count == size
-                    if usual:
-                        out.clear()
-                    else:
-                        connection.sent_bytes = count
-                if not usual:
-                    self._settle(connection)
+            if mark:
+                self._hold(dirty, mark)
+            else:
+                self._send(dirty)
+
+    def _hold(self, connections: list[Connection], mark: int) -> None:
+        """Keep what they have to send, but close and watch as if it were on its way."""
+        waiting = self._held[-1][1]
+        for connection in connections:
+            if connection.hold(mark):
+                waiting.append(connection)
+            peer = connection.peer
+            if connection.mask != USUAL or peer.closing or peer.more or len(peer.out) > UNLIMITED_BYTES:
+                self._settle(connection)
+
+    def _send(self, connections: list[Connection]) -> None:
+        for connection in connections:
+            peer = connection.peer
+            out = peer.out
+            size = len(out)
+            usual = not (
+                connection.mask != USUAL
+                or peer.closing
+                or peer.more
+                or size > UNLIMITED_BYTES
+                or peer.hears_of_sending
+                or connection.sent_bytes
+                or connection.holds
+            )
+            if usual and size:  # a short reply, which leaves in one piece as a rule
+                try:
+                    count = connection.socket.send(out)
+                except OSError:
+                    count = 0  # the longer way meets it again
+                else:
+                    self.sent_bytes += count
+                    self.writes += 1
+                usual = count == size
+                if usual:
+                    out.clear()
+                else:
+                    connection.sent_bytes = count
+            if not usual:
+                self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
         peer = connection.peer
@@ -292,16 +354,17 @@ class Reactor:
         if peer.out and peer.closing != CLOSE_NOW:
             if len(peer.out) > UNLIMITED_BYTES and peer.output_limit_exceeded(connection.unsent_bytes()):
                 peer.close(CLOSE_NOW)
-            else:
-                self._send(connection)
-        unsent = bool(peer.out) or connection.holds_back()
-        if peer.closing == CLOSE_NOW or (peer.closing and (not unsent or connection.ended)):
+            elif connection.sendable_bytes():
+                self._send_some(connection)
+        holds_back = connection.holds_back()
+        unsent = bool(peer.out) or holds_back
+        if peer.closing == CLOSE_NOW or (peer.closing and (not unsent or (connection.ended and not connection.holds))):
             self._close(connection, "")
             return
         if peer.more:
             self._busy.append(connection)
         mask = 0 if peer.closing else HUNG_UP  # nothing is read any more: a half-closed socket would report for ever
-        if unsent:
+        if connection.sendable_bytes() or holds_back:
             mask |= WRITABLE
         if peer.parked is None and not peer.closing:
             mask |= READABLE
@@ -309,16 +372,17 @@ class Reactor:
             connection.mask = mask
             self._poller.modify(connection.fd, mask)
 
-    def _send(self, connection: Connection) -> None:
+    def _send_some(self, connection: Connection) -> None:
+        """Send as much as may leave, in one piece."""
         peer = connection.peer
         out = peer.out
+        start, size = connection.sent_bytes, min(connection.sendable_bytes(), _SEND_BYTES)
         try:
-            if len(out) <= _SEND_BYTES and not connection.sent_bytes:
+            if size == len(out):
                 count = connection.socket.send(out)
             else:
-                start = connection.sent_bytes
                 with memoryview(out) as view:
-                    count = connection.socket.send(view[start : start + _SEND_BYTES])
+                    count = connection.socket.send(view[start : start + size])
         except BlockingIOError:
             count = 0
         except OSError:
@@ -328,15 +392,10 @@ class Reactor:
         self.writes += 1
         connection.sent_bytes += count
         pending = len(out) - connection.sent_bytes
-        if not pending:
-            out.clear()
-            connection.sent_bytes = 0
-            if peer.hears_of_sending:
-                peer.sent()
-        else:
-            if connection.sent_bytes > max(_COMPACT_BYTES, pending):
-                del out[: connection.sent_bytes]
-                connection.sent_bytes = 0
+        if not pending or connection.sent_bytes > max(_COMPACT_BYTES, pending):
+            connection.forget_sent()
+        if not pending and peer.hears_of_sending:
+            peer.sent()
 
     def _close(self, connection: Connection, reason: str) -> None:
         del self.connections[connection.fd]
@@ -366,6 +425,10 @@ class Reactor:
 
 def _nothing() -> None:
     pass
+
+
+def _at_once() -> int:
+    return 0
 
 
 def _always() -> bool:

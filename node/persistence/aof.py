@@ -271,17 +271,17 @@ class AppendOnlyFile:
         self.disk.todo.append(Close())
         self.disk.drain()
         self.state = State.OFF
-        self.writer.forget()
         self.disk.close()
-        self.writer.release()
+        self.writer.forget()
 
     def end(self) -> None:
         """The node ends, for whatever reason: what has been taken is kept if that can be."""
         if self.state is not State.OFF:
-            self.writer.append_buffer_quietly()
+            self.writer.append_buffer()
             self.disk.todo.append(Close())
             self.disk.drain()
             self.state = State.OFF
+        self.writer.close()
 
     def data_set_replaced(self) -> None:
         """The data set is another one, of which the journal did not tell: a primary's. Begin anew with it."""

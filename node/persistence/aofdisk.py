@@ -51,7 +51,7 @@ class Append(Order):
 
     what = "write"
 
-    def __init__(self, data: bytes, offset: int, event: str, ordered_ns: int) -> None:
+    def __init__(self, data: bytearray, offset: int, event: str, ordered_ns: int) -> None:
         super().__init__()
         self.data = data
         self.offset = offset

@@ -2,8 +2,8 @@
 
 Entries gather in a buffer. A thread appends it to the file (`node.persistence.aofdisk`), never the loop:
 
-- `always`: after each batch of requests that wrote; everything that would leave the node is held until one fsync for
-  the whole batch is over.
+- `always`: at once. Everything that would leave the node is held until what it may tell of is fsynced: one fsync for
+  all the requests that were served while the one before was running.
 - `everysec`: soon, at most every `PACE_MS`; fsynced once a second. A disk that is slower than `DELAY_MS` makes
   everybody wait, as does a buffer beyond `WAITING_BYTES_MAX`: so writers slow down to the disk's pace, and nothing
   grows for ever.
@@ -21,8 +21,11 @@ from node.persistence.aofsource import time_note
 from node.persistence.host import PersistenceHost
 from node.timers import Timer
 
+SERVE_ON_MS = 100
+"""`always`: how long requests are served while one turn of the thread lasts. A disk that takes longer makes everybody
+wait: what would gather meanwhile, entries and replies, has no other bound."""
 PACE_MS = 10
-"""Between the beginnings of two writes: each costs the loop a tenth of a millisecond, whatever its size."""
+"""Between the beginnings of two writes: each costs some ten microseconds, whatever its size."""
 FSYNC_MS = 1000
 DELAY_MS = 2000
 """`everysec`: how long what is to be written may wait for a slow fsync before everybody waits for it."""
@@ -36,14 +39,15 @@ LOG_ERROR_MS = 30_000
 class AofWriter:
     """Takes the journal's entries while it is one of its readers. `busy` tells whether a snapshot is being written.
 
-    `release` lets go what `before_send` has held; `fsynced` is called when more has become durable; `drained` after
-    each turn of the thread; `fatal` is raised where the node cannot go on.
+    `release` lets go what `before_send` has held until a mark: the number of the turn of the thread, the first being 1,
+    after which all is on the disk that had been taken; `fsynced` is called when more has become durable; `drained`
+    after each turn; `fatal` is raised where the node cannot go on.
     """
 
     def __init__(self, host: PersistenceHost, disk: AofDisk, fatal: type[Exception]) -> None:
         self.host = host
         self.disk = disk
-        self.release: Callable[[], None] = _nothing
+        self.release: Callable[[int], None] = _let_go
         self.wake: Callable[[], None] = _nothing
         self.fsynced: Callable[[], None] = _nothing
         self.drained: Callable[[], None] = _nothing
@@ -57,7 +61,12 @@ class AofWriter:
         self._db = -1  # the database that the file has selected; -1: none yet
         self._stamps = host.config.aof_timestamp_enabled
         self._stamp_s = 0  # the last note of the time
+        self._worker = host.platform.worker()
         self._running = False  # a task empties the queue
+        self._turns = 0  # how many have begun
+        self._began_ms = 0.0  # when the last one did
+        self._due = 0  # the turn after which all that has been taken and ordered is done: never beyond the next
+        self._done = 0  # the last turn of which that is known
         self._choked = False
         self._sync_ms = 0.0  # when the last fsync was asked for
         self._sync_timer: Timer | None = None
@@ -75,6 +84,7 @@ class AofWriter:
         buffer = self._buffer
         if not buffer:
             self._buffer_ms = self.host.timers.monotonic_ms()
+            self._due = self._turns + 1
             self.wake()
         if self._stamps:
             now_s = self.host.platform.now_ms() // 1000
@@ -103,21 +113,21 @@ class AofWriter:
     def pending_fsyncs(self) -> int:
         return sum(type(order) is Sync for order in list(self.disk.todo))
 
-    def before_send(self) -> bool:
-        """Between a batch and its replies: see to it that it is written. False: hold the replies until `release`."""
+    def before_send(self) -> int:
+        """Between a batch and its replies: see to it that it is written. The mark until which they are to be held."""
         always = self.disk.syncs_always = self.host.config.appendfsync == "always"
-        if self._buffer and (always or not self._running):
-            self.append_buffer()
-            if always and not self._fsync_rests():
-                self.order(Sync())
-        if always:
-            return not self.disk.todo
-        return not self._running or not self._is_slow()
+        if self._buffer and not self._running:
+            self._kick()
+        return self._due if self._due > self._done and (always or self._is_slow()) else 0
+
+    def is_full(self) -> bool:
+        """Output is held: are requests to wait, too?"""
+        return not self.disk.syncs_always or self.host.timers.monotonic_ms() - self._began_ms > SERVE_ON_MS
 
     def settle(self) -> None:
         """Let what is held go now: whoever asks cannot wait for a thread."""
         self.flush_now()
-        self.release()
+        self.release(self._due)
 
     def _fsync_rests(self) -> bool:
         return self.host.config.no_appendfsync_on_rewrite and self.busy()
@@ -141,9 +151,9 @@ class AofWriter:
     # --- the disk's side ------------------------------------------------------------------------------------------
 
     def append_buffer(self) -> None:
-        """What has gathered is next to be written."""
+        """What has gathered is next to be written; the caller sees to it that it is."""
         if self._buffer:
-            self.order(self._next_append())
+            self.disk.todo.append(self._next_append())
 
     def _next_append(self) -> Append:
         """What has gathered; from here on it is the disk's."""
@@ -152,9 +162,8 @@ class AofWriter:
             event = "aof-write-pending-fsync"
         elif self.busy():
             event = "aof-write-active-child"
-        append = Append(bytes(self._buffer), self.host.journal.offset, event, self.host.clock_ns())
-        self._buffer.clear()
-        return append
+        data, self._buffer = self._buffer, bytearray()
+        return Append(data, self.host.journal.offset, event, self.host.clock_ns())
 
     def turn(self, turn: Turn) -> None:
         """What has gathered goes into the file at hand, all from now on into another."""
@@ -168,33 +177,48 @@ class AofWriter:
         if type(order) is Sync:
             self._sync_ms = self.host.timers.monotonic_ms()
         self.disk.todo.append(order)
+        self._due = self._turns + 1
         self._kick()
 
     def _kick(self) -> None:
         if not self._running:
             self._running = True
+            self._begin_turn()
             self.host.spawn(self._run)
 
+    def _begin_turn(self) -> None:
+        """Let the thread do all that there is to do."""
+        if self._buffer:
+            self.append_buffer()
+            if self.host.config.appendfsync == "always" and not self._fsync_rests():
+                self.disk.todo.append(Sync())
+        self._turns += 1
+        self._began_ms = self.host.timers.monotonic_ms()
+        self._worker.start(self.disk.drain)
+
     async def _run(self) -> None:
-        """Empty the queue, and come back at a steady pace while more is written."""
-        platform, disk, monotonic_ms = self.host.platform, self.disk, self.host.timers.monotonic_ms
+        """See to it that the thread empties the queue, and at a steady pace what gathers meanwhile."""
+        disk, config = self.disk, self.host.config
         while True:
-            began_ms = monotonic_ms()
-            await self.work()
-            if disk.failure is not None:
-                self.host.timers.after(RETRY_MS, self._retry)
+            await self._worker.wait()
+            turn = self._turns
+            self._look()
+            if disk.failure is not None or not (disk.todo or self._buffer):
                 break
-            if not disk.todo:
-                if not self._buffer or self.host.config.appendfsync == "always":
-                    break
-                if not self._is_slow():
-                    await platform.sleep_until_ms(began_ms + PACE_MS)
-                self.append_buffer()
+            if not disk.todo and config.appendfsync != "always" and not self._is_slow():
+                await self.host.platform.sleep_until_ms(self._began_ms + PACE_MS)
+            self._done = turn
+            self._begin_turn()
+            self.release(turn)  # the thread is at work already
         self._running = self._choked = False
-        self.release()
+        if disk.failure is None:
+            self._all_done()
+        else:
+            self.host.timers.after(RETRY_MS, self._retry)
+        self.release(self._due)
 
     async def work(self) -> None:
-        """Let a thread do what has been ordered, and see what came of it."""
+        """Let another thread do what has been ordered, and see what came of it."""
         await self.host.platform.in_thread(self.disk.drain)
         self._look()
 
@@ -204,25 +228,33 @@ class AofWriter:
 
     def flush_now(self) -> bool:
         """Write and fsync everything while everybody waits; False if that failed."""
-        self.append_buffer_quietly()
+        self.append_buffer()
         self.disk.todo.append(Sync())
         self.disk.drain()
         self._look()
-        return self.disk.failure is None
+        if self.disk.failure is not None:
+            return False
+        self._all_done()
+        return True
 
-    def append_buffer_quietly(self) -> None:
-        """As `append_buffer`, and the caller sees to it that it is done."""
-        if self._buffer:
-            self.disk.todo.append(self._next_append())
+    def _all_done(self) -> None:
+        """Nothing that has been taken is to be waited for; what is taken from now on waits for a turn to come."""
+        self._turns = self._done = max(self._turns, self._due)
 
     def forget(self) -> None:
-        """Nothing that has been taken or ordered is wanted any more."""
+        """Nothing that has been taken or ordered is wanted any more, nor waited for."""
         self._buffer.clear()
         self._db = -1
         self.disk.todo.clear()
+        self._all_done()
+        self.release(self._due)
         if self._sync_timer is not None:
             self._sync_timer.cancel()
             self._sync_timer = None
+
+    def close(self) -> None:
+        """The node has ended."""
+        self._worker.close()
 
     def _look(self) -> None:
         """The thread has been at work: tell whoever has to know."""
@@ -289,6 +321,10 @@ WORDS = {
 
 
 def _nothing() -> None:
+    pass
+
+
+def _let_go(_mark: int) -> None:
     pass
 
 

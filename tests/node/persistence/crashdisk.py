@@ -143,6 +143,25 @@ class File:
         pass
 
 
+class NoWorker:
+    """Does a worker's work when it is waited for."""
+
+    def __init__(self, platform: CrashPlatform) -> None:
+        self._platform = platform
+        self._work: Callable[[], None] | None = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        assert self._work is None
+        self._work = work
+
+    async def wait(self) -> None:
+        await self._platform.in_thread(self._work)
+        self._work = None
+
+    def close(self) -> None:
+        pass
+
+
 class CrashPlatform(Platform):
     """A world whose files are on `disk`, whose threads are none, and whose clock is Trio's."""
 
@@ -162,6 +181,9 @@ class CrashPlatform(Platform):
     async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         await trio.lowlevel.checkpoint()
         return work(*args)
+
+    def worker(self) -> Any:
+        return NoWorker(self)
 
     def _inode(self, path: str) -> Inode:
         self.disk.check()

@@ -89,7 +89,7 @@ def _copy(platform: CrashPlatform, old: str, new: str) -> None:
 
 
 PLANTED: dict[str, tuple[object, str, object]] = {
-    "replies that do not wait": (AofWriter, "before_send", lambda self: self.append_buffer() or True),
+    "replies that do not wait": (AofWriter, "before_send", lambda self: (self._buffer and self._kick()) or 0),
     "no fsync before the next increment": (AofDisk, "sync", lambda self: setattr(self, "is_synced", True)),
     "names that are not made durable": (CrashPlatform, "fsync_directory", lambda self, path: None),
     "a manifest written in place": (CrashPlatform, "replace", _copy),
