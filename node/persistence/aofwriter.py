@@ -122,7 +122,9 @@ class AofWriter:
 
     def is_full(self) -> bool:
         """Output is held: are requests to wait, too?"""
-        return not self.disk.syncs_always or self.host.timers.monotonic_ms() - self._began_ms > SERVE_ON_MS
+        if not self.disk.syncs_always:
+            return True
+        return self._turns > self._done and self.host.timers.monotonic_ms() - self._began_ms > SERVE_ON_MS
 
     def settle(self) -> None:
         """Let what is held go now: whoever asks cannot wait for a thread."""
@@ -208,8 +210,9 @@ class AofWriter:
             if not disk.todo and config.appendfsync != "always" and not self._is_slow():
                 await self.host.platform.sleep_until_ms(self._began_ms + PACE_MS)
             self._done = turn
+            self.release(turn)
+            await self.host.platform.checkpoint()  # what those say next who have waited shares the next fsync
             self._begin_turn()
-            self.release(turn)  # the thread is at work already
         self._running = self._choked = False
         if disk.failure is None:
             self._all_done()
