@@ -13,11 +13,11 @@ SAME_OBJECT = CommandError("ERR source and destination objects are the same")
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 
-def integer(text: bytes) -> int:
-    """A 64-bit integer."""
+def integer(text: bytes, complaint: CommandError = NOT_AN_INTEGER) -> int:
+    """A 64-bit integer; else `complaint` is raised."""
     number = parse_int(text)
     if number is None:
-        raise NOT_AN_INTEGER
+        raise complaint
     return number
 
 

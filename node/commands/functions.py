@@ -2,8 +2,15 @@
 
 from node.commands import help as texts
 from node.commands.family import command, container
-from node.commands.scripting import KEYS_TO_READ, KEYS_TO_WRITE, MAY_WRITE, READS, check_flags, declared_slot
-from node.datatypes.numbers import parse_int
+from node.commands.scripting import (
+    KEYS_TO_READ,
+    KEYS_TO_WRITE,
+    MAY_WRITE,
+    READS,
+    check_flags,
+    declared_slot,
+    key_count,
+)
 from node.glob import compile_glob
 from node.net.resp import OK, Argv, CommandError, Failure, Members, Reply, Status
 from node.rdb.codec import RdbError
@@ -13,6 +20,7 @@ from node.server import Client
 
 ALL_SHARDS = "request_policy:all_shards response_policy:all_succeeded"
 POLICIES = (b"flush", b"append", b"replace")
+BAD_KEY_COUNT = CommandError("ERR Bad number of keys provided")
 
 
 @command("fcall", -3, MAY_WRITE, acl="scripting", keys=KEYS_TO_WRITE)
@@ -29,7 +37,7 @@ def _call(client: Client, argv: Argv, reads: bool) -> Reply:
     server = client.host
     functions: Functions = server.functions
     function = functions.find(argv[1])
-    count = _key_count(argv)
+    count = key_count(argv, BAD_KEY_COUNT)
     flags = function.flags
     check_flags(client, argv, flags, reads)
     engine, resp3 = functions.engine, client.resp3
@@ -51,17 +59,6 @@ def _call(client: Client, argv: Argv, reads: bool) -> Reply:
     if type(reply) is Failure and engine.counted:
         server.stats.counted = reply
     return reply
-
-
-def _key_count(argv: Argv) -> int:
-    count = parse_int(argv[2])
-    if count is None:
-        raise CommandError("ERR Bad number of keys provided")
-    if count > len(argv) - 3:
-        raise CommandError("ERR Number of keys can't be greater than number of args")
-    if count < 0:
-        raise CommandError("ERR Number of keys can't be negative")
-    return count
 
 
 # --- FUNCTION ---------------------------------------------------------------------------------------------------------

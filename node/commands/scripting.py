@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from node.commands import help as texts
+from node.commands.arguments import NOT_AN_INTEGER, integer
 from node.commands.family import command, container
 from node.commands.script_calls import is_stale
-from node.datatypes.numbers import parse_int
 from node.dispatch import IN_SCRIPTS
 from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status
 from node.script.running import Scripts
@@ -84,11 +84,9 @@ def declared_slot(client: Client, keys: Sequence[bytes]) -> int:
     return slot_of(keys[0]) if keys and client.host.cluster is not None else -1
 
 
-def key_count(argv: Argv) -> int:
-    """How many keys a script or function is given. Raises CommandError."""
-    count = parse_int(argv[2])
-    if count is None:
-        raise CommandError("ERR value is not an integer or out of range")
+def key_count(argv: Argv, complaint: CommandError = NOT_AN_INTEGER) -> int:
+    """How many keys a script or function is given; `complaint` is raised where no number says so."""
+    count = integer(argv[2], complaint)
     if count > len(argv) - 3:
         raise CommandError("ERR Number of keys can't be greater than number of args")
     if count < 0:
