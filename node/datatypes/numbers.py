@@ -96,8 +96,9 @@ def format_double(number: float) -> bytes:
         return b"nan"
     if math.isinf(number):
         return b"inf" if number > 0 else b"-inf"
-    if 0.001 <= abs(number) < 10000:
-        return repr(number).encode()  # e < 4: always plain, and Python's own form; five times as fast
+    text = repr(number)
+    if 0.001 <= abs(number) < 10000 or ("e" not in text and len(text) - text.index(".") <= 7):
+        return text.encode()  # e < 4 or k > -7: plain, as Python has it; five times as fast
     sign, digits, k = _shortest_digits(number)
     n = len(digits)
     exponent = abs(k + n - 1)
