@@ -7,7 +7,7 @@ Clients, users, configuration, log, CLIENT, COMMAND, INFO: all that is the node'
 from collections.abc import Callable
 from typing import Any
 
-from node import dispatch
+from node import dispatch, guards
 from node.config.config import Config
 from node.log import Log
 from node.net.resp import Argv
@@ -30,8 +30,8 @@ from proxy.stories import Turns
 from proxy.topology import Address, LinkKey, Node, Topology, parse_address
 
 GUARDS = (
-    dispatch.Protection, dispatch.Authentication, dispatch.Permission, dispatch.Subscriber, dispatch.Monitored,
-    dispatch.Timed, dispatch.Paused,
+    guards.Protection, guards.Authentication, guards.Permission, guards.Subscriber, guards.Monitored, guards.Timed,
+    guards.Paused,
 )  # fmt: skip
 """What may stand against a command at the proxy itself; all else is the nodes' to say."""
 
@@ -81,7 +81,7 @@ class Proxy(Server):
         self.links_made = 0
         self._turn = 0
         self.execute = dispatch.execute
-        self.guards = tuple(guard for guard in dispatch.GUARDS if isinstance(guard, GUARDS))
+        self.guards = tuple(guard for guard in guards.GUARDS if isinstance(guard, GUARDS))
 
     # --- where commands go ----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from node.commands.arguments import integer
 from node.datatypes.kinds import kind_of
 from node.datatypes.numbers import INT64_MAX, parse_long_double
-from node.dispatch import permission_lost
+from node.guards import permission_lost
 from node.net.resp import NULL_ARRAY, CommandError, Reply
 from node.net.session import Waiting
 from node.server import Client

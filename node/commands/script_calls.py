@@ -1,8 +1,9 @@
 """What a script's command must pass before it runs: the order and the words are those of Redis's scriptCall."""
 
-from node.dispatch import IN_SCRIPTS, call_without_touching, refusal_in_script
 from node.dispatch import call as run_command
+from node.dispatch import call_without_touching
 from node.eviction import OUT_OF_MEMORY
+from node.guards import IN_SCRIPTS, refusal_in_script
 from node.net.resp import Argv, CommandError, Failure, Reply
 from node.script.running import Run
 from node.server import Client, Server

@@ -6,7 +6,7 @@ from node.commands import help as texts
 from node.commands.arguments import NOT_AN_INTEGER, integer
 from node.commands.family import command, container
 from node.commands.script_calls import is_stale
-from node.dispatch import IN_SCRIPTS
+from node.guards import IN_SCRIPTS
 from node.net.resp import OK, Argv, CommandError, Failure, Reply, Status
 from node.script.running import Scripts
 from node.script.scripts import Flags, Script

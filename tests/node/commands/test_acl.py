@@ -12,7 +12,7 @@ import redis
 from node.acl.users import hashed
 from node.app import build, every_spec
 from node.config import Config, ConfigFileError
-from node.dispatch import refusal_in_script
+from node.guards import refusal_in_script
 from node.log import Log
 from node.obeying import obey
 from node.program import LineChecks

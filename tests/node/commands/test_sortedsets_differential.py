@@ -71,6 +71,8 @@ def alike(words: Line, expected: bytes, got: bytes) -> bool:
     if words[0].upper() == b"ZRANDMEMBER" and got[:1] in b"*$" and expected[:1] == got[:1]:
         return drawn_alike(words, expected, got)
     first, second = expected.split(b"\r\n"), got.split(b"\r\n")
+    if words[0].upper() == b"ZSCAN" and len(first) > 2 < len(second) and first[2] != b"0" != second[2]:
+        return True  # which part of a big set a call shows, and where the next one goes on, is promised nowhere
     if words[0].upper() in UNORDERED:
         first, second = sorted(first), sorted(second)
     return len(first) == len(second) and all(map(same_part, first, second))
