@@ -21,8 +21,8 @@ PAUSE_MS = 10_000
 """For so long the primary holds back its clients' writes, if nothing ends it earlier."""
 WATCH_MS = 10
 """How often a replica compares its offset with its primary's."""
-PAUSED_PING_MS = 100
-"""How often the paused primary tells its offset again."""
+AGAIN_MS = 100
+"""How often a replica asks again for its primary's place, and a paused primary tells its offset again."""
 ORPHAN_MS = 5000
 """A primary must be without working replicas for so long before one migrates to it."""
 
@@ -47,7 +47,7 @@ def order(core: Core, mode: str) -> None:
         advance(core)
     else:
         core.log("warning", "Manual failover user request accepted.")
-        core.send_to(primary, core.packet(MFSTART))
+        _ask_primary(core, primary)
 
 
 def take_place(core: Core) -> None:
@@ -55,6 +55,12 @@ def take_place(core: Core) -> None:
     _begin(core)
     core.manual.may_start = True
     advance(core)
+
+
+def _ask_primary(core: Core, primary: Node) -> None:
+    """Ask for its place, until it answers: it may not have heard yet that we are its replica."""
+    core.send_to(primary, core.packet(MFSTART))
+    core.due(core.now_ms + AGAIN_MS)
 
 
 def _begin(core: Core) -> None:
@@ -68,13 +74,14 @@ def hear_start(core: Core, sender: Node, link: int) -> None:
     """Our replica wants our place: stop the clients and tell it where we stopped."""
     if core.myself.is_replica or sender.primary is not core.myself:
         return
-    reset_manual(core)
-    core.manual.end_ms = core.now_ms + LIMIT_MS
-    core.manual.replica = sender
-    core.emit(PauseWrites(core.now_ms + PAUSE_MS))
-    core.log("warning", f"Manual failover requested by replica {sender.shown}.")
+    if core.manual.replica is not sender:
+        reset_manual(core)
+        core.manual.end_ms = core.now_ms + LIMIT_MS
+        core.manual.replica = sender
+        core.emit(PauseWrites(core.now_ms + PAUSE_MS))
+        core.log("warning", f"Manual failover requested by replica {sender.shown}.")
+        core.due(core.now_ms + AGAIN_MS)
     answer(core, link, sender, PING)
-    core.due(core.now_ms + PAUSED_PING_MS)
 
 
 def hear_offset(core: Core, sender: Node, packet: Packet) -> None:
@@ -105,9 +112,11 @@ def watch(core: Core) -> None:
     if core.myself.is_primary:
         if manual.replica is not None:
             send_ping(core, manual.replica)
-            core.due(core.now_ms + PAUSED_PING_MS)
-    elif manual.primary_offset is not None and not manual.may_start:
-        if manual.primary_offset == core.facts.offset():
+            core.due(core.now_ms + AGAIN_MS)
+    elif not manual.may_start and core.myself.primary is not None:
+        if manual.primary_offset is None:
+            _ask_primary(core, core.myself.primary)
+        elif manual.primary_offset == core.facts.offset():
             manual.may_start = True
             core.log("warning", "All master replication stream processed, manual failover can start.")
         else:

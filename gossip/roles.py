@@ -51,6 +51,9 @@ def follow(core: Core, primary: Node) -> None:
     reset_manual(core)
     core.save()
     core.judge = True
+    # As long as its primary does not know, it does not hear that we want its place; as long as the others do not, they
+    # refuse us their votes: in Redis an order to fail back at once stops the writers for five seconds, and fails.
+    pong_to_all(core)
 
 
 def replace_my_primary(core: Core) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gossip.events import BecomePrimary, Failover, PauseWrites, SaveConfig, Send, Wakeup
-from gossip.packet import AUTH_ACK, AUTH_REQUEST, FORCE_ACK, MFSTART, PAUSED, PING, PONG, Gossip
+from gossip.packet import AUTH_ACK, AUTH_REQUEST, FORCE_ACK, MFSTART, PAUSED, PING, PONG, PRIMARY, Gossip
 from tests.gossip.machines import IDS, Alone, logged, sent
 
 
@@ -157,6 +157,35 @@ def test_the_hand_shake_of_an_ordered_failover() -> None:
     assert request.mflags & FORCE_ACK
     replica.now_ms += 5001
     assert "Manual failover timed out." in logged(replica.handle(Wakeup()))
+
+
+def test_a_replica_asks_for_its_primary_s_place_until_it_is_heard() -> None:
+    """The primary may hear only later whose primary it is: an order for the next failover can be as early as that."""
+    replica, primary = Alone("r1"), Alone("p1")
+    assert sent(replica.handle(Failover()), MFSTART)
+    for _ in range(2):
+        replica.now_ms += 100
+        assert sent(replica.handle(Wakeup()), MFSTART)
+    effects = primary.hear("r1", MFSTART)
+    assert PauseWrites(primary.now_ms + 10_000) in effects
+    primary.now_ms += 100
+    effects = primary.hear("r1", MFSTART)
+    assert sent(effects, PING) and not any(isinstance(effect, PauseWrites) for effect in effects), (
+        "it is paused already"
+    )
+    replica.data_offset = 60
+    replica.hear("p1", PING, body=Gossip(), mflags=PAUSED, offset=100)
+    replica.now_ms += 100
+    assert not sent(replica.handle(Wakeup()), MFSTART)
+
+
+def test_a_new_replica_tells_everybody_at_once() -> None:
+    alone = Alone("p1")
+    taken = alone.node("p1").slots_wire
+    effects = alone.hear("r1", PONG, body=Gossip(), flags=PRIMARY, primary_id="", slots=taken, config_epoch=9)
+    assert alone.node("p1").primary is alone.node("r1")
+    told = [effect for effect in effects if isinstance(effect, Send) and effect.packet.primary_id == IDS["r1"]]
+    assert sum(len(effect.links) for effect in told) == len(IDS) - 1
 
 
 def test_a_stranger_cannot_pause_a_primary() -> None:

@@ -15,7 +15,7 @@ from node.slots import SLOTS, slot_of
 from tests.proofs.fenced import Writer, await_writes
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer, Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import TookTooLong, wait_until
 from tests.support.wire import ReplyError
 
 TIMEOUT_MS = 2000
@@ -23,6 +23,10 @@ ROUNDS = 20
 RESHARDS = 5
 MOVED_SLOTS = 200
 GAP_S_MAX = 0.2
+ROUNDS_IN_CI, GAP_S_MAX_IN_CI = 6, 2.0
+"""The machine of CI has other work, too."""
+GIVES_UP_S = 6.0
+"""A replica that was told to take over tries for five seconds."""
 STEP_S = 60.0
 
 
@@ -31,6 +35,7 @@ class Seen:
     """The longest time without a confirmed write in each round, and what was lost."""
 
     gaps_s: list[float] = field(default_factory=list)
+    orders: int = 0
     confirmed: int = 0
     lost: int = 0
 
@@ -60,8 +65,12 @@ def fail_over(cluster: LocalCluster, seen: Seen) -> None:
     if isinstance(replica, RedisServer):
         time.sleep(2 * TIMEOUT_MS / 1000)  # its voters refuse to vote about the same primary again for so long
     with watched(cluster, seen), replica.wire() as wire:
-        assert wire("CLUSTER", "FAILOVER") == "OK"
-        wait_until(lambda: wire("ROLE")[0] == b"master", STEP_S, "it is the primary")
+        while wire("ROLE")[0] != b"master":  # a genuine replica gives up where a voter has not answered in time
+            assert wire("CLUSTER", "FAILOVER") == "OK"
+            with contextlib.suppress(TookTooLong):
+                wait_until(lambda: wire("ROLE")[0] == b"master", GIVES_UP_S, "it is the primary")
+            seen.orders += 1
+            assert seen.orders < 2 * ROUNDS
     cluster.wait_until_agreed()
 
 
@@ -88,6 +97,16 @@ def measure(kind: type[Server]) -> dict[str, Seen]:
     return found
 
 
+@pytest.mark.long
+def test_one_order_is_enough_however_soon_the_next_one_comes() -> None:
+    seen = Seen()
+    with LocalCluster(HexadServer, cluster_node_timeout=TIMEOUT_MS) as cluster:
+        for _ in range(ROUNDS_IN_CI):
+            fail_over(cluster, seen)
+    assert seen.orders == ROUNDS_IN_CI and not seen.lost
+    assert max(seen.gaps_s) < GAP_S_MAX_IN_CI
+
+
 @pytest.mark.proof
 def test_proof_of_gaps(capsys: pytest.CaptureFixture[str]) -> None:
     found = [measure(kind) for kind in (HexadServer, RedisServer)]
@@ -100,5 +119,6 @@ def test_proof_of_gaps(capsys: pytest.CaptureFixture[str]) -> None:
                 for one in found
             ]
             print(f"| {name} | {len(found[0][name].gaps_s)} | {' | '.join(cells)} |")
+    assert found[0]["CLUSTER FAILOVER"].orders == ROUNDS, "one order is enough"
     for seen in found[0].values():
         assert seen.lost == 0 and max(seen.gaps_s) <= GAP_S_MAX, seen.gaps_s
