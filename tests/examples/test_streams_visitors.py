@@ -66,6 +66,8 @@ def test_events_of_a_dead_consumer_are_claimed(server: Server) -> None:
             for number in range(EVENTS):
                 client.xadd("events", {"number": number})
             wait_until(lambda: client.hlen("handled") == EVENTS - 1, TIMEOUT_S, "all but one are handled")
+            pending = client.xpending
+            wait_until(lambda: pending("events", "workers")["pending"] == 1, TIMEOUT_S, "and acknowledged after that")
             (open_event,) = client.xpending_range("events", "workers", "-", "+", 10)
             dead = running[open_event["consumer"].decode()]
             dead.send_signal(signal.SIGKILL)
