@@ -18,6 +18,8 @@ REPORT_LIFE = 2
 """Reports live so many T."""
 FAIL_UNDO = 2
 """A primary whose slots nobody took may come back after so many T."""
+TOLD_MAX = 32
+"""So many voters are told of a suspicion at once."""
 REJOIN_MIN_MS, REJOIN_MAX_MS = 500, 5000
 START_MS = 2000
 """After its start a primary waits so long before it serves: it may have been replaced meanwhile."""
@@ -45,10 +47,17 @@ def suspect_the_silent(core: Core) -> None:
 
 
 def _tell_the_voters(core: Core) -> None:
-    """A suspicion is worth a ping to the other voters: otherwise the verdict waits for the next ones drawn."""
-    for node in core.state.voters():
-        if node is not core.myself and not node.is_troubled and node.ping_sent_ms == 0:
-            send_ping(core, node)
+    """A suspicion is worth a ping to the other voters: otherwise the verdict waits for the next ones drawn.
+
+    In a large cluster it is worth a ping to some of them: all suspect at the same time, and each would ping all.
+    """
+    voters = [
+        node
+        for node in core.state.voters()
+        if node is not core.myself and not node.is_troubled and node.ping_sent_ms == 0
+    ]
+    for node in voters if len(voters) <= TOLD_MAX else core.rng.sample(voters, TOLD_MAX):
+        send_ping(core, node)
 
 
 def report(core: Core, node: Node, reporter: Node, *, down: bool) -> None:

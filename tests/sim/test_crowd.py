@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from gossip import suspicion
+from gossip.events import Send, Wakeup
+from gossip.packet import PING
 from tests.sim.crowd import Crowd, without_collector
 
 TIMEOUT_MS = 10_000
@@ -35,6 +38,20 @@ def elect_and_converge(nodes: int) -> str:
         f"| {nodes} | {elected_ms / 1000:.1f} s | {whole_ms / 1000:.2f} s | {crowd.messages - begun} | "
         f"{time.process_time() - started_s:.0f} s |"
     )
+
+
+def test_a_suspicion_is_told_to_some_of_many_voters() -> None:
+    """All suspect at the same time: in a thousand nodes that were a quarter of a million pings, and as many answers."""
+    with without_collector():
+        crowd = Crowd(2 * suspicion.TOLD_MAX, timeout_ms=TIMEOUT_MS)
+        crowd.run_until(crowd.agreed, LIMIT_MS)
+    machine = crowd.hosts["p1"].up
+    silent = next(node for node in machine.state.others() if node.votes)
+    silent.ping_sent_ms, silent.data_received_ms = crowd.now_ms - TIMEOUT_MS - 1, 0
+    effects = machine.handle(Wakeup(), crowd.now_ms)
+    pings = [effect for effect in effects if isinstance(effect, Send) and effect.packet.kind == PING]
+    assert silent.is_troubled
+    assert suspicion.TOLD_MAX <= sum(len(ping.links) for ping in pings) < 2 * suspicion.TOLD_MAX - 2
 
 
 @pytest.mark.long
