@@ -44,6 +44,8 @@ class ManualFailover:
 
     end_ms: int = 0
     """When it is given up; 0 while there is none."""
+    ask_ms: int = 0
+    """Replica: when it asks again, if its primary has not answered."""
     may_start: bool = False
     """Replica: it has all of its primary's data, or was told not to wait for it."""
     primary_offset: int | None = None

@@ -60,7 +60,8 @@ def take_place(core: Core) -> None:
 def _ask_primary(core: Core, primary: Node) -> None:
     """Ask for its place, until it answers: it may not have heard yet that we are its replica."""
     core.send_to(primary, core.packet(MFSTART))
-    core.due(core.now_ms + AGAIN_MS)
+    core.manual.ask_ms = core.now_ms + AGAIN_MS
+    core.due(core.manual.ask_ms)
 
 
 def _begin(core: Core) -> None:
@@ -76,11 +77,12 @@ def hear_start(core: Core, sender: Node, link: int) -> None:
         return
     if core.manual.replica is not sender:
         reset_manual(core)
-        core.manual.end_ms = core.now_ms + LIMIT_MS
         core.manual.replica = sender
-        core.emit(PauseWrites(core.now_ms + PAUSE_MS))
         core.log("warning", f"Manual failover requested by replica {sender.shown}.")
         core.due(core.now_ms + AGAIN_MS)
+    # Each time anew: a replica that is told again tries for longer, and what we took meanwhile would be lost.
+    core.manual.end_ms = core.now_ms + LIMIT_MS
+    core.emit(PauseWrites(core.now_ms + PAUSE_MS))
     answer(core, link, sender, PING)
 
 
@@ -114,7 +116,9 @@ def watch(core: Core) -> None:
             send_ping(core, manual.replica)
             core.due(core.now_ms + AGAIN_MS)
     elif not manual.may_start and core.myself.primary is not None:
-        if manual.primary_offset is None:
+        if manual.primary_offset is None and core.now_ms < manual.ask_ms:
+            core.due(manual.ask_ms)
+        elif manual.primary_offset is None:
             _ask_primary(core, core.myself.primary)
         elif manual.primary_offset == core.facts.offset():
             manual.may_start = True

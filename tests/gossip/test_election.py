@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gossip.events import BecomePrimary, Failover, PauseWrites, SaveConfig, Send, Wakeup
+from gossip.events import BecomePrimary, Failover, PauseWrites, SaveConfig, Send, UnpauseWrites, Wakeup
 from gossip.packet import AUTH_ACK, AUTH_REQUEST, FORCE_ACK, MFSTART, PAUSED, PING, PONG, PRIMARY, Gossip
 from tests.gossip.machines import IDS, Alone, logged, sent
 
@@ -164,15 +164,18 @@ def test_a_replica_asks_for_its_primary_s_place_until_it_is_heard() -> None:
     replica, primary = Alone("r1"), Alone("p1")
     assert sent(replica.handle(Failover()), MFSTART)
     for _ in range(2):
-        replica.now_ms += 100
+        replica.now_ms += 99
+        assert not sent(replica.handle(Wakeup()), MFSTART)
+        replica.now_ms += 1
         assert sent(replica.handle(Wakeup()), MFSTART)
     effects = primary.hear("r1", MFSTART)
     assert PauseWrites(primary.now_ms + 10_000) in effects
-    primary.now_ms += 100
+    primary.now_ms += 4000
     effects = primary.hear("r1", MFSTART)
-    assert sent(effects, PING) and not any(isinstance(effect, PauseWrites) for effect in effects), (
-        "it is paused already"
-    )
+    assert sent(effects, PING) and UnpauseWrites() not in effects and "requested" not in logged(effects)
+    assert PauseWrites(primary.now_ms + 10_000) in effects, "the replica may have been told again, and tries for longer"
+    primary.now_ms += 4000
+    assert "timed out" not in logged(primary.handle(Wakeup()))
     replica.data_offset = 60
     replica.hear("p1", PING, body=Gossip(), mflags=PAUSED, offset=100)
     replica.now_ms += 100
