@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,9 +92,10 @@ def state(wire: Wire) -> str:
     return "new" if new else "old" if old else "nothing"
 
 
-def states(wire: Wire, end: str) -> list[str]:
-    """What is seen one after the other, until `end`."""
+def states(wire: Wire, end: str, go_on: Callable[[], None]) -> list[str]:
+    """What is seen one after the other, from before `go_on` until `end`."""
     seen = [state(wire)]
+    go_on()
 
     def look() -> bool:
         now = state(wire)
@@ -118,8 +119,7 @@ def test_by_way_of_the_disk_old_data_is_served_until_the_file_is_whole(slow_load
         follow(wire, primary.port)
         wait_until(lambda: wire("ROLE")[3] == b"sync", TIMEOUT_S, "the snapshot is coming")
         assert state(wire) == "old" and wire.info("persistence")["loading"] == "0"
-        release.set()
-        assert states(wire, "new") == ["old", "loading", "new"]
+        assert states(wire, "new", release.set) == ["old", "loading", "new"]
         assert (slow_loader.directory / "dump.rdb").read_bytes() == rdb and persisted(slow_loader) == ["dump.rdb"]
 
 
@@ -131,8 +131,7 @@ def test_a_small_data_set_comes_between_two_requests() -> None:
         seen = []
         for _ in range(3):  # a busy machine may take longer for it than a slice
             wire("MSET", "new:2999", "", "old", "data")
-            follow(wire, primary.port)
-            seen.append(states(wire, "new"))
+            seen.append(states(wire, "new", lambda: follow(wire, primary.port)))
             wire("REPLICAOF", "NO", "ONE")
         assert ["old", "new"] in seen
         wait_until(lambda: persisted(replica) == ["dump.rdb"], TIMEOUT_S, "it is the node's file")
@@ -154,8 +153,7 @@ def test_clients_are_told_that_data_of_another_history_is_being_loaded(mode: str
         wait_until(lambda: state(wire) == "loading", TIMEOUT_S, "it loads")
         fields = wire.info("persistence")
         assert fields["loading"] == "1" and fields["async_loading"] == "0" and "loading_total_bytes" in fields
-        release.set()
-        assert states(wire, "new") == ["loading", "new"]
+        assert states(wire, "new", release.set) == ["loading", "new"]
 
 
 def test_swapdb_serves_the_old_state_of_the_same_history_meanwhile(rdb: bytes) -> None:
@@ -177,8 +175,7 @@ def test_swapdb_serves_the_old_state_of_the_same_history_meanwhile(rdb: bytes) -
         assert state(wire) == "old"
         loading = ReplyError("LOADING Redis is loading the dataset in memory")
         assert wire("REPLICAOF", "NO", "ONE") == wire("CONFIG", "SET", "appendonly", "yes") == wire("SAVE") == loading
-        release.set()
-        assert states(wire, "new") == ["old", "new"]
+        assert states(wire, "new", release.set) == ["old", "new"]
         assert wire.info("persistence")["async_loading"] == "0"
 
 
