@@ -180,7 +180,7 @@ def as_7_0(words: Line, reply: bytes) -> bytes:
     return ACTIVE.sub(b"", reply)
 
 
-COUNTERS = re.compile(rb"(\$12\r\nentries-read|\$3\r\nlag)\r\n(:\d+|\$-1|_)\r\n")
+COUNTERS = re.compile(rb"(\$12\r\nentries-read|\$3\r\nlag)\r\n(:-?\d+|\$-1|_)\r\n")
 """What a group has read and has yet to read: 7.2 counts on where 7.0 no longer knows, or is wrong."""
 SMALL = re.compile(rb":\d{1,6}\r\n")
 
