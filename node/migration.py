@@ -75,10 +75,11 @@ class Held(Waiting):
 class Moving(Waiting):
     """The client of a MIGRATE. When it is gone, or unblocked, the keys move all the same."""
 
-    __slots__ = ("client",)
+    __slots__ = ("_began_ns", "client")
 
     def __init__(self, client: Client) -> None:
         self.client: Client | None = client
+        self._began_ns = client.host.clock_ns()
 
     def cancelled(self, session: Client) -> None:
         self.client = None
@@ -90,7 +91,7 @@ class Moving(Waiting):
         client, self.client = self.client, None
         if client is not None:
             client.write_offset = client.host.journal.offset
-            client.resume(reply)
+            client.resume(reply, client.host.clock_ns() - self._began_ns)
 
 
 class Destination(Target):

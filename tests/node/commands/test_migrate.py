@@ -107,6 +107,8 @@ def test_keys_move_with_their_deadlines_and_what_is_there_stays_unless_replaced(
         there("SELECT", 3)
         assert there("GET", "b") == b"2"
         there("SELECT", 0)
+        told = wire.info("commandstats")["cmdstat_migrate"]
+        assert ",usec=0," not in told and "failed_calls=1" in told
 
 
 def test_a_connection_is_kept_and_a_closed_one_is_opened_anew(
