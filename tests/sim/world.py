@@ -57,14 +57,21 @@ CHECK_EVERY = 97
 """The states' own invariants are checked after every so many events (they walk all slots)."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Wire:
     """One connection: (node, link number) at each end, and when each direction is free."""
 
     ends: tuple[tuple[Host, int], tuple[Host, int]]
     alive: bool = True
     free_ms: list[int] = field(default_factory=lambda: [0, 0])
-    readers: tuple[PacketReader, PacketReader] = field(default_factory=lambda: (PacketReader(), PacketReader()))
+    _readers: tuple[PacketReader, PacketReader] | None = None
+
+    @property
+    def readers(self) -> tuple[PacketReader, PacketReader]:
+        """Made when they are needed: a thousand nodes have a million wires, which carry no bytes."""
+        if self._readers is None:
+            self._readers = PacketReader(), PacketReader()
+        return self._readers
 
     def side(self, host: Host, link: int) -> int:
         return 0 if self.ends[0] == (host, link) else 1
