@@ -28,7 +28,7 @@ from gossip.packet import slots_in
 from gossip.service import BUS_PORT_OFFSET, ClusterService
 from gossip.slotstats import METRICS
 from gossip.words import declare
-from node.commands.help import describe
+from node.commands.help import describe, help_lines
 from node.datatypes.numbers import parse_int
 from node.net.resp import OK, Argv, CommandError, Reply, Status, Verbatim
 from node.server import Client
@@ -91,7 +91,8 @@ def asking(client: Client, _argv: Argv) -> Reply:
 @command("cluster|help")
 def help_(client: Client, _argv: Argv) -> Reply:
     names = client.host.commands.top["cluster"].subcommands
-    return [Status(line.encode()) for line in describe("cluster", [name.decode() for name in names])]
+    lines = help_lines("cluster", describe("cluster", [name.decode() for name in names]))
+    return [Status(line.encode()) for line in lines]
 
 
 @command("cluster|info")

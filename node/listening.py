@@ -14,6 +14,10 @@ NOT_SUPPORTED = (
 """A machine without IPv6 says one of these: the address is passed over."""
 
 
+UNIX_PATH_BYTES_MAX = 107
+"""How long the path of a Unix socket may be."""
+
+
 class CannotListen(Exception):
     """The node cannot serve where it shall: the text is the line for the log."""
 
@@ -60,10 +64,22 @@ def open_tcp(server: Server, port: int, *, is_tls: bool = False) -> list[Listene
 
 def _open_unix(server: Server) -> Listener:
     config = server.config
+    path: str = config["unixsocket"]
+    size = len(path.encode("utf-8", "surrogateescape"))
+    if size > UNIX_PATH_BYTES_MAX:
+        reason = f"unix socket path too long ({size}), must be under {UNIX_PATH_BYTES_MAX + 1}"
+        raise CannotListen(f"Failed opening Unix socket: {reason}")
     try:
-        return server.platform.listen_unix(config["unixsocket"], config["unixsocketperm"], config["tcp-backlog"])
+        return server.platform.listen_unix(path, config["unixsocketperm"], config["tcp-backlog"])
     except OSError as error:
         raise CannotListen(f"Failed opening Unix socket: bind: {error.strerror}") from error
+
+
+def remove_unix_socket(server: Server) -> None:
+    """The process ends: nobody answers at its Unix socket any more."""
+    if server.config["unixsocket"]:
+        server.log.notice("Removing the unix socket file.")
+        server.platform.remove_if_there(server.config["unixsocket"])
 
 
 def close_all(listeners: list[Listener]) -> None:

@@ -17,7 +17,6 @@ import secrets
 import select
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -303,9 +302,12 @@ class Platform:
         return Listener(sock, host)
 
     def listen_unix(self, path: str, mode: int, backlog: int) -> Listener:
-        """Listen on a Unix socket, replacing one left behind by a dead process. Raises OSError."""
-        if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
-            os.unlink(path)
+        """Listen on a Unix socket. Raises OSError.
+
+        It takes the place of whatever has its name, as in Redis: the socket of a process that died, or a temporary file
+        by which somebody got himself the name.
+        """
+        self.remove_if_there(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.bind(path)

@@ -7,6 +7,7 @@ a supervisor) is set here and nowhere else.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 
 from node import app, crash, listening
 from node.acl.catalog import Catalog
@@ -271,7 +272,7 @@ class Program:
         server.crashed = lambda error: self.report_crash(server, error)
         shutdown = server.shutdown
         shutdown.ended = over.end
-        shutdown.before_end = self.remove_pidfile
+        shutdown.before_end = partial(self.remove_traces, server)
         shutdown.tell_supervisor = self.supervisor.tell
         on_signals = self.platform.on_signals
         async with self.running(server):
@@ -369,8 +370,9 @@ class Program:
             except OSError as error:
                 self.log.warning(f"Failed to write PID file: {error.strerror}")
 
-    def remove_pidfile(self) -> None:
-        """The process ends: its number stands for nothing any more."""
+    def remove_traces(self, server: Server) -> None:
+        """The process ends: its number stands for nothing any more, nor does its socket's name."""
         if self.pidfile:
             self.log.notice("Removing the pid file.")
             self.platform.remove_if_there(self.pidfile)
+        listening.remove_unix_socket(server)

@@ -203,5 +203,6 @@ async def _serve(platform: Platform, proxy: Proxy) -> int:
             proxy.log.notice(f"Ready to accept connections tcp, port {proxy.config['port']}")
             code = await over.wait()
             await drain(proxy, entrance)
+            listening.remove_unix_socket(proxy)
             return code
     raise AssertionError("the proxy ended by itself")

@@ -16,6 +16,7 @@ from node.config.networks import check_networks
 from node.config.rewrite import rewrite_text
 from node.config.settings import Settings
 from node.config.values import CLIENT_CLASSES, OutputLimit, Value, parse, parse_text, show, write
+from node.config.words import words_within
 from node.config.yaml import is_yaml, read_yaml
 from node.glob import compile_glob
 
@@ -253,10 +254,13 @@ class _Loader:
         directive = find_directive(name)
         if directive is None:
             return self.take_other(name.lower(), words)
-        if directive.is_multi_arg and len(words) == 1:  # one quoted word may hold them all
-            words = words[0].split(" ") if words[0] else []
+        if directive.is_multi_arg and len(words) == 1 and words[0]:
+            words = words_within(words[0])
+        is_empty = directive.is_multi_arg and words == [""]
+        if is_empty:
+            words = []
         value = parse(directive, words, self.config[directive.name])
-        if directive.name == "save" and words and "save" in self.origins:
+        if directive.name == "save" and not is_empty and "save" in self.origins:
             value = self.config.save + value
         if directive.kind == "networks" and words and directive.name in self.origins:
             value = (*self.config[directive.name], *value)

@@ -31,6 +31,14 @@ def split_words(line: str) -> list[str]:
         words.append(_text(word))
 
 
+def words_within(word: str) -> list[str]:
+    """The words of a line in one that is quoted as a whole; none where its inner quotes are unbalanced, as in Redis."""
+    try:
+        return split_words(word)
+    except UnbalancedQuotes:
+        return []
+
+
 def _one_word(data: bytes, at: int) -> tuple[bytes, int]:
     word = bytearray()
     while at < len(data) and data[at] not in _SPACE:

@@ -93,6 +93,11 @@ def test_an_unreadable_file() -> None:
         ({"port": "TAKEN"}, "Failed listening on port TAKEN (tcp), aborting."),
         ({"bind": "192.0.2.1"}, "Failed listening on port PORT (tcp), aborting."),
         ({"unixsocket": "/no/such/directory/s"}, "Failed opening Unix socket: bind: No such file or directory"),
+        ({"unixsocket": "/"}, "Failed opening Unix socket: bind: Address already in use"),
+        (
+            {"unixsocket": "/" + "s" * 107},
+            "Failed opening Unix socket: unix socket path too long (108), must be under 108",
+        ),
         ({"port": "0"}, "Configured to not listen anywhere, exiting."),
     ],
 )
@@ -169,13 +174,24 @@ def test_daemon(tmp_path: Path) -> None:
     wait_until(lambda: not pidfile.exists(), 10, "the daemon ends")
 
 
-def test_unix_socket(hexad_server: Callable[..., HexadServer]) -> None:
-    server = hexad_server(port=0, unixsocket="node.sock", unixsocketperm="700", enable_debug_command="local")
-    with server.wire() as wire:
-        assert wire("DEBUG", "LOG", "local") == "OK"
-        assert wire.info("server")["listener0"] == "name=unix,bind=node.sock"
-    assert (server.directory / "node.sock").stat().st_mode & 0o777 == 0o700
-    server.wait_for_log("Ready to accept connections unix")
+@pytest.mark.parametrize("left_behind", ["nothing", "file", "socket", "dangling link"])
+def test_unix_socket(tmp_path: Path, left_behind: str) -> None:
+    """It takes the place of whatever has its name, and is gone when the node is."""
+    path = tmp_path / "node.sock"
+    if left_behind == "file":
+        path.touch()
+    elif left_behind == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif left_behind == "dangling link":
+        path.symlink_to(tmp_path / "nowhere")
+    with HexadServer(port=0, unixsocket=str(path), unixsocketperm="700", enable_debug_command="local") as server:
+        with server.wire() as wire:
+            assert wire("DEBUG", "LOG", "local") == "OK"
+            assert wire.info("server")["listener0"] == f"name=unix,bind={path}"
+        assert path.stat().st_mode & 0o777 == 0o700
+        server.wait_for_log("Ready to accept connections unix")
+        server.stop()
+        assert not path.exists() and "* Removing the unix socket file." in server.log()
 
 
 def test_systemd_is_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from node.commands.docs import ARGUMENT_TYPES, HOLDER_TYPES, Argument, Doc, docs_reply, load
 from node.commands.help import TEXTS, describe, help_lines
-from tests.support import RedisServer
+from tests.support import HexadServer, RedisServer
 from tests.support.servers import Server
 from tests.support.wire import ReplyError, RespMap, RespSet, Simple
 
@@ -425,3 +425,11 @@ def test_a_bad_entry_is_refused_with_its_name(found: dict[str, Any]) -> None:
 
     with pytest.raises(ValueError, match="documentation of 'lpop'"):
         _doc("lpop", "list", found)
+
+
+def test_each_help_has_head_and_end(theirs: Theirs) -> None:
+    with HexadServer(cluster_enabled="yes", enable_debug_command="yes") as server, server.wire() as wire:
+        for container, lines in theirs.help.items():
+            if container != "sentinel":
+                ours = [line.text for line in wire(container, "HELP")]
+                assert (ours[0], ours[-2]) == (lines[0], lines[-2]), container
