@@ -92,13 +92,14 @@ def memory_of(server: Server, overhead: Overhead | None = None) -> Memory:
     """The memory of the node's process, read just now."""
     account, platform = server.memory, server.platform
     used = account.read()
+    resident = platform.resident_bytes()
     parts = overhead or overhead_of(server)
     return Memory(
         used=used,
         peak=account.peak,
         allocated=account.latest.used,
-        held=account.latest.held,
-        resident=platform.resident_bytes(),
+        held=max(account.latest.used, min(account.latest.held, resident)),  # some pages may have been given back
+        resident=resident,
         startup=parts.startup,
         overhead=min(used, parts.total),
         total=platform.total_memory_bytes(),

@@ -230,6 +230,16 @@ def test_info_has_the_memory_fields_of_a_real_server(both: tuple[Wire, Wire]) ->
     assert int(ours["used_memory_rss"]) > int(ours["used_memory"])
 
 
+def test_what_was_given_back_is_no_longer_active(both: tuple[Wire, Wire]) -> None:
+    wire = both[1]
+    wire.pipeline([("SET", f"key:{number}", "x" * 1000) for number in range(30_000)])
+    wire("SET", "last", "1")  # beyond the others
+    wire("EVAL", "for number = 0, 29999 do redis.call('DEL', 'key:' .. number) end", 0)
+    wire("MEMORY", "PURGE")
+    told = wire.info("memory")
+    assert int(told["allocator_active"]) <= int(told["allocator_resident"]) and int(told["allocator_rss_bytes"]) >= 0
+
+
 def test_usage_grows_with_the_value(both: tuple[Wire, Wire]) -> None:
     wire = both[1]
     wire("DEL", "key", "list")
