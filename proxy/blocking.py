@@ -320,22 +320,33 @@ def _streams(client: Any, words: StreamWords, *, by_group: bool) -> Story:
     deadline = Deadline(proxy, [b"%d" % words.block_ms], 0, 0.001)
     yield from _fix_ends(proxy, words)
     while True:
-        if by_group:  # what one group is given it must get: no two parts are under way at a time
-            for slot, part in words.parts(proxy).items():
-                (reply,) = yield [Ask(slot, part)]
-                if not is_nothing(must(reply)):
-                    return words.joined([reply])
+        if by_group:
+            found = yield from _given_to_group(proxy, words)
         else:
             replies = yield [Ask(slot, part, reads=True) for slot, part in words.parts(proxy).items()]
             found = words.joined(replies)
-            if not is_nothing(found):
-                return found
+        if not is_nothing(found):
+            return found
         if deadline.is_over:
             return NULL_ARRAY
         if by_group:
             yield from _wait_a_little(deadline)
         else:
             yield from _wait_for_streams(client, words, deadline)
+
+
+def _given_to_group(proxy: "Proxy", words: StreamWords) -> Story:
+    """What XREADGROUP finds now. What is given must get there: one part at a time, and none after one that failed."""
+    given: list[Reply] = []
+    for slot, part in words.parts(proxy).items():
+        (reply,) = yield [Ask(slot, part)]
+        if type(reply) is not Failure:
+            given.append(reply)
+        elif is_nothing(words.joined(given)):
+            must(reply)
+        else:
+            break
+    return words.joined(given)
 
 
 def _fix_ends(proxy: "Proxy", words: StreamWords) -> Story:

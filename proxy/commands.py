@@ -75,6 +75,8 @@ EVERYWHERE: dict[str, Tell] = {
     "script|exists": scripts.exist,
     "script|kill": scripts.kill,
     "function|kill": scripts.kill,
+    "lastsave": everywhere.earliest,
+    "module|list": everywhere.anybody,
     **dict.fromkeys(("function|load", "function|delete", "function|flush", "function|restore"), everywhere.everybody),
     **dict.fromkeys(("function|list", "function|dump", "function|stats"), everywhere.anybody),
 }
@@ -134,5 +136,6 @@ RUNS: dict[str, Run] = {
     "watch": transactions.watch,
     "exec": transactions.execute,
     "info": telling.info,
+    "migrate": refused_here(AT_A_NODE),
     "client|tracking": caching.tracking,
 }

@@ -52,6 +52,12 @@ def total(client: Any, argv: Argv) -> Story:
     return sum(must(reply) for _, reply in replies)
 
 
+def earliest(client: Any, argv: Argv) -> Story:
+    """LASTSAVE: since then not everything is on disk."""
+    replies = yield from on_all(client.host, argv)
+    return min(must(reply) for _, reply in replies)
+
+
 def everybody(client: Any, argv: Argv) -> Story:
     """A command that all primaries run: their common reply, or the first error."""
     replies = yield from on_all(client.host, argv)

@@ -1,7 +1,7 @@
-"""Commands that look at several keys and take from some of them: LMPOP and ZMPOP, XREAD and XREADGROUP.
+"""Commands that look at several keys and take from some of them: LMPOP and ZMPOP; XREAD and XREADGROUP cut by slots.
 
 A pop asks one key after another, in the client's order, until one gives: what is popped is always delivered. Streams
-are read slot by slot at once, each part atomic, and told in the client's order.
+are told in the client's order.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -87,10 +87,3 @@ class StreamWords:
             return NULL_ARRAY
         ordered = {key: found[key] for key, _ in self.streams if key in found}
         return ordered if as_map else [[key, entries] for key, entries in ordered.items()]
-
-
-def read_streams(client: Any, argv: Argv) -> Story:
-    """XREAD and XREADGROUP over slots, without waiting."""
-    words = StreamWords(argv)
-    replies = yield [Ask(slot, part) for slot, part in words.parts(client.host).items()]
-    return words.joined(replies)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -155,6 +156,7 @@ COMMANDS: list[Callable[[Luck], Command]] = [
     lambda d: ("XADD", "x" + str(d.luck.randrange(4)), f"{d.luck.randint(1, 10**9)}-1", "f", d.word()),
     lambda d: ("XREAD", "COUNT", 2, "STREAMS", "x0", "x1", "x2", 0, 5, 0),
     lambda d: ("XREAD", "BLOCK", 5, "STREAMS", "x0", "x3", "$", "$"),
+    lambda d: ("XREAD", "COUNT", 2, "BLOCK", 5, "STREAMS", "x0", "x1", "x2", "0", "0", d.luck.choice(["0", "$"])),
     lambda d: ("XLEN", "x" + str(d.luck.randrange(4))),
     lambda d: ("DBSIZE",),
     lambda d: ("KEYS", "*" + d.luck.choice("slz") + "*"),
@@ -241,7 +243,37 @@ def test_errors_name_the_keys(proxy: ProxyServer) -> None:
     with proxy.wire() as wire:
         reply = wire("EVAL", "return 1", 2, "a", "b")
         assert reply.text == "CROSSSLOT proxy: these keys of a script are in different slots: 'a' in 15495, 'b' in 3300"
-        assert wire("BGSAVE").text.startswith("ERR proxy: BGSAVE is for one node")
+        for words in (("BGSAVE",), ("MIGRATE", "127.0.0.1", 1, "a", 0, 100)):
+            assert wire(*words).text == f"ERR proxy: {words[0]} is for one node: ask that node itself"
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_group_is_given_what_all_its_streams_have(proxy: ProxyServer, single: RedisServer, protocol: int) -> None:
+    names = ["one", "two", "three"]
+    read = ["XREADGROUP", "GROUP", "g", "me", "COUNT", 1]
+    with proxy.wire(protocol=protocol) as ours, single.wire(protocol=protocol) as theirs:
+        replies = []
+        for wire in (ours, theirs):
+            wire("FLUSHALL")
+            told = []
+            for name in names:
+                wire("XGROUP", "CREATE", name, "g", 0, "MKSTREAM")
+            for name in ("one", "one", "three"):
+                wire("XADD", name, f"{len(told) + 1}-1", "f", "v")
+                told.append(wire("XLEN", name))
+            for block in (["BLOCK", 5], [], ["BLOCK", 5]):
+                told.append(wire(*read, *block, "STREAMS", *names, ">", ">", ">"))
+            wire("XADD", "two", "9-1", "f", "v")
+            told.append(wire(*read, "BLOCK", 5, "STREAMS", "two", "none", ">", ">"))
+            replies.append(told)
+        assert replies[0][:-1] == replies[1][:-1]
+        assert str(replies[0][-1]).count("9-1") == 1, "given before the other stream's error was met"
+
+
+def test_what_one_redis_would_tell_of_itself(proxy: ProxyServer, single: RedisServer) -> None:
+    with proxy.wire() as ours, single.wire() as theirs:
+        assert ours("MODULE", "LIST") == theirs("MODULE", "LIST") == []
+        assert abs(int(ours("LASTSAVE")) - time.time()) < 600
 
 
 @pytest.mark.parametrize(
