@@ -93,7 +93,7 @@ def configure(
 
     lines = LineChecks(specs)
     config = Config.load(
-        line.path,
+        None if line.path is None else platform.absolute_path(line.path),
         stdin=platform.read_input().decode("utf-8", "surrogateescape") if line.reads_stdin else None,
         options=line.options,
         read_file=read,

@@ -80,11 +80,14 @@ def test_bad_configurations_end_as_with_a_real_server(words: tuple[str, ...]) ->
     assert ours.stdout == theirs.stdout == ""
 
 
-def test_an_unreadable_file() -> None:
-    ended = run("/no/such/file.conf")
+@pytest.mark.parametrize("name", ["/no/such/file.conf", "no-such.conf"])
+def test_an_unreadable_file(name: str) -> None:
+    """It is named so that one finds it, wherever one stands."""
+    ended = run(name)
     assert ended.returncode == 1
     assert (ended.stdout + ended.stderr).count("\n") == 1
-    assert "Fatal error, can't open config file '/no/such/file.conf': No such file or directory" in ended.stderr
+    shown = Path.cwd() / name
+    assert f"Fatal error, can't open config file '{shown}': No such file or directory" in ended.stderr
 
 
 @pytest.mark.parametrize(
