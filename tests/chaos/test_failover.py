@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.cluster import LocalCluster
 from tests.support.servers import HexadServer, RedisServer, Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import TookTooLong, wait_until
 from tests.support.wire import ReplyError, Wire
 
 NODE_TIMEOUT_MS = 2000
@@ -89,7 +89,11 @@ def seconds_until_writable(cluster: LocalCluster, victim: Server, key: str) -> f
         def takes() -> bool:
             return any(not isinstance(wire("SET", key, "1"), ReplyError) for wire in wires)
 
-        wait_until(takes, 10 * BOUND_S, f"another node takes a write of {key}")
+        try:
+            wait_until(takes, 10 * BOUND_S, f"another node takes a write of {key}")
+        except TookTooLong:
+            print(cluster.ends_of_logs())
+            raise
     return time.perf_counter() - started
 
 

@@ -15,6 +15,8 @@ from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 
 UP_TIMEOUT_S = 60.0
+LOG_END = 4000
+"""How many characters of a log are its end."""
 
 
 class Seen(NamedTuple):
@@ -105,6 +107,10 @@ class LocalCluster:
         return [
             self.node(entry.port) for entry in seen if entry.is_primary and entry.slots and "fail" not in entry.flags
         ]
+
+    def ends_of_logs(self) -> str:
+        """The last words of every node, for whoever has to find out why something did not happen."""
+        return "\n".join(f"--- node {node.port}\n{node.log()[-LOG_END:]}" for node in self.nodes)
 
     def state_is_ok(self, node: Server) -> bool:
         with contextlib.suppress(OSError, ConnectionError), node.wire(timeout_s=2) as wire:
