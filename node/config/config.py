@@ -254,7 +254,7 @@ class _Loader:
         directive = find_directive(name)
         if directive is None:
             return self.take_other(name.lower(), words)
-        if directive.is_multi_arg and len(words) == 1 and words[0]:
+        if directive.is_multi_arg and len(words) == 1 and words[0]:  # one quoted word may hold them all
             words = words_within(words[0])
         is_empty = directive.is_multi_arg and words == [""]
         if is_empty:
