@@ -49,7 +49,8 @@ def suspect_the_silent(core: Core) -> None:
 def _tell_the_voters(core: Core) -> None:
     """A suspicion is worth a ping to the other voters: otherwise the verdict waits for the next ones drawn.
 
-    In a large cluster it is worth a ping to some of them: all suspect at the same time, and each would ping all.
+    In a large cluster it is worth a ping to some of them: all suspect at the same time, and each would ping all. Where
+    those are no majority, the verdict waits for the next round of pings, half a T at the most.
     """
     voters = [
         node

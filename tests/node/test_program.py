@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 from tests.support.servers import ROOT
 
 START_CPU_S = 1.0
-"""Bound for a start to the first PONG, with slack for slow machines; 0.35 s is what it shall take."""
+"""Bound for the processor's time of a start, with slack for slow machines; to the first PONG it shall take 0.35 s."""
 RESIDENT_BYTES = 48 << 20
 """Bound for a bare node; 40 MB is what it shall hold."""
 
