@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from node.datatypes.sortedsets import SortedSet
 from tests.node.commands.traces import Line
-from tests.node.commands.zset_traces import algebra_commands, geo_commands, traces, zset_commands
+from tests.node.commands.zset_traces import algebra_commands, crowd, fill, geo_commands, traces, zset_commands
 from tests.support import RedisServer, Wire
 from tests.support.local import LocalClient, LocalNode
 
@@ -99,7 +99,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-FAMILIES = {"sorted sets": (zset_commands, zset_commands, algebra_commands), "places": (geo_commands,)}
+FAMILIES = {"sorted sets": (fill, zset_commands, zset_commands, algebra_commands), "places": (crowd, geo_commands)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

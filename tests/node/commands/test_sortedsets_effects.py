@@ -20,7 +20,7 @@ from tests.node.commands.test_strings_keys_effects import (
     their_events,
 )
 from tests.node.commands.traces import Line
-from tests.node.commands.zset_traces import algebra_commands, geo_commands, traces, zset_commands
+from tests.node.commands.zset_traces import algebra_commands, fill, geo_commands, traces, zset_commands
 from tests.support import RedisServer
 from tests.support.local import LocalNode
 
@@ -52,7 +52,7 @@ def test_random_commands(redis: RedisServer) -> None:
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, Phase.shrink],
         )
-        @given(traces(zset_commands, geo_commands, algebra_commands))
+        @given(traces(fill, zset_commands, geo_commands, algebra_commands))
         def compare(trace: list[Line]) -> None:
             trace = list(filter(untimed, trace))
             for run in (client.raw, theirs.raw):

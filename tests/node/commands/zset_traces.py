@@ -169,17 +169,29 @@ other_commands = st.one_of(
 fill = st.tuples(st.integers(1, 150), st.integers(1, 7)).map(
     lambda two: [b"ZADD", b"big", *(word for n in range(two[0]) for word in (b"%d" % (n * two[1] % 10), b"%d" % n))]
 )
+# Each place is another distance away: in what order Redis tells equally distant ones is chance, where it counts them.
+crowd = st.tuples(st.integers(1, 150), st.integers(1, 7)).map(
+    lambda two: [
+        b"GEOADD",
+        b"geo2",
+        *(
+            word
+            for n in range(two[0])
+            for word in (b"%.3f" % (n * two[1] * 7.13 % 300 - 150), b"%.3f" % (n * 9.17 % 160 - 80), b"%d" % n)
+        ),
+    ]
+)
 
 
-def traces(*families: st.SearchStrategy[Line]) -> st.SearchStrategy[list[Line]]:
-    """Rows of commands of these families, with a few of others between."""
+def traces(filled: st.SearchStrategy[Line], *families: st.SearchStrategy[Line]) -> st.SearchStrategy[list[Line]]:
+    """Rows of commands of these families, with a few of others between; `filled` makes a big set."""
     known = st.one_of(*families)
     rare = st.one_of(
         st.tuples(known, members).map(lambda two: two[0] + two[1]),
         known.map(lambda words: words[:-1] if len(words) > 1 else words),
     )
     return st.lists(
-        st.one_of(*[known] * 8, other_commands, other_commands, fill, rare),
+        st.one_of(*[known] * 8, other_commands, other_commands, filled, rare),
         min_size=COMMANDS_AN_EXAMPLE,
         max_size=COMMANDS_AN_EXAMPLE + 20,
     )
