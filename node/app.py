@@ -115,8 +115,10 @@ def build_append_only_file(server: Server) -> None:
     aof.saver_may_begin = saver.over = disk_is_free
     writer.wake = server.wake_outside_of_batch
     writer.release = server.reactor.release
+    server.reactor.listen(writer.worker.bell, writer.turn_is_over)
     writer.fsynced = server.made_durable
     server.reactor.settle, server.reactor.is_full = writer.settle, writer.is_full
+    server.reactor.before_rest = writer.before_rest
     server.replication.fsynced_offset = lambda: aof.fsynced_offset if aof.is_on else None
     server.replication.data_replaced = aof.data_set_replaced
     server.config.on_change("appendonly", aof.set_on)

@@ -56,6 +56,7 @@ class Poller:
         self.unregister = self._epoll.unregister
         self.poll: Callable[[], list[tuple[int, int]]] = partial(self._epoll.poll, 0)
         """(descriptor, mask) of every socket that is ready now; never waits."""
+        self.fileno = self._epoll.fileno
 
     async def wait(self) -> None:
         """Return once a socket is ready."""
@@ -86,7 +87,7 @@ class Alarm:
 
 
 class Worker:
-    """A thread of its own for one piece of blocking work after another, begun at once and waited for by one task.
+    """A thread of its own for one piece of blocking work after another, begun at once; `bell` rings when it is done.
 
     Through `Platform.in_thread` each piece costs four times as much: too dear where there are thousands a second.
     """
@@ -94,44 +95,41 @@ class Worker:
     def __init__(self) -> None:
         self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None  # none before there is work: most nodes have no file
-        self._alarm: Alarm | None = None  # rung by the thread
+        self.bell = Alarm()  # rung by the thread
         self._is_done = True
         self._bug: BaseException | None = None
 
     def start(self, work: Callable[[], None]) -> None:
-        """Begin with `work`; what was begun before must have been waited for."""
+        """Begin with `work`; what was begun before must be done."""
         assert self._is_done
         self._is_done = False
         if self._thread is None:
-            self._alarm = Alarm()
-            self._thread = threading.Thread(target=self._run, args=(self._alarm,), daemon=True)
+            self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
         self._todo.put(work)
 
-    async def wait(self) -> None:
-        """Return once the work is done; raises what it raised."""
-        assert self._alarm is not None
-        while not self._is_done:  # it may have rung late, for the work before
-            await trio.lowlevel.wait_readable(self._alarm.fileno())
-            self._alarm.clear()
+    def is_done(self) -> bool:
+        """The bell has rung: is the work done, or was it rung for the work before? Raises what the work raised."""
+        self.bell.clear()
         if self._bug is not None:
             raise self._bug
+        return self._is_done
 
-    def _run(self, alarm: Alarm) -> None:
+    def _run(self) -> None:
         while (work := self._todo.get()) is not None:
             try:
                 work()
             except BaseException as bug:
                 self._bug = bug
             self._is_done = True
-            alarm.ring()
+            self.bell.ring()
 
     def close(self) -> None:
         """End the thread, after what it is at."""
-        if self._thread is not None and self._alarm is not None:
+        if self._thread is not None:
             self._todo.put(None)
             self._thread.join()
-            self._alarm.close()
+        self.bell.close()
 
 
 class Listener:

@@ -59,8 +59,6 @@ def at_least(text: bytes, least: int, complaint: str) -> int:
 
 
 def _pop(client: Client, argv: Argv, end: bytes) -> Reply:
-    if len(argv) == 2:
-        return _pop_one(client, argv[1], end)
     if len(argv) > 3:
         raise SYNTAX
     count = at_least(argv[2], 0, "ERR value is out of range, must be positive")
@@ -90,12 +88,12 @@ def _pop_one(client: Client, key: bytes, end: bytes) -> Reply:
 
 @command("zpopmin", -2, "write fast", acl="sortedset", keys=POP_ONE)
 def zpopmin(client: Client, argv: Argv) -> Reply:
-    return _pop(client, argv, MIN)
+    return _pop_one(client, argv[1], MIN) if len(argv) == 2 else _pop(client, argv, MIN)
 
 
 @command("zpopmax", -2, "write fast", acl="sortedset", keys=POP_ONE)
 def zpopmax(client: Client, argv: Argv) -> Reply:
-    return _pop(client, argv, MAX)
+    return _pop_one(client, argv[1], MAX) if len(argv) == 2 else _pop(client, argv, MAX)
 
 
 class ManyPop:

@@ -36,7 +36,7 @@ class Roster:
         self.names: list[bytes | None] = list(names)
         self.gone: set[bytes] = set()
         self.holes = 0  # places that hold None
-        self._due = 0  # removals since the last step
+        self._due = 0  # removals since the last step, or since it was last looked whether one is due
         self._read = AT_REST  # while the list is closed up: the next place to look at...
         self._filled = 0  # ...and below this one all is closed up; between the two is nothing
         self._views: tuple[Places, ...] = ()  # they want to know of what changes
@@ -56,12 +56,12 @@ class Roster:
 
     def remove(self, name: bytes) -> None:
         """Forget a name that was there."""
-        gone = self.gone
-        gone.add(name)
+        self.gone.add(name)
         if self._views:
             for view in self._views:
                 view.left(name)
-        if self._read != AT_REST or 2 * (len(gone) + self.holes) > len(self.names):
+        self._due += 1
+        if self._due == CLOSING_EVERY:
             self._close_up()
 
     def draw(self, random: Random) -> bytes:
@@ -88,7 +88,8 @@ class Roster:
                 self.holes += 1
                 last = None
             names[place] = last
-        if self.holes or gone or self._read != AT_REST:
+        self._due += 1
+        if self._due == CLOSING_EVERY:
             self._close_up()
         return name
 
@@ -108,10 +109,7 @@ class Roster:
         return [name for name in self.names[below:top] if name is not None and name not in gone], below
 
     def _close_up(self) -> None:
-        """A name was removed: go on with closing up the list, or begin, if it is time."""
-        self._due += 1
-        if self._due < CLOSING_EVERY:
-            return
+        """Some names were removed: go on with closing up the list, or begin, if it is time."""
         self._due = 0
         names, gone, read = self.names, self.gone, self._read
         if read == AT_REST:

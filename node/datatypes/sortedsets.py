@@ -217,7 +217,11 @@ class SortedSet:
             at = -1 if highest else 0
             return self._members.pop(at), self._scores.pop(at)
         member, score = pair = self._ranking.pop(highest)
-        self._forget(member, score)
+        if self._readers is not None:
+            self._tell((score, member), None)
+        del self._by_member[member]
+        if self._roster is not None:
+            self._roster.remove(member)
         return pair
 
     # --- drawing and walking --------------------------------------------------------------------------------------

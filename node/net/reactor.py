@@ -13,10 +13,8 @@ entry asks for room. An error of a socket closes that peer, never the node; any 
 from collections import deque
 from collections.abc import Callable
 
-import trio
-
 from node.net.peer import CLOSE_NOW, CLOSE_WHEN_SENT, OPEN, SHUTDOWN, Peer
-from node.platform import HUNG_UP, READABLE, WRITABLE, LayeredSocket, Platform, Socket
+from node.platform import HUNG_UP, READABLE, WRITABLE, Alarm, LayeredSocket, Platform, Socket
 
 SLICE_NS = 1_000_000
 """How long the reactor works before it lets Trio's other tasks (timers, dialling) run."""
@@ -137,14 +135,18 @@ class Reactor:
         self.settle: Callable[[], None] = _nothing
         """Called where output is held and nobody can wait: what it is held for must be done when this returns."""
         self._held: deque[tuple[int, list[Connection]]] = deque()  # (mark, who has output that waits for it)
-        self._released = trio.Event()  # set by the next `release`
+        self.before_rest: Callable[[], None] = _nothing
+        """Called when nothing more is there to serve, or a slice is over."""
         self.after_batch: Callable[[], None] = _nothing
         """Called after each batch, when what could be sent has left."""
         self.reset_counts()
         self._poller = platform.poller()
         self._busy: list[Connection] = []  # peers with input taken but not served
+        self._bells = platform.poller()  # by itself: they are heard, too, while no more may be served
+        self._poller.register(self._bells.fileno(), READABLE)
+        self._heard: dict[int, Callable[[], None]] = {}  # what to call, by the descriptor of the bell
         self._alarm = platform.alarm()
-        self._poller.register(self._alarm.fileno(), READABLE)
+        self.listen(self._alarm, self._alarm.clear)
 
     def reset_counts(self) -> None:
         """Let the counters begin anew."""
@@ -166,6 +168,15 @@ class Reactor:
             connection.touch()
         return connection
 
+    def listen(self, bell: Alarm, heard: Callable[[], None]) -> None:
+        """Call `heard` when the bell has rung."""
+        self._heard[bell.fileno()] = heard
+        self._bells.register(bell.fileno(), READABLE)
+
+    def _hear(self) -> None:
+        for fd, _ in self._bells.poll():
+            self._heard[fd]()
+
     def wake(self) -> None:
         """Something was touched outside of a batch: the reactor may be asleep."""
         self._alarm.ring()
@@ -173,8 +184,10 @@ class Reactor:
     async def run(self) -> None:
         """Serve for ever."""
         while True:
+            self.before_rest()
             if self._held and self.is_full():
-                await self._released.wait()
+                await self._bells.wait()
+                self._hear()
             elif self._busy or self.dirty:
                 await self.platform.checkpoint()
             else:
@@ -232,7 +245,7 @@ class Reactor:
         for fd, mask in ready:
             connection = find(fd)
             if connection is None:
-                self._alarm.clear()
+                self._hear()
                 continue
             if not connection.dirty:
                 connection.dirty = True
@@ -288,8 +301,8 @@ class Reactor:
         self._send(free)
         self.send_all()
         self.in_batch = in_batch
-        self._released.set()
-        self._released = trio.Event()
+        if not in_batch:
+            self.wake()  # it may have waited because too much was held
 
     def send_all(self) -> None:
         """Send what the batch left behind, close what is to be closed, see to what each socket is watched for."""
@@ -420,6 +433,7 @@ class Reactor:
         for connection in list(self.connections.values()):
             self._close(connection, SHUTDOWN)
         self._poller.close()
+        self._bells.close()
         self._alarm.close()
 
 

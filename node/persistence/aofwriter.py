@@ -61,8 +61,8 @@ class AofWriter:
         self._db = -1  # the database that the file has selected; -1: none yet
         self._stamps = host.config.aof_timestamp_enabled
         self._stamp_s = 0  # the last note of the time
-        self._worker = host.platform.worker()
-        self._running = False  # a task empties the queue
+        self.worker = host.platform.worker()
+        self._running = False  # the thread has a turn, or gets one when it is time
         self._turns = 0  # how many have begun
         self._began_ms = 0.0  # when the last one did
         self._due = 0  # the turn after which all that has been taken and ordered is done: never beyond the next
@@ -114,11 +114,20 @@ class AofWriter:
         return sum(type(order) is Sync for order in list(self.disk.todo))
 
     def before_send(self) -> int:
-        """Between a batch and its replies: see to it that it is written. The mark until which they are to be held."""
+        """Between a batch and its replies: the mark until which they are to be held."""
         always = self.disk.syncs_always = self.host.config.appendfsync == "always"
+        if not always:
+            self.before_rest()
+        return self._due if self._due > self._done and (always or self._is_slow()) else 0
+
+    def before_rest(self) -> None:
+        """Nothing more is there to serve, for now: what has gathered is to be written.
+
+        An fsync that began earlier, after the first of some batches that follow one another closely, would take as long
+        as one for all of them, and those behind it had to wait for two.
+        """
         if self._buffer and not self._running:
             self._kick()
-        return self._due if self._due > self._done and (always or self._is_slow()) else 0
 
     def is_full(self) -> bool:
         """Output is held: are requests to wait, too?"""
@@ -186,7 +195,6 @@ class AofWriter:
         if not self._running:
             self._running = True
             self._begin_turn()
-            self.host.spawn(self._run)
 
     def _begin_turn(self) -> None:
         """Let the thread do all that there is to do."""
@@ -196,29 +204,30 @@ class AofWriter:
                 self.disk.todo.append(Sync())
         self._turns += 1
         self._began_ms = self.host.timers.monotonic_ms()
-        self._worker.start(self.disk.drain)
+        self.worker.start(self.disk.drain)
 
-    async def _run(self) -> None:
-        """See to it that the thread empties the queue, and at a steady pace what gathers meanwhile."""
-        disk, config = self.disk, self.host.config
-        while True:
-            await self._worker.wait()
-            turn = self._turns
-            self._look()
-            if disk.failure is not None or not (disk.todo or self._buffer):
-                break
-            if not disk.todo and config.appendfsync != "always" and not self._is_slow():
-                await self.host.platform.sleep_until_ms(self._began_ms + PACE_MS)
-            self._done = turn
-            self.release(turn)
-            await self.host.platform.checkpoint()  # what those say next who have waited shares the next fsync
-            self._begin_turn()
-        self._running = self._choked = False
-        if disk.failure is None:
-            self._all_done()
-        else:
+    def turn_is_over(self) -> None:
+        """The thread has rung: let go what has waited for this turn, and see what has gathered meanwhile."""
+        if not self.worker.is_done():
+            return
+        self._look()
+        if self.disk.failure is not None:
+            self._running = self._choked = False
             self.host.timers.after(RETRY_MS, self._retry)
-        self.release(self._due)
+            self.release(self._due)
+        elif not (self.disk.todo or self._buffer):
+            self._running = self._choked = False
+            self._all_done()
+            self.release(self._due)
+        else:
+            self._done = self._turns
+            self.release(self._turns)
+            if self.disk.todo or self._is_slow():
+                self._begin_turn()
+            elif self.disk.syncs_always:
+                self._running = False  # what those say next who have waited shares the next fsync
+            else:
+                self.host.timers.at(self._began_ms + PACE_MS, self._begin_turn)
 
     async def work(self) -> None:
         """Let another thread do what has been ordered, and see what came of it."""
@@ -257,7 +266,7 @@ class AofWriter:
 
     def close(self) -> None:
         """The node has ended."""
-        self._worker.close()
+        self.worker.close()
 
     def _look(self) -> None:
         """The thread has been at work: tell whoever has to know."""

@@ -144,22 +144,29 @@ class File:
 
 
 class NoWorker:
-    """Does a worker's work when it is waited for."""
+    """Does a worker's work in a task of the node's, and rings as the thread would."""
 
     def __init__(self, platform: CrashPlatform) -> None:
         self._platform = platform
-        self._work: Callable[[], None] | None = None
+        self.bell = platform.alarm()
+        self._is_done = True
 
     def start(self, work: Callable[[], None]) -> None:
-        assert self._work is None
-        self._work = work
+        assert self._is_done
+        self._is_done = False
+        self._platform.spawn(self._do, work)
 
-    async def wait(self) -> None:
-        await self._platform.in_thread(self._work)
-        self._work = None
+    async def _do(self, work: Callable[[], None]) -> None:
+        await self._platform.in_thread(work)
+        self._is_done = True
+        self.bell.ring()
+
+    def is_done(self) -> bool:
+        self.bell.clear()
+        return self._is_done
 
     def close(self) -> None:
-        pass
+        self.bell.close()
 
 
 class CrashPlatform(Platform):
@@ -168,6 +175,7 @@ class CrashPlatform(Platform):
     def __init__(self, disk: Disk) -> None:
         super().__init__(1)
         self.disk = disk
+        self.spawn: Callable[..., None] = lambda *_: None  # starts a task of the node's
 
     def monotonic_ms(self) -> float:
         return trio.current_time() * 1000

@@ -63,12 +63,20 @@ class Life:
         for name, value in values.items():
             config.put(name.replace("_", "-"), value)
         self.lines: list[str] = []
+        self.platform = platform
         self.server = app.build(platform, config, Log(platform, self.lines.append))
         self.session = self.server.new_session()
 
     @property
     def aof(self) -> Any:
         return self.server.aof
+
+    async def begin(self, nursery: trio.Nursery) -> None:
+        """Load what is on the disk; from now on the node's tasks run."""
+        self.server.spawn = self.platform.spawn = lambda task, *args: nursery.start_soon(task, *args)
+        nursery.start_soon(app.keep_time, self.server)
+        nursery.start_soon(self.server.reactor.run)
+        await app.load(self.server)
 
     def feed(self, *words: str) -> None:
         self.server.read_clock()
@@ -83,9 +91,14 @@ class Life:
         reply = bytes(self.session.out)
         self.session.out.clear()
         reactor.send_all()
-        while reactor.held:
-            await reactor._released.wait()
+        reactor.before_rest()
+        await self.let_go()
         return reply
+
+    async def let_go(self) -> None:
+        """Return once no output is held."""
+        while self.server.reactor.held:
+            await trio.sleep(0.001)
 
     async def rewritten(self) -> None:
         """Return once no rewrite runs."""
@@ -122,9 +135,7 @@ class Run:
         life = Life(CrashPlatform(self.disk), **self.options)
         with suppress_crash():
             async with trio.open_nursery() as nursery:
-                life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
-                nursery.start_soon(app.keep_time, life.server)
-                await app.load(life.server)
+                await life.begin(nursery)
                 await story(self, life)
                 self.disk.crashed = True
                 nursery.cancel_scope.cancel()
@@ -139,8 +150,7 @@ class Run:
         self.disk.restart()
         life = Life(CrashPlatform(self.disk), **self.options)
         async with trio.open_nursery() as nursery:
-            life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
-            await app.load(life.server)
+            await life.begin(nursery)
             nursery.cancel_scope.cancel()
         life.server.reactor.close()
         return content(life.server)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import trio
 
-from node import app
 from node.persistence.aof import State
 from node.server import CannotGoOn
 from tests.node.persistence.crashdisk import Crashed, CrashPlatform
@@ -63,9 +62,7 @@ async def live_with(faults: Faults, fsync: str) -> tuple[Run, Life, BaseExceptio
     reason: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
-            nursery.start_soon(app.keep_time, life.server)
-            await app.load(life.server)
+            await life.begin(nursery)
             run.disk.fails = faults
             await a_short_day(run, life)
             run.disk.fails = lambda _step: None
@@ -126,9 +123,7 @@ async def test_writes_are_refused_while_the_disk_is_full_and_taken_again_afterwa
     run = Run(1, "everysec")
     life = Life(CrashPlatform(run.disk), **run.options)
     async with trio.open_nursery() as nursery:
-        life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
-        nursery.start_soon(app.keep_time, life.server)
-        await app.load(life.server)
+        await life.begin(nursery)
         full = Faults(1, 10**9)
         run.disk.fails = full
         assert await life.call(("SET", "a", "1")) == b"+OK\r\n"
@@ -167,9 +162,7 @@ async def slow_node(fsync: str, delay_s: float) -> AsyncIterator[Life]:
     platform = SlowPlatform(Run(1, fsync).disk)
     life = Life(platform, appendfsync=fsync)
     async with trio.open_nursery() as nursery:
-        life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
-        nursery.start_soon(app.keep_time, life.server)
-        await app.load(life.server)
+        await life.begin(nursery)
         platform.delay_s = delay_s
         yield life
         nursery.cancel_scope.cancel()
@@ -191,10 +184,10 @@ async def test_with_always_nothing_leaves_before_its_fsync(autojump_clock: Any) 
         life.feed("PUBLISH", "c", "m")
         assert all(peer.out for peer in peers.values())
         reactor.send_all()
+        reactor.before_rest()
         assert reactor.held and not reactor.is_full(), "requests are served on, and what they make waits in its turn"
         steps = len(server.platform.disk.steps)  # type: ignore[attr-defined]
-        while reactor.held:
-            await reactor._released.wait()
+        await life.let_go()
         assert trio.current_time() - began == pytest.approx(0.5, abs=0.01)
         done = server.platform.disk.steps[steps:]  # type: ignore[attr-defined]
         assert done == ["write appendonly.aof.1.incr.aof", "fsync appendonly.aof.1.incr.aof"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 
-from node import app
+from node.net import reactor
 from node.net.reactor import Connection
 from node.persistence.aofwriter import SERVE_ON_MS, AofWriter
 from tests.node.persistence.crashdisk import CrashPlatform
@@ -68,10 +68,7 @@ async def served(run: Run, delay_s: float, callers: int) -> AsyncIterator[tuple[
     try:
         with suppress_crash():
             async with trio.open_nursery() as nursery:
-                life.server.spawn = lambda task, *args: nursery.start_soon(task, *args)
-                nursery.start_soon(app.keep_time, life.server)
-                nursery.start_soon(life.server.reactor.run)
-                await app.load(life.server)
+                await life.begin(nursery)
                 platform.delay_s = delay_s / 2
                 called += [Caller(life) for _ in range(callers)]
                 yield life, called
@@ -106,6 +103,23 @@ async def test_replies_leave_with_the_fsync_that_covers_what_they_tell(autojump_
         assert await at(0.11) == [b"+OK\r\n+OK\r\n", b"$1\r\n1\r\n", b"+OK\r\n", b"$1\r\n2\r\n"]
         file = "appendonly.aof.1.incr.aof"
         assert steps == [f"write {file}", f"fsync {file}"] * 2, "one fsync for all that was served during the first"
+
+
+async def test_batches_that_follow_one_another_closely_share_an_fsync(
+    autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reactor, "SLICE_NS", 1 << 60)  # however slow the machine
+    async with served(Run(1), 0.05, 2) as (life, (first, second)):
+        steps = life.server.platform.disk.steps  # type: ignore[attr-defined]
+        del steps[:]
+        turns = life.server.reactor.turns
+        second.send("SET", "b", "1")
+        for _ in range(4):
+            first.send("SET", "a", "x" * 40_000)
+        await trio.sleep(0.06)
+        assert first.hear() == b"+OK\r\n" * 4 and second.hear() == b"+OK\r\n"
+        assert life.server.reactor.turns > turns + 2
+        assert [step.split()[0] for step in steps] == ["write", "fsync"]
 
 
 async def test_a_disk_that_takes_long_makes_everybody_wait(autojump_clock: Any) -> None:
