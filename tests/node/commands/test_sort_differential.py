@@ -35,7 +35,7 @@ traces = st.lists(
         line("RPUSH", st.just(b"l"), st.lists(words_, min_size=1, max_size=2)),
         line("LPOP", st.just(b"l"), st.just(b"4")),
         line("SADD", st.just(b"s"), st.lists(members, min_size=1, max_size=4)),
-        line("SADD", st.just(b"s"), words_),
+        line("SADD", st.just(b"s"), words_.filter(lambda word: b"\0" not in word)),  # equal up to it: in any order
         line("DEL", sources),
         line("ZADD", st.just(b"z"), members.map(lambda word: b"1" if word == b"007" else word), members),
         line("SET", st.just(b"string"), members),
