@@ -183,19 +183,22 @@ class SortedSet:
             return self._ranking.count_before(member)
         return bisect_left(self._members, member)
 
+    def columns(self, start: int, stop: int) -> "tuple[list[bytes], array[float]]":
+        """Members and scores of the ranks from `start` up to, not with, `stop`, in order."""
+        if self._ranking is None:
+            return self._members[start:stop], self._scores[start:stop]
+        return self._ranking.between(start, stop)
+
     def pairs(self, start: int, stop: int, reverse: bool = False) -> Iterator[Pair]:
         """The pairs of the ranks from `start` up to, not with, `stop`; the highest first if `reverse`."""
-        if self._ranking is None:
-            members, scores = self._members[start:stop], self._scores[start:stop]
-        else:
-            members, scores = self._ranking.between(start, stop)
+        members, scores = self.columns(start, stop)
         if reverse:
             return zip(reversed(members), reversed(scores), strict=True)
         return zip(members, scores, strict=True)
 
     def members(self, start: int, stop: int, reverse: bool = False) -> list[bytes]:
         """As `pairs`, without the scores."""
-        members = self._members[start:stop] if self._ranking is None else self._ranking.between(start, stop)[0]
+        members, _ = self.columns(start, stop)
         if reverse:
             members.reverse()
         return members

@@ -11,11 +11,11 @@ The length behind an element is in groups of 7 bits, the highest first; every by
 An integer stands for its decimal text, and every canonical text of a 64-bit integer is written as one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from node.datatypes.numbers import parse_int
 from node.rdb.codec import FORMAT_WORDS_MAX, FORMATS_MAX, RdbError
@@ -135,6 +135,9 @@ CELLS: Final = tuple(HEADS[length] + b"%b" + TAILS[length].replace(b"%", b"%%") 
 """The same as formats."""
 SMALL_INTEGERS: Final = tuple(bytes((number, 1)) for number in range(128))
 """The cells of the smallest integers."""
+NUMBERED_CELLS: Final = tuple(cell + b"%b" for cell in CELLS)
+"""A short string and the cell of the number behind it."""
+CELL_13: Final = Struct(">HB")
 CELL_16: Final = Struct("<BhB")
 CELL_32: Final = Struct("<BiB")
 
@@ -144,7 +147,7 @@ def _integer_cell(number: int) -> bytes:
     if 0 <= number <= 127:
         return SMALL_INTEGERS[number]
     if -4096 <= number <= 4095:
-        return bytes((0xC0 | (number & 0x1FFF) >> 8, number & 0xFF, 2))
+        return CELL_13.pack(0xC000 | number & 0x1FFF, 2)
     if -0x8000 <= number < 0x8000:
         return CELL_16.pack(0xF1, number, 3)
     if -0x800000 <= number < 0x800000:
@@ -168,6 +171,12 @@ def _cells(lengths: tuple[int, ...]) -> bytes:
     return b"".join(map(CELLS.__getitem__, lengths))
 
 
+@lru_cache(FORMATS_MAX)
+def _numbered_cells(lengths: tuple[int, ...]) -> bytes:
+    """As `_cells`, each with room for the cell of a number behind it."""
+    return b"".join(map(NUMBERED_CELLS.__getitem__, lengths))
+
+
 def encode(elements: Iterable[bytes]) -> bytes:
     """The listpack of `elements`."""
     words = tuple(elements)
@@ -180,6 +189,21 @@ def encode(elements: Iterable[bytes]) -> bytes:
         if b"-" not in cells or not any(word.startswith(b"-") for word in words):
             return _whole(cells, len(words))
     return encode_mixed(words)
+
+
+def encode_numbered(words: Sequence[bytes], numbers: Sequence[int]) -> bytes:
+    """The listpack of these words, each with its number behind it."""
+    flat: list[Any] = [None] * (2 * len(words))
+    flat[::2] = words
+    if len(words) <= FORMAT_WORDS_MAX and not any(map(bytes.isdigit, words)):
+        lengths = tuple(map(len, words))
+        if max(lengths) <= SHORT_MAX and not any(word.startswith(b"-") for word in words):
+            flat[1::2] = [
+                CELL_16.pack(0xF1, number, 3) if 4095 < number < 0x8000 else _integer_cell(number) for number in numbers
+            ]
+            return _whole(_numbered_cells(lengths) % tuple(flat), len(flat))
+    flat[1::2] = numbers
+    return encode_mixed(flat)
 
 
 def encode_mixed(elements: Iterable[bytes | int]) -> bytes:

@@ -5,6 +5,7 @@ Written are the listpack of a small set (17: member, score, in order; a score is
 of type 12 are only read.
 """
 
+from array import array
 from collections.abc import Iterator
 from math import isnan
 from struct import Struct
@@ -142,10 +143,20 @@ def _score_element(score: float) -> bytes | int:
     return format_double(score)
 
 
+def _listpack(value: SortedSet) -> bytes:
+    members, scores = value.columns(0, len(value))
+    if -DOUBLE_AS_INT_MAX <= scores[0] and scores[-1] <= DOUBLE_AS_INT_MAX:
+        numbers = list(map(int, scores))
+        if array("d", numbers) == scores:  # as a rule, none has a fraction
+            return listpack.encode_numbered(members, numbers)
+    return listpack.encode_mixed(
+        [part for member, score in zip(members, scores, strict=True) for part in (member, _score_element(score))]
+    )
+
+
 def _encode(value: SortedSet, compress: bool) -> tuple[int, bytes]:
     if value.packed:
-        elements = [part for member, score in value for part in (member, _score_element(score))]
-        return LISTPACK, encode_string(listpack.encode_mixed(elements), compress)
+        return LISTPACK, encode_string(_listpack(value), compress)
     parts = [encode_length(len(value))]
     for member, score in value.pairs(0, len(value), reverse=True):
         parts += (encode_string(member, compress), SCORE.pack(score))

@@ -50,6 +50,8 @@ from node.rdb.valuetype import Value, ValueType
 STREAM_5_0, STREAM_7_0, STREAM_7_2 = 15, 19, 21
 DELETED, SAME_FIELDS = 1, 2
 TIME: Final = Struct("<q")
+ID_HEAD: Final = encode_length(ID_BYTES)
+"""What stands before the id of a node."""
 TIME_ID: Final = Struct(">BQB")
 """An id that is a time, with a small sequence number: two lengths."""
 NODE_IS_DAMAGED: Final = "Stream listpack integrity check failed"
@@ -261,14 +263,17 @@ def pieces(reading: StreamReading, compress: bool) -> tuple[int, Iterator[bytes]
 def _pieces(reading: StreamReading, compress: bool) -> Iterator[bytes]:
     yield encode_length(len(reading.nodes))
     for node in reading.nodes:
-        yield encode_string(node.first_id.to_bytes(ID_BYTES), compress)
-        yield node.raw[1] if node.raw is not None else encode_string(listpack.encode_mixed(_elements(node)), compress)
-    yield encode_length(reading.length)
-    for number in (reading.last_id, reading.first_id, reading.max_deleted_id):
-        yield _encode_id(number)
-    yield encode_length(reading.entries_added)
+        block = node.raw[1] if node.raw is not None else encode_string(_listpack(node), compress)
+        yield ID_HEAD + node.first_id.to_bytes(ID_BYTES) + block
     groups = reading.groups()
-    yield encode_length(len(groups))
+    yield b"%b%b%b%b%b%b" % (
+        encode_length(reading.length),
+        _encode_id(reading.last_id),
+        _encode_id(reading.first_id),
+        _encode_id(reading.max_deleted_id),
+        encode_length(reading.entries_added),
+        encode_length(len(groups)),
+    )
     for group in groups:
         yield from _group_pieces(group, compress)
 
@@ -280,22 +285,20 @@ def _encode_id(number: int) -> bytes:
     return encode_length(ahead) + encode_length(sequence)
 
 
-def _elements(node: Node) -> list[bytes | int]:
-    """The elements of a node's listpack, without what was deleted."""
+def _listpack(node: Node) -> bytes:
+    """A node's listpack, without what was deleted."""
     fields = node.fields
     elements: list[bytes | int] = [len(node.ids), 0, len(fields), *fields, 0]
     first_ms = node.first_id >> SEQUENCE_BITS
     for number, entry in zip(node.ids, node.entries, strict=True):
-        words = [entry] if isinstance(entry, bytes) else entry
-        same = not isinstance(entry, list)
-        elements.append(SAME_FIELDS if same else 0)
-        elements.append((number >> SEQUENCE_BITS) - first_ms)
-        elements.append(sequence_difference(number, node.first_id))
-        if not same:
-            elements.append(len(words) // 2)
-        elements += words
-        elements.append(len(words) + (3 if same else 4))
-    return elements
+        ahead, behind = (number >> SEQUENCE_BITS) - first_ms, sequence_difference(number, node.first_id)
+        if isinstance(entry, bytes):  # the value of the one field
+            elements += (SAME_FIELDS, ahead, behind, entry, 4)
+        elif isinstance(entry, tuple):
+            elements += (SAME_FIELDS, ahead, behind, *entry, len(entry) + 3)
+        else:
+            elements += (0, ahead, behind, len(entry) // 2, *entry, len(entry) + 4)
+    return listpack.encode_mixed(elements)
 
 
 def _group_pieces(group: GroupNote, compress: bool) -> Iterator[bytes]:

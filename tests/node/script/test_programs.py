@@ -197,4 +197,4 @@ def test_random_programs(redis: RedisServer, both: tuple[LocalClient, Wire], pro
             theirs.raw(*line.split())
         return
     if not addresses_hidden(mine):
-        assert mine == other
+        assert mine == other.replace(b",-nan\r\n", b",nan\r\n")  # 7.0 tells the sign of what has none
