@@ -53,11 +53,21 @@ def _are_short_strings(values: Collection[Value]) -> bool:
     return set(map(type, values)) == STRINGS and max(map(len, values)) < 1 << BYTES_A_KEY_BITS
 
 
-def _cost(items: list[Item]) -> int:
-    """What reading these costs, in keys."""
-    return len(items) + sum(
-        [len(value) >> BYTES_A_KEY_BITS if type(value) is bytes else _value_cost(value) for _, value, _ in items]
-    )
+def _weigh(items: list[Item]) -> tuple[int, dict[bytes, Reading]]:
+    """What reading these costs, in keys, and the readings of those values that are long, by their keys."""
+    cost = len(items)
+    readings: dict[bytes, Reading] = {}
+    for key, value, _ in items:
+        kind = type(value)
+        if kind is bytes or kind is bytearray:
+            cost += len(value) >> BYTES_A_KEY_BITS
+            reading = TextReading(value) if len(value) > LONG_BYTES else None
+        else:
+            cost += _value_cost(value)
+            reading = value.reading()
+        if reading is not None:
+            readings[key] = reading
+    return cost, readings
 
 
 def _value_cost(value: Value) -> int:
@@ -204,7 +214,7 @@ class DatabaseSnapshot:
         return self._at < 0 and not (self._left or self._lent or self._long or self._reading)
 
     def next_batch(self, limit: int = BATCH_KEYS) -> list[Item]:
-        """The next keys, in no order: about `limit` of them, fewer where values are dear (see `_cost`).
+        """The next keys, in no order: about `limit` of them, fewer where values are dear (see `_weigh`).
 
         May be empty before the end, where much has been looked at that is done already.
         """
@@ -238,16 +248,14 @@ class DatabaseSnapshot:
         self._reading = item[1]
         return item
 
-    def _without_long(self, items: list[Item]) -> list[Item]:
+    def _without_long(self, items: list[Item], readings: dict[bytes, Reading]) -> list[Item]:
         """The items whose values are short; the others are set apart."""
-        short = []
+        if not readings:
+            return items
         for item in items:
-            value = item[1]
-            if (type(value) is bytes and len(value) <= LONG_BYTES) or (reading := _reading_of(value)) is None:
-                short.append(item)
-            else:
-                self._set_apart(item, reading)
-        return short
+            if item[0] in readings:
+                self._set_apart(item, readings[item[0]])
+        return [item for item in items if item[0] not in readings]
 
     def _read_left(self, looks: int, batch: list[Item]) -> int:
         """Read old values; returns the cost."""
@@ -255,7 +263,7 @@ class DatabaseSnapshot:
         while lent and len(left) < looks:
             left.append(lent.popitem()[1])
         items = left[-looks:][::-1]
-        cost = _cost(items)
+        cost, _ = _weigh(items)
         if cost > UNCUT_COST:
             items = items[: _count_within(items, looks)]
         batch += items
@@ -276,13 +284,13 @@ class DatabaseSnapshot:
             items = [(key, value, deadlines.get(key)) for key, value in values.items()]
         else:
             items = [(key, value, None) for key, value in values.items()]
-        cost = _cost(items)
+        cost, readings = _weigh(items)
         if cost > UNCUT_COST:
             items = items[: _count_within(items, looks)]
             self._done.setdefault(self._at, set()).update(key for key, _, _ in items)
         else:
             self._leave_slot()
-        batch += self._without_long(items)
+        batch += self._without_long(items, readings)
         return max(cost, 1)
 
     def _read_big(self, slot: Slot, looks: int, batch: list[Item]) -> int:
@@ -295,14 +303,14 @@ class DatabaseSnapshot:
         done = self._done.get(self._at, ())
         values, deadlines = slot.values, slot.deadlines
         items = [(key, values[key], deadlines.get(key)) for key in keys[bottom:top][::-1] if key not in done]
-        cost = _cost(items)
+        cost, readings = _weigh(items)
         if cost > UNCUT_COST:
             items = items[: _count_within(items, looks)]
             bottom = order.places[items[-1][0]]
         self._below = bottom
         if not bottom:
             self._leave_slot()
-        batch += self._without_long(items)
+        batch += self._without_long(items, readings)
         return max(cost, top - bottom, 1)
 
     def _leave_slot(self) -> None:

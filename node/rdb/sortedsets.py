@@ -145,7 +145,7 @@ def _score_element(score: float) -> bytes | int:
 
 def _listpack(value: SortedSet) -> bytes:
     members, scores = value.columns(0, len(value))
-    if -DOUBLE_AS_INT_MAX <= scores[0] and scores[-1] <= DOUBLE_AS_INT_MAX:
+    if scores[0] >= -DOUBLE_AS_INT_MAX and scores[-1] <= DOUBLE_AS_INT_MAX:
         numbers = list(map(int, scores))
         if array("d", numbers) == scores:  # as a rule, none has a fraction
             return listpack.encode_numbered(members, numbers)

@@ -23,7 +23,7 @@ from node.rdb.codec import (
     encode_string,
     lzf_compress,
 )
-from node.rdb.types import Entry, encode_pieces, encode_value, version_for
+from node.rdb.types import ENCODERS, Entry, encode_pieces, encode_value, version_for
 from node.rdb.valuetype import Value
 
 FUNCTION2: Final = b"\xf5"
@@ -137,7 +137,8 @@ class RdbWriter:
         """The type code and the bytes of a value."""
         if type(value) is bytes or type(value) is bytearray:
             return STRING, self._string(value)
-        code, data = encode_value(value, self._compress)
+        encode = ENCODERS.get(type(value), encode_value)
+        code, data = encode(value, self._compress)
         if code > CODE_OF_EVERY_VERSION_MAX:
             self._check_version(code)
         return CODES[code], data

@@ -51,6 +51,27 @@ def test_listpack_round_trip(elements: list[bytes]) -> None:
     assert listpack.count(data) == len(elements)
 
 
+INTEGERS = st.one_of(
+    st.integers(-(1 << 62), 1 << 62),
+    st.integers(-5000, 40_000),
+    st.sampled_from([-4097, -4096, -1, 0, 127, 128, 4095, 4096, 32767, 32768]),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.one_of(ELEMENTS.filter(bool).map(lambda few: few[0]), st.binary(max_size=9)), INTEGERS),
+        min_size=1,
+        max_size=70,
+    )
+)
+@settings(deadline=None)
+def test_a_listpack_of_words_with_numbers_is_as_any_other(pairs: list[tuple[bytes, int]]) -> None:
+    words, numbers = [word for word, _ in pairs], [number for _, number in pairs]
+    flat = [element for word, number in pairs for element in (word, b"%d" % number)]
+    assert listpack.encode_numbered(words, numbers) == listpack.encode(flat)
+
+
 def test_redis_reads_our_listpacks_and_writes_the_same(redis: Wire) -> None:
     @given(ELEMENTS.map(lambda found: [word for n, item in enumerate(found) for word in (b"%d:" % n + item, item)]))
     @settings(deadline=None, max_examples=40)
