@@ -2,8 +2,9 @@
 
 Entries gather in a buffer. A thread appends it to the file (`node.persistence.aofdisk`), never the loop:
 
-- `always`: at once. Everything that would leave the node is held until what it may tell of is fsynced: one fsync for
-  all the requests that were served while the one before was running.
+- `always`: as soon as nothing more is there to serve, for now. Everything that would leave the node is held until what
+  it may tell of is fsynced: one fsync for all the requests that came closely after one another, and for those that were
+  served while the one before was running.
 - `everysec`: soon, at most every `PACE_MS`; fsynced once a second. A disk that is slower than `DELAY_MS` makes
   everybody wait, as does a buffer beyond `WAITING_BYTES_MAX`: so writers slow down to the disk's pace, and nothing
   grows for ever.
