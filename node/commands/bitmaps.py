@@ -136,7 +136,7 @@ def bitop(client: Client, argv: Argv) -> Reply:
     if word.upper() == b"NOT" and len(sources) != 1:
         raise CommandError("ERR BITOP NOT must be called with a single source key.")
     db = client.db
-    result = bits.combine(operation, [db.read_string(key) or b"" for key in sources])
+    result = operation([db.read_string(key) or b"" for key in sources])
     if result:
         db.set(target, result)
         db.changed(target, "set", "$")
