@@ -9,7 +9,7 @@ from itertools import chain, takewhile
 from node.guards import GUARDS, PERMISSION, no_longer_permitted
 from node.net.peer import CLOSE_NOW
 from node.net.resp import NO_REPLY, QUEUED, Argv, CommandError, Encoded, Failure, Reply, encode
-from node.net.session import PARKED, UNWATCHED_INPUT_BYTES, Transaction
+from node.net.session import JUDGED_TOGETHER_MAX, PARKED, UNWATCHED_INPUT_BYTES, Transaction
 from node.script.scripts import declared_flags
 from node.server import SLOW_NS_MIN, Client, Server
 from node.table import (
@@ -229,10 +229,6 @@ def _refusal_of_transaction(client: Client, transaction: Transaction) -> Reply |
     return None
 
 
-JUDGED_TOGETHER_MAX = 16
-"""So many brief commands of a transaction are timed by one look at the clock, as in `Session._serve`."""
-
-
 def run_queued(client: Client, commands: list[tuple[Command, Argv]], out: bytearray) -> None:
     """Run a transaction's commands and append their replies to `out`.
 
@@ -258,13 +254,13 @@ def _run_row(client: Client, command: Command, queued: list[tuple[Command, Argv]
     server, keyspace, db, resp3 = client.host, client.host.keyspace, client.db.index, client.resp3
     client.last_command = command
     calls = [argv for _, argv in takewhile(lambda each: each[0] is command, queued)]
-    started = server.clock_ns()
+    started, dirty = server.clock_ns(), keyspace.dirty
     if command.row is not None and command.row.takes(calls) and keyspace.unheeded:
-        command.row.run(client, calls)
-        keyspace.commit_row(db, calls)
-        out += len(calls) * command.row.reply
+        out += command.row.run(client, calls)
+        if keyspace.dirty != dirty:
+            keyspace.commit_row(db, calls)
     else:
-        run, dirty = command.run, keyspace.dirty
+        run = command.run
         for argv in calls:
             try:
                 reply = run(client, argv)

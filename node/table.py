@@ -23,7 +23,7 @@ from node.latency import record
 
 Run = Callable[[Any, list[bytes]], Any]
 RunT = TypeVar("RunT", bound=Run)
-RunRow = Callable[[Any, list[list[bytes]]], None]
+RunRow = Callable[[Any, list[list[bytes]]], bytes]
 RunRowT = TypeVar("RunRowT", bound=RunRow)
 FindKeys = Callable[[list[bytes]], list[int]]
 
@@ -143,8 +143,7 @@ class Row(NamedTuple):
     """How calls that come one after the other are run at once: see `Registry.row`."""
 
     size: int  # of each call, with the name
-    reply: bytes  # of each call, in the wire's form
-    run: RunRow
+    run: RunRow  # returns the replies in the wire's form
 
     def takes(self, calls: list[list[bytes]]) -> bool:
         """Are all of these calls of its size?"""
@@ -212,16 +211,16 @@ class Registry:
 
         return register
 
-    def row(self, name: str, size: int, reply: bytes) -> Callable[[RunRowT], RunRowT]:
+    def row(self, name: str, size: int) -> Callable[[RunRowT], RunRowT]:
         """Declare how calls of the command `name`, each of `size` words, are run at once, in order.
 
-        It is for what the streams of primaries and transactions are full of, and called where nobody listens to
-        changes or waits for keys. The calls cannot fail: each is one change, stands in the journal as it came, and is
-        answered by `reply`.
+        It is for what pipelines, transactions and the streams of primaries are full of, and called where nobody listens
+        to changes or waits for keys. The function returns all replies in the wire's form. Calls that write cannot fail:
+        each is one change, and stands in the journal as it came. Those that read count what fails.
         """
 
         def register(run: RunRowT) -> RunRowT:
-            self.specs[name] = self.specs[name]._replace(row=Row(size, reply, run))
+            self.specs[name] = self.specs[name]._replace(row=Row(size, run))
             return run
 
         return register

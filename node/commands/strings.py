@@ -24,7 +24,7 @@ from node.datatypes.numbers import (
     parse_long_double,
 )
 from node.keyspace.database import WRONG_TYPE, Database, Value
-from node.net.resp import OK, Argv, CommandError, Encoded, Reply
+from node.net.resp import BULK_HEADS, OK, Argv, CommandError, Encoded, Reply, encode
 from node.server import Client
 
 READ_ONE = "@1/range:0:1:0/RO+ACCESS"
@@ -46,6 +46,25 @@ def get(client: Client, argv: Argv) -> Reply:
     raise WRONG_TYPE
 
 
+@row("get", 2)
+def get_row(client: Client, calls: list[Argv]) -> bytes:
+    read = client.db.read
+    values = [read(key) for _, key in calls]
+    out = bytearray()
+    for value in values:
+        if type(value) is bytes and len(value) < 1024:
+            out += BULK_HEADS[len(value)]
+            out += value
+            out += b"\r\n"
+        else:
+            if value is not None and type(value) is not bytes and type(value) is not bytearray:
+                value = WRONG_TYPE.reply
+                assert client.last_command is not None
+                client.host.command_failed(client.last_command, value)
+            encode(value, out, client.resp3)
+    return bytes(out)
+
+
 @command("set", -3, "write denyoom brief", acl="string", keys="@1/range:0:1:0/RW+ACCESS+UPDATE+VARIABLE_FLAGS")
 def set_(client: Client, argv: Argv) -> Reply:
     if len(argv) == 3:
@@ -61,11 +80,12 @@ def set_(client: Client, argv: Argv) -> Reply:
     return _set_with_options(client, argv)
 
 
-@row("set", 3, OK)
-def set_row(client: Client, calls: list[Argv]) -> None:
+@row("set", 3)
+def set_row(client: Client, calls: list[Argv]) -> bytes:
     _, keys, values = zip(*calls, strict=True)
     client.db.set_all(zip(keys, values, strict=True))
     client.db.keyspace.dirty += len(calls)
+    return len(calls) * OK
 
 
 class _Options:

@@ -34,6 +34,8 @@ UNDIVIDED_BYTES = 16 * 1024
 """...unless its last read brought no more than this: Redis reads so much at a time and runs it to its end, so nobody
 sees a client's short pipeline half done. It is promised nowhere, yet clients rely on it."""
 ENDLESS_NS = 1 << 63
+JUDGED_TOGETHER_MAX = 16
+"""So many brief calls of a command are run in a row, and timed by one look at the clock."""
 
 PARKED = Encoded(b"")
 """What a command returns that waits: its reply comes later, by `resume`. Found by identity."""
@@ -391,15 +393,14 @@ class Session(Peer, Generic[HostT]):
         """
         host = self.host
         slow_ns = host.slow_ns
-        find, keyspace, clock_ns = host.words.get, host.keyspace, host.clock_ns
-        commands, at, out, heads = self.commands, self.served, self.out, BULK_HEADS
-        appeared, is_mine = keyspace.waiters.appeared, host.is_mine
+        find, clock_ns, is_mine = host.words.get, host.clock_ns, host.is_mine
+        commands, at = self.commands, self.served
         first, count = at, len(commands)
-        dirty = keyspace.dirty
         running: Command | None = None  # the command of the row that is being counted...
         since = at  # ...from here on...
         started = looked = clock_ns()  # ...and from then on; `looked`: when the clock was last read...
         judged = at  # ...after the commands before this place
+        look_at = at + JUDGED_TOGETHER_MAX  # where it is read next, be the command brief or not
         while at < count:
             argv = commands[at]
             command = find(argv[0])
@@ -428,9 +429,8 @@ class Session(Peer, Generic[HostT]):
                 self.served = at
                 reply = host.execute(self, argv)
                 at = self.served  # the commands behind it may have been dealt with, too
-                dirty = keyspace.dirty
                 if reply is not PARKED:
-                    encode(reply, out, self.resp3)
+                    encode(reply, self.out, self.resp3)
                 started = looked = clock_ns()
                 since = judged = at
                 if started > end_ns or self.closing or self.parked is not None:
@@ -438,8 +438,57 @@ class Session(Peer, Generic[HostT]):
                 continue
             if running is None:
                 running = self.last_command = command
+            begin = at - 1
+            if flags & BRIEF and at < count and commands[at][0] == argv[0] and blocked in (0, KEYED):
+                at = self._row_end(command, at, keyed=bool(blocked))
+            self._run_calls(command, commands[begin:at])
+            if flags & BRIEF and at < look_at:
+                continue
+            look_at = at + JUDGED_TOGETHER_MAX
+            self.served = at
+            now = clock_ns()
+            if now - looked >= slow_ns:
+                host.was_slow(self, command, commands[judged:at], now - looked)
+            looked, judged = now, at
+            if self.closing or self.parked is not None or now > end_ns:
+                break
+        if running is not None:
+            now = looked if judged == at else clock_ns()
+            ended = at - since - (self.parked is not None)
+            if ended:
+                running.count(ended, now - started)
+            if judged < at and now - looked >= slow_ns:
+                host.was_slow(self, running, commands[judged:at], now - looked)
+        self.served = at
+        host.commands_processed += at - first
+
+    def _row_end(self, command: Command, at: int, *, keyed: bool) -> int:
+        """Where the calls end that are as the one before place `at`: of its name and length, and (`keyed`) as mine."""
+        commands, is_mine = self.commands, self.host.is_mine
+        name, size = commands[at - 1][0], len(commands[at - 1])
+        end = min(len(commands), at - 1 + JUDGED_TOGETHER_MAX)
+        while at < end:
+            argv = commands[at]
+            if argv[0] != name or len(argv) != size or (keyed and not is_mine(command, argv)):
+                break
+            at += 1
+        return at
+
+    def _run_calls(self, command: Command, calls: list[Argv]) -> None:
+        """Run calls of a command that nothing stands against: several only if it is a brief one, all of one length."""
+        host = self.host
+        keyspace, out, row = host.keyspace, self.out, command.row
+        dirty = keyspace.dirty
+        if row is not None and len(calls) > 1 and row.size == len(calls[0]) and keyspace.unheeded:
+            out += row.run(self, calls)
+            if keyspace.dirty != dirty:
+                keyspace.commit_row(self.db.index, calls)
+                self.write_offset = keyspace.journal.offset
+            return
+        run, appeared, heads = command.run, keyspace.waiters.appeared, BULK_HEADS
+        for argv in calls:
             try:
-                reply = command.run(self, argv)
+                reply = run(self, argv)
             except CommandError as error:
                 reply = error.reply
             if keyspace.dirty != dirty:
@@ -466,24 +515,6 @@ class Session(Peer, Generic[HostT]):
             if appeared:
                 keyspace.waiters.serve()
                 dirty = keyspace.dirty
-            if flags & BRIEF and at & 15:
-                continue
-            self.served = at
-            now = clock_ns()
-            if now - looked >= slow_ns:
-                host.was_slow(self, command, commands[judged:at], now - looked)
-            looked, judged = now, at
-            if self.closing or self.parked is not None or now > end_ns:
-                break
-        if running is not None:
-            now = looked if judged == at else clock_ns()
-            ended = at - since - (self.parked is not None)
-            if ended:
-                running.count(ended, now - started)
-            if judged < at and now - looked >= slow_ns:
-                host.was_slow(self, running, commands[judged:at], now - looked)
-        self.served = at
-        host.commands_processed += at - first
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
