@@ -29,7 +29,8 @@ class StreamReader(Protocol):
 class EntryReader(Protocol):
     """Takes whole entries: the append-only file, a migrating slot."""
 
-    def take_entry(self, db: int, entry: bytes) -> None: ...
+    def take_entry(self, db: int, entry: bytes) -> None:
+        """The next entry. A reader from `add_reader` may be handed several at once, one behind the other."""
 
 
 class Journal:
@@ -113,6 +114,21 @@ class Journal:
             self._only_reader.take_entry(db, encode_command(argv))
         elif self.readers or not self.relaying:
             self._distribute(db, encode_command(argv), to)
+
+    def append_row(self, db: int, commands: Sequence[Sequence[bytes]]) -> None:
+        """Effects in database `db`, as `append` takes each. Where one reader alone listens, it gets them at once."""
+        if self._unit is None and not self.unheard:
+            if self._only_reader is not None:
+                self.offset += len(commands)
+                self._only_reader.take_entry(db, b"".join(map(encode_command, commands)))
+                return
+            if self._only_stream is not None and db == self.stream_db:
+                data = b"".join(map(encode_command, commands))
+                self.offset += len(data)
+                self._only_stream.take(data)
+                return
+        for argv in commands:
+            self.append(db, argv)
 
     def append_unit(self, effects: Sequence[tuple[int, Sequence[bytes]]], to: int = TO_ALL) -> None:
         """Effects that nobody may see apart: wrapped in MULTI and EXEC if there are several."""

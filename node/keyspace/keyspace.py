@@ -132,8 +132,7 @@ class Keyspace:
         if journal.unheard:
             journal.offset += len(row)
         elif not journal.relays_only:
-            for argv in row:
-                journal.append(db, argv)
+            journal.append_row(db, row)
         if self.dirty >= self.dirty_awaited:
             self._look_at_dirty()
 

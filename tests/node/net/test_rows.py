@@ -56,7 +56,7 @@ class Serving:
             server.is_mine = lambda _command, argv: argv[1] != b"e"  # type: ignore[method-assign]
         self.client.session.resp3 = resp3
         self.node.keyspace.set_listening("a test", listens)
-        self.journalled: list[tuple[int, bytes]] = []
+        self.journalled: dict[int, bytes] = {}
         server.journal.add_reader(self)
 
     def _carefully(self, session: Any, argv: Argv) -> Reply:
@@ -65,7 +65,7 @@ class Serving:
         return self._execute(session, argv)
 
     def take_entry(self, db: int, entry: bytes) -> None:
-        self.journalled.append((db, entry))
+        self.journalled[db] = self.journalled.get(db, b"") + entry
 
     def serve(self, data: bytes) -> bytes:
         session = self.client.session
