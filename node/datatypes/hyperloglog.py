@@ -169,22 +169,29 @@ def _run(count: int, length: int) -> bytes:
 
 
 def runs(value: StringValue) -> list[tuple[int, int, int]]:
-    """Return the opcodes of a sparse one as (value, length, bytes of the opcode). Raises Corrupted."""
+    """Return the opcodes of a sparse one as (value, length, bytes of the opcode). Raises Corrupted.
+
+    Somebody's half gigabyte that only begins as a sparse one is looked at no further than registers go: as a list of
+    opcodes it took all memory of the machine.
+    """
     found = []
-    at, end = HEADER_BYTES, len(value)
+    at, end, registers = HEADER_BYTES, len(value), 0
     while at < end:
         code = value[at]
+        count, size = 0, 1
         if code >= 0x80:
-            found.append(((code >> 2 & 31) + 1, (code & 3) + 1, 1))
-            at += 1
+            count, length = (code >> 2 & 31) + 1, (code & 3) + 1
         elif code < 0x40:
-            found.append((0, code + 1, 1))
-            at += 1
+            length = code + 1
         else:
             if at + 1 == end:
                 raise Corrupted("a run of zeros without its end")
-            found.append((0, ((code & 63) << 8 | value[at + 1]) + 1, 2))
-            at += 2
+            length, size = ((code & 63) << 8 | value[at + 1]) + 1, 2
+        found.append((count, length, size))
+        at += size
+        registers += length
+        if registers > REGISTERS:
+            raise Corrupted("too many registers")
     return found
 
 
