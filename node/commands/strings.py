@@ -24,7 +24,7 @@ from node.datatypes.numbers import (
     parse_long_double,
 )
 from node.keyspace.database import WRONG_TYPE, Database, Value
-from node.net.resp import BULK_HEADS, OK, Argv, CommandError, Encoded, Reply, encode
+from node.net.resp import OK, Argv, CommandError, Encoded, Reply, bulks, each_bulk, encode
 from node.server import Client
 
 READ_ONE = "@1/range:0:1:0/RO+ACCESS"
@@ -48,20 +48,19 @@ def get(client: Client, argv: Argv) -> Reply:
 
 @row("get", 2)
 def get_row(client: Client, calls: list[Argv]) -> bytes:
-    read = client.db.read
-    values = [read(key) for _, key in calls]
-    out = bytearray()
+    values = client.db.read_all([key for _, key in calls])
+    if set(map(type, values)) == {bytes}:
+        return each_bulk(values)
+    out, nothing = bytearray(), b"_\r\n" if client.resp3 else b"$-1\r\n"
     for value in values:
-        if type(value) is bytes and len(value) < 1024:
-            out += BULK_HEADS[len(value)]
-            out += value
-            out += b"\r\n"
-        else:
-            if value is not None and type(value) is not bytes and type(value) is not bytearray:
-                value = WRONG_TYPE.reply
-                assert client.last_command is not None
-                client.host.command_failed(client.last_command, value)
-            encode(value, out, client.resp3)
+        if value is None:
+            out += nothing
+            continue
+        if type(value) is not bytes and type(value) is not bytearray:
+            value = WRONG_TYPE.reply
+            assert client.last_command is not None
+            client.host.command_failed(client.last_command, value)
+        encode(value, out, client.resp3)
     return bytes(out)
 
 
@@ -245,14 +244,10 @@ def expire_key(client: Client, key: bytes, deadline: int, effect: tuple[bytes, .
 
 @command("mget", -2, "readonly fast", acl="string", keys="@1/range:-1:1:0/RO+ACCESS", tips="request_policy:multi_shard")
 def mget(client: Client, argv: Argv) -> Reply:
-    read = client.db.read
-    values = []
-    for key in argv[1:]:
-        value = read(key)
-        if type(value) is not bytes:
-            value = bytes(value) if type(value) is bytearray else None
-        values.append(value)
-    return values
+    values = client.db.read_all(argv[1:])
+    if set(map(type, values)) == {bytes}:
+        return bulks(values)
+    return [value if type(value) is bytes else bytes(value) if type(value) is bytearray else None for value in values]
 
 
 @command(

@@ -122,6 +122,27 @@ class Database:
             self.keyspace.notify("m", "keymiss", key, self.index)
         return None
 
+    def read_all(self, keys: Sequence[bytes]) -> list[Value]:
+        """`read` for each of these keys, None for those that are not there: in short where none has a deadline."""
+        if self.deadline_count:
+            return list(map(self.read, keys))
+        slots, clocks, mask, clock_s = self.slots, self._clocks, self._clock_mask, self.clock_s
+        values: list[Value] = []
+        missed = 0
+        for key in keys:
+            slot = slots[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]
+            value = None if slot is None else slot.values.get(key)
+            if value is not None:
+                clocks[hash(key) & mask] = clock_s
+            else:
+                missed += 1
+                if self.keyspace.listening:
+                    self.keyspace.notify("m", "keymiss", key, self.index)
+            values.append(value)
+        self.misses += missed
+        self.hits += len(keys) - missed
+        return values
+
     def read_string(self, key: bytes) -> bytes | bytearray | None:
         """As `read`; raises WRONGTYPE if there is something else than a string."""
         value = self.read(key)

@@ -112,6 +112,9 @@ class TimingDatabase(Database):
             self._note(key)
         return value
 
+    def read_all(self, keys: Sequence[bytes]) -> list[Value]:
+        return list(map(self.read, keys))
+
     def set(self, key: bytes, value: Value) -> None:
         Database.set(self, key, value)
         now_ms, rules = self.keyspace.now_ms, self.keyspace.use_rules  # as `_note`: what every SET pays

@@ -226,15 +226,19 @@ def encode_command(argv: Sequence[bytes]) -> bytes:
 
 def bulks(items: list[bytes]) -> Encoded:
     """A list of bulk strings, encoded at once: worth it for the replies that are long."""
-    pieces = [b"*%d" % len(items)] * (2 * len(items) + 2)
+    return Encoded(b"*%d\r\n%b" % (len(items), each_bulk(items)))
+
+
+def each_bulk(items: list[bytes]) -> bytes:
+    """Bulk strings one behind the other, encoded at once."""
+    pieces = [b""] * (2 * len(items) + 1)
     lengths = _LENGTHS
     try:
-        pieces[1:-1:2] = [lengths[len(item)] for item in items]
+        pieces[:-1:2] = [lengths[len(item)] for item in items]
     except IndexError:
-        pieces[1:-1:2] = [b"$%d" % len(item) for item in items]
-    pieces[2:-1:2] = items
-    pieces[-1] = b""
-    return Encoded(b"\r\n".join(pieces))
+        pieces[:-1:2] = [b"$%d" % len(item) for item in items]
+    pieces[1::2] = items
+    return b"\r\n".join(pieces)
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
