@@ -255,26 +255,28 @@ def _run_row(client: Client, command: Command, queued: list[tuple[Command, Argv]
     client.last_command = command
     calls = [argv for _, argv in takewhile(lambda each: each[0] is command, queued)]
     started, dirty = server.clock_ns(), keyspace.dirty
+    left = calls
     if command.row is not None and command.row.takes(calls) and keyspace.unheeded:
-        out += command.row.run(client, calls)
+        done, replies = command.row.run(client, calls)
+        out += replies
+        left = calls[done:]
         if keyspace.dirty != dirty:
-            keyspace.commit_row(db, calls)
-    else:
-        run = command.run
-        for argv in calls:
-            try:
-                reply = run(client, argv)
-            except CommandError as error:
-                reply = error.reply
-            if keyspace.dirty != dirty:
-                dirty = keyspace.dirty
-                keyspace.commit(db, argv)
-            if type(reply) is Encoded:
-                out += reply
-                continue
-            if type(reply) is Failure:
-                server.command_failed(command, reply)
-            encode(reply, out, resp3)
+            dirty = keyspace.dirty
+            keyspace.commit_row(db, calls[:done])
+    for argv in left:
+        try:
+            reply = command.run(client, argv)
+        except CommandError as error:
+            reply = error.reply
+        if keyspace.dirty != dirty:
+            dirty = keyspace.dirty
+            keyspace.commit(db, argv)
+        if type(reply) is Encoded:
+            out += reply
+            continue
+        if type(reply) is Failure:
+            server.command_failed(command, reply)
+        encode(reply, out, resp3)
     time_ns = server.clock_ns() - started
     command.count(len(calls), time_ns)
     if time_ns >= server.slow_ns:

@@ -23,7 +23,7 @@ from node.latency import record
 
 Run = Callable[[Any, list[bytes]], Any]
 RunT = TypeVar("RunT", bound=Run)
-RunRow = Callable[[Any, list[list[bytes]]], bytes]
+RunRow = Callable[[Any, list[list[bytes]]], tuple[int, bytes | bytearray]]
 RunRowT = TypeVar("RunRowT", bound=RunRow)
 FindKeys = Callable[[list[bytes]], list[int]]
 
@@ -143,7 +143,7 @@ class Row(NamedTuple):
     """How calls that come one after the other are run at once: see `Registry.row`."""
 
     size: int  # of each call, with the name
-    run: RunRow  # returns the replies in the wire's form
+    run: RunRow  # returns how many were run, and their replies in the wire's form
 
     def takes(self, calls: list[list[bytes]]) -> bool:
         """Are all of these calls of its size?"""
@@ -215,8 +215,9 @@ class Registry:
         """Declare how calls of the command `name`, each of `size` words, are run at once, in order.
 
         It is for what pipelines, transactions and the streams of primaries are full of, and called where nobody listens
-        to changes or waits for keys. The function returns all replies in the wire's form. Calls that write cannot fail:
-        each is one change, and stands in the journal as it came. Those that read count what fails.
+        to changes or waits for keys. The function may stop before a call that is not as usual; it returns how many it
+        has run, and their replies in the wire's form. Each of those that write is one change, and stands in the journal
+        as it came.
         """
 
         def register(run: RunRowT) -> RunRowT:

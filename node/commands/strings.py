@@ -24,7 +24,7 @@ from node.datatypes.numbers import (
     parse_long_double,
 )
 from node.keyspace.database import WRONG_TYPE, Database, Value
-from node.net.resp import OK, Argv, CommandError, Encoded, Reply, bulks, each_bulk, encode
+from node.net.resp import OK, SMALL_INTEGERS, Argv, CommandError, Encoded, Reply, bulks, each_bulk, encode
 from node.server import Client
 
 READ_ONE = "@1/range:0:1:0/RO+ACCESS"
@@ -47,10 +47,10 @@ def get(client: Client, argv: Argv) -> Reply:
 
 
 @row("get", 2)
-def get_row(client: Client, calls: list[Argv]) -> bytes:
+def get_row(client: Client, calls: list[Argv]) -> tuple[int, bytes | bytearray]:
     values = client.db.read_all([key for _, key in calls])
     if set(map(type, values)) == {bytes}:
-        return each_bulk(values)
+        return len(calls), each_bulk(values)
     out, nothing = bytearray(), b"_\r\n" if client.resp3 else b"$-1\r\n"
     for value in values:
         if value is None:
@@ -61,7 +61,7 @@ def get_row(client: Client, calls: list[Argv]) -> bytes:
             assert client.last_command is not None
             client.host.command_failed(client.last_command, value)
         encode(value, out, client.resp3)
-    return bytes(out)
+    return len(calls), out
 
 
 @command("set", -3, "write denyoom brief", acl="string", keys="@1/range:0:1:0/RW+ACCESS+UPDATE+VARIABLE_FLAGS")
@@ -80,11 +80,11 @@ def set_(client: Client, argv: Argv) -> Reply:
 
 
 @row("set", 3)
-def set_row(client: Client, calls: list[Argv]) -> bytes:
+def set_row(client: Client, calls: list[Argv]) -> tuple[int, bytes | bytearray]:
     _, keys, values = zip(*calls, strict=True)
     client.db.set_all(zip(keys, values, strict=True))
     client.db.keyspace.dirty += len(calls)
-    return len(calls) * OK
+    return len(calls), len(calls) * OK
 
 
 class _Options:
@@ -322,6 +322,27 @@ def incr(client: Client, argv: Argv, delta: int = 1) -> Reply:
     else:
         keyspace.dirty += 1
     return number
+
+
+@row("incr", 2)
+def incr_row(client: Client, calls: list[Argv]) -> tuple[int, bytes | bytearray]:
+    """As far as the counters are new, or plain positive numbers."""
+    db, done, out = client.db, 0, bytearray()
+    for _, key in calls:
+        slot = db.locate(key)
+        if slot is None:
+            number = 1
+            db.set(key, SHARED[1])
+        else:
+            value = slot.values[key]
+            if type(value) is not bytes or not value.isdigit() or len(value) > DIGITS_SURE or value[0] == 48:
+                break
+            number = int(value) + 1
+            db.store(slot, key, SHARED[number] if number < SHARED_MAX else b"%d" % number)
+        out += SMALL_INTEGERS[number] if number < 1024 else b":%d\r\n" % number
+        done += 1
+    db.keyspace.dirty += done
+    return done, out
 
 
 def _number(value: Value) -> int:

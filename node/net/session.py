@@ -480,11 +480,13 @@ class Session(Peer, Generic[HostT]):
         keyspace, out, row = host.keyspace, self.out, command.row
         dirty = keyspace.dirty
         if row is not None and len(calls) > 1 and row.size == len(calls[0]) and keyspace.unheeded:
-            out += row.run(self, calls)
+            done, replies = row.run(self, calls)
+            out += replies
             if keyspace.dirty != dirty:
-                keyspace.commit_row(self.db.index, calls)
+                dirty = keyspace.dirty
+                keyspace.commit_row(self.db.index, calls[:done])
                 self.write_offset = keyspace.journal.offset
-            return
+            calls = calls[done:]
         run, appeared, heads = command.run, keyspace.waiters.appeared, BULK_HEADS
         for argv in calls:
             try:

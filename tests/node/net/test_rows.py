@@ -17,7 +17,7 @@ from tests.support.local import LocalNode
 KEYS = [b"a", b"b", b"{a}c", b"e", b"n"]
 
 keys = st.sampled_from(KEYS)
-values = st.sampled_from([b"", b"1", b"17", b"word", b"x" * 1030])
+values = st.sampled_from([b"", b"1", b"17", b"-5", b"007", b"9223372036854775807", b"word", b"x" * 1030])
 commands = st.one_of(
     st.tuples(st.just(b"SET"), keys, values),
     st.tuples(st.just(b"set"), keys, values),
