@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import crc_hqx
 from collections.abc import Sequence
 
 from gossip import comeback, networks, nodesconf
@@ -213,6 +214,17 @@ class ClusterService:
             return False
         slot = slot_of(argv[at])
         return bool(self.serving[slot]) or (command.flags & ASKING != 0 and slot in state.importing)
+
+    def count_mine(self, command: Command, calls: Sequence[Argv]) -> int:
+        """How many of these calls, from the first on, have one key each, in a slot of ours that stays."""
+        at, serving = command.only_key, self.serving
+        if at <= 0 or not self.state.ok:
+            return 0
+        for count, argv in enumerate(calls):
+            key = argv[at]
+            if not serving[slot_of(key) if 123 in key else crc_hqx(key, 0) & 16383]:
+                return count
+        return len(calls)
 
     def redirect(self, client: Client, command: Command, argv: Argv) -> Reply | None:
         """None if this node serves the command, else the error that tells where to go."""

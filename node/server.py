@@ -65,6 +65,9 @@ class Cluster(Protocol):
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """The usual case of `redirect`, cheaply: one key, in a slot of ours that stays. False: ask `redirect`."""
 
+    def count_mine(self, command: Command, calls: Sequence[Argv]) -> int:
+        """How many of these calls, from the first on, are such."""
+
     def redirect_all(self, client: Client, commands: Sequence[tuple[Command, Argv]]) -> Reply | None:
         """As `redirect`, for the commands of a transaction together."""
 
@@ -202,6 +205,10 @@ class Server:
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """See `Cluster.is_mine`; nothing is kept from a session by a cluster that there is not."""
         return self.cluster is not None and self.cluster.is_mine(command, argv)
+
+    def count_mine(self, command: Command, calls: Sequence[Argv]) -> int:
+        """See `Cluster.count_mine`."""
+        return self.cluster.count_mine(command, calls) if self.cluster is not None else 0
 
     def lets_pass(self, client: Client, command: Command, argv: Argv, blocked: int) -> bool:
         """Do the gates that are closed for a command let it pass: the cluster's, its user's rights, `maxmemory`?

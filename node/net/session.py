@@ -55,6 +55,9 @@ class Host(Protocol):
     def is_mine(self, command: Command, argv: Argv) -> bool:
         """Of a command that only the cluster's gate is closed for: does its key live here, as most do?"""
 
+    def count_mine(self, command: Command, calls: list[Argv]) -> int:
+        """How many of these calls, from the first on, are mine as by `is_mine`; fewer, where it is not plain."""
+
     def lets_pass(self, session: Any, command: Command, argv: Argv, blocked: int) -> bool:
         """As `is_mine`, of a command that these gates are closed for: does nothing stand against it after all?"""
 
@@ -464,15 +467,12 @@ class Session(Peer, Generic[HostT]):
 
     def _row_end(self, command: Command, at: int, *, keyed: bool) -> int:
         """Where the calls end that are as the one before place `at`: of its name and length, and (`keyed`) as mine."""
-        commands, is_mine = self.commands, self.host.is_mine
+        commands, start = self.commands, at
         name, size = commands[at - 1][0], len(commands[at - 1])
         end = min(len(commands), at - 1 + JUDGED_TOGETHER_MAX)
-        while at < end:
-            argv = commands[at]
-            if argv[0] != name or len(argv) != size or (keyed and not is_mine(command, argv)):
-                break
+        while at < end and commands[at][0] == name and len(commands[at]) == size:
             at += 1
-        return at
+        return start + self.host.count_mine(command, commands[start:at]) if keyed else at
 
     def _run_calls(self, command: Command, calls: list[Argv]) -> None:
         """Run calls of a command that nothing stands against: several only if it is a brief one, all of one length."""

@@ -12,7 +12,9 @@ from node.net import session
 from node.net.resp import Argv, Reply, encode_command
 from node.net.session import JUDGED_TOGETHER_MAX
 from node.table import KEYED
+from tests.support import HexadServer
 from tests.support.local import LocalNode
+from tests.support.waiting import wait_until
 
 KEYS = [b"a", b"b", b"{a}c", b"e", b"n"]
 
@@ -54,6 +56,7 @@ class Serving:
         if as_in_a_cluster:
             self.client.session.set_gate(KEYED, True)
             server.is_mine = lambda _command, argv: argv[1] != b"e"  # type: ignore[method-assign]
+            server.count_mine = lambda _command, calls: [*(argv[1] for argv in calls), b"e"].index(b"e")  # type: ignore[method-assign]
         self.client.session.resp3 = resp3
         self.node.keyspace.set_listening("a test", listens)
         self.journalled: dict[int, bytes] = {}
@@ -116,3 +119,18 @@ def test_a_long_pipeline_gives_the_turn_back(words: tuple[bytes, ...], monkeypat
     serving.receive(b"".join(encode_command([word, b"key:%d" % at]) for at in range(2000) for word in words))
     assert serving.more
     assert 0 < serving.served < 3 * JUDGED_TOGETHER_MAX
+
+
+def test_a_row_in_a_cluster_ends_at_a_key_that_lives_elsewhere() -> None:
+    lines = [(b"SET", b"key:%d" % number, b"%d" % number) for number in range(100)]
+    lines += [(b"GET", key) for _, key, _ in lines] + [(b"INCR", key) for _, key, _ in lines]
+    options = {"cluster_enabled": "yes", "cluster_require_full_coverage": "no"}
+    with HexadServer(**options) as server, server.wire() as wire:
+        assert wire("CLUSTER", "ADDSLOTSRANGE", 0, 12_000) == "OK"
+        wait_until(lambda: b"cluster_state:ok" in wire("CLUSTER", "INFO"), 10, "the node serves its slots")
+        one_by_one = [wire.raw(*line) for line in lines]
+        assert wire("FLUSHALL") == "OK"
+        for line in lines:
+            wire.send(*line)
+        assert [wire.read_raw() for _ in lines] == one_by_one
+        assert 10 < sum(reply.startswith(b"-CLUSTERDOWN Hash slot not served") for reply in one_by_one) < 290
