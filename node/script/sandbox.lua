@@ -138,6 +138,37 @@ function contents.next(...)
     return next(...)
 end
 
+-- Lua counts the results in an int and then trusts the sum: from 0 up to the greatest int they are none to it, which it
+-- writes into the stack all the same, and what is behind it, until the process dies (CVE-2025-46817).
+local RESULTS_MAX = 8000 -- with the arguments
+local INT_MAX = 2 ^ 31 - 1
+
+local function as_int(value, place, default)
+    if value == nil then
+        return default
+    end
+    local number = tonumber(value)
+    if type(value) ~= "number" and type(value) ~= "string" or not number then
+        local given = type(value)
+        error("bad argument #" .. place .. " to 'unpack' (number expected, got " .. given .. ")", 3)
+    end
+    if number ~= number or number >= 2 ^ 63 or number < -2 ^ 63 then
+        return 0
+    end
+    number = (number < 0 and -floor(-number) or floor(number)) % 2 ^ 32
+    return number > INT_MAX and number - 2 ^ 32 or number
+end
+
+function contents.unpack(...)
+    check_argument("table", "unpack", ...)
+    local list, first, last = ...
+    first, last = as_int(first, 2, 1), as_int(last, 3, #list)
+    if last - first + 1 > RESULTS_MAX - select("#", ...) then
+        error("too many results to unpack", 2)
+    end
+    return unpack(...)
+end
+
 -- What lies behind a proxy is never handed out, not even as the state of a loop.
 function contents.pairs(...)
     check_argument("table", "pairs", ...)

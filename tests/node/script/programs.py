@@ -215,6 +215,19 @@ return {string.byte("abc",1,-1)}
 return table.concat({1,2,3},",")
 return table.getn({1,2})
 return {unpack({1,2,3})}
+local a = {unpack({1,2,3}, 0, 2147483647)} return #a
+local a = {unpack({1,2,3}, -2147483648, 2147483647)} return #a
+local a = {unpack({1,2,3}, -2, 2147483647)} return #a
+local a = {unpack({1,2,3}, 2, 4294967299)} return a
+local a = {unpack({1,2,3}, "2")} return a
+local a = {unpack({1,2,3}, 2.9)} return a
+local a = {unpack({1,2}, nil, {})} return a
+local a = {unpack()} return a
+local a = {unpack(redis)} return #a
+local t = {} for i=1,7999 do t[i]=i end local a = {unpack(t)} return #a
+local t = {} for i=1,8000 do t[i]=i end local a = {unpack(t)} return #a
+local t = {} for i=1,7998 do t[i]=i end local a = {unpack(t,1,7998)} return #a
+return unpack({1,2})
 return select("#",1,2,3)
 return {select(-1,1,2,3)}
 return {math.floor(1.5),math.ceil(1.5),math.max(1,5),math.fmod(7,3)}

@@ -136,7 +136,7 @@ def _grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         *map(pair, ("{{{0},{1}}}", "({0} .. {1})", "({0} + {1})", "({0} == {1})", "({0} and {1})", "({0} or {1})")),
         *map(pair, ("{{{0},x={1}}}", "{{map={{[{0} or 1]={1}}}}}", "({0} < {1})", "string.rep({0},3)", "{{err={0}}}")),
         *map(one, ("{{ok={0}}}", "{{double={0}}}", "{{set={{[{0} or 1]=true}}}}", "(not {0})")),
-        *map(one, ("type({0})", "#{0}", "tostring(tonumber({0}))", "(-{0})", "unpack({0})", "({0})[1]")),
+        *map(one, ("type({0})", "#{0}", "tostring(tonumber({0}))", "(-{0})", "(unpack({0}))", "({0})[1]")),
         *map(
             one, ("redis.call('echo',{0})", "redis.pcall('echo',{0})", "redis.call('set','k',{0})", "select(2,{0},1)")
         ),
