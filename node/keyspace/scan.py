@@ -18,7 +18,7 @@ from node.slots import SLOTS, slot_of
 
 SLOT_BITS = 14
 EXPIRED_DRAWS_MAX = 100
-"""How often a replica, which may not remove expired keys, draws again before it is content with one of them."""
+"""How often a node that may not remove expired keys now draws again before it is content with one of them."""
 
 
 def scan_slot(slot: Slot, place: int, count: int) -> tuple[list[bytes], int]:
@@ -78,13 +78,14 @@ def draw(db: Database, random: Random) -> bytes | None:
 
 
 def draw_alive(db: Database, random: Random) -> bytes | None:
-    """A random key that has not expired. A replica may give an expired one in the end, as Redis does."""
-    draws = 0
+    """A random key that has not expired. A replica may give an expired one in the end, as Redis does; so may a primary
+    whose writes are paused, where Redis 7.0 draws for ever."""
+    draws, keyspace = 0, db.keyspace
     while (key := draw(db, random)) is not None:
         if db.peek(key) is not None:
             return key
         draws += 1
-        if draws >= EXPIRED_DRAWS_MAX and not db.keyspace.removes_expired:
+        if draws >= EXPIRED_DRAWS_MAX and (keyspace.paused or not keyspace.removes_expired):
             return key
     return None
 

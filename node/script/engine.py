@@ -218,6 +218,8 @@ class Engine:
     def _unusual(self, outcome: int, text: bytes, source: Any = None, line: Any = None, counted: Any = None) -> Reply:
         if outcome != FAILED:
             return Encoded(text)
+        if self._lua.get_memory_used() > self._memory_bytes_max * MEMORY_SHARE:
+            self._lua.gccollect()  # what it failed with; the next one would fail, too
         if source is not None and line is not None:
             self.place = Place(source, line)
         self.counted = bool(counted)

@@ -282,6 +282,17 @@ def test_randomkey_skips_what_is_over() -> None:
     assert client.raw("KEYS", "*") == b"*0\r\n"
 
 
+def test_a_random_key_is_drawn_while_writes_are_paused_and_all_are_over() -> None:
+    node = LocalNode()
+    client = node.client()
+    client.raw("SET", "k", "v", "PX", "100")
+    client.raw("CLIENT", "PAUSE", "3000", "WRITE")
+    node.pass_ms(500)
+    assert client.raw("RANDOMKEY") == b"$1\r\nk\r\n"  # it may not be removed now
+    node.pass_ms(3000)
+    assert client.raw("RANDOMKEY") == b"$-1\r\n"
+
+
 CLUSTER_LINES: list[tuple[Any, ...]] = [
     ("SET", "{a}1", "v"),
     ("MOVE", "{a}1", 0),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from node.net.resp import OK, Failure, Members, Reply
 from node.script.engine import CompileError, Engine
+from tests.support.local import LocalNode
 
 MEMORY_BYTES = 16 << 20
 
@@ -227,6 +228,13 @@ ENDLESS = [
     "while true do pcall(table.sort, {3, 2, 1}, function() while true do end end) end",
     "repeat local ok = pcall(error, 'x') until false", "for i = 1, math.huge do end",
 ]  # fmt: skip
+
+
+def test_a_script_after_one_that_took_all_memory_has_room() -> None:
+    client = LocalNode().client()
+    for _ in range(3):
+        assert client.raw("EVAL", "return #string.rep('x', 2147483647)", "0").startswith(b"-ERR not enough memory")
+        assert client.raw("EVAL", "local t = {} for i = 1, 100000 do t[i] = i end return #t", "0") == b":100000\r\n"
 
 
 @pytest.mark.parametrize("attack", ENDLESS)
