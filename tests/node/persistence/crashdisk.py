@@ -11,6 +11,7 @@ access raises `Crashed`. An `OSError` can be had instead: `fails` is asked befor
 from __future__ import annotations
 
 import io
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -184,7 +185,10 @@ class CrashPlatform(Platform):
         return 1_800_000_000_000 + int(trio.current_time() * 1000)
 
     async def sleep_until_ms(self, when_ms: float) -> None:
-        await trio.sleep_until(when_ms / 1000)
+        when_s = when_ms / 1000
+        while when_s * 1000 < when_ms:  # rounded down: on a clock that jumps there, that time would never come
+            when_s = math.nextafter(when_s, math.inf)
+        await trio.sleep_until(when_s)
 
     async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         await trio.lowlevel.checkpoint()
