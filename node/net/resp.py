@@ -226,11 +226,15 @@ def encode_command(argv: Sequence[bytes]) -> bytes:
 
 def bulks(items: list[bytes]) -> Encoded:
     """A list of bulk strings, encoded at once: worth it for the replies that are long."""
-    return Encoded(b"*%d\r\n%b" % (len(items), each_bulk(items)))
+    return Encoded(_joined(b"*%d\r\n" % len(items), items))
 
 
 def each_bulk(items: list[bytes]) -> bytes:
     """Bulk strings one behind the other, encoded at once."""
+    return _joined(b"", items)
+
+
+def _joined(head: bytes, items: list[bytes]) -> bytes:
     pieces = [b""] * (2 * len(items) + 1)
     lengths = _LENGTHS
     try:
@@ -238,6 +242,7 @@ def each_bulk(items: list[bytes]) -> bytes:
     except IndexError:
         pieces[:-1:2] = [b"$%d" % len(item) for item in items]
     pieces[1::2] = items
+    pieces[0] = head + pieces[0]
     return b"\r\n".join(pieces)
 
 
