@@ -247,22 +247,17 @@ def run_queued(client: Client, commands: list[tuple[Command, Argv]], out: bytear
 
 
 def _run_row(client: Client, command: Command, queued: list[tuple[Command, Argv]], out: bytearray) -> int:
-    """Run those of the `queued` that begin with the same brief `command`; how many they were.
+    """Run those of the `queued` that are calls, as long as the first one, of the same brief `command`; how many.
 
     As `call`, for commands that change nothing but data: what it looks at stays as it is until the row ends.
     """
     server, keyspace, db, resp3 = client.host, client.host.keyspace, client.db.index, client.resp3
     client.last_command = command
-    calls = [argv for _, argv in takewhile(lambda each: each[0] is command, queued)]
-    started, dirty = server.clock_ns(), keyspace.dirty
-    left = calls
-    if command.row is not None and command.row.takes(calls) and keyspace.unheeded:
-        done, replies = command.row.run(client, calls)
-        out += replies
-        left = calls[done:]
-        if keyspace.dirty != dirty:
-            dirty = keyspace.dirty
-            keyspace.commit_row(db, calls[:done])
+    size = len(queued[0][1])
+    calls = [argv for _, argv in takewhile(lambda each: each[0] is command and len(each[1]) == size, queued)]
+    started = server.clock_ns()
+    left = calls if command.row is None else client.run_row(command.row, calls, out)
+    dirty = keyspace.dirty
     for argv in left:
         try:
             reply = command.run(client, argv)

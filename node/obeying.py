@@ -54,10 +54,8 @@ def _obey_calls(session: Client, command: Command, calls: list[Argv]) -> None:
     """Run these calls of a command, all of one length."""
     server = session.host
     keyspace = server.keyspace
-    if command.row is not None and command.row.size == len(calls[0]) and len(calls) > 1 and keyspace.unheeded:
-        done, _ = command.row.run(session, calls)
-        keyspace.commit_row(session.db.index, calls[:done])
-        calls = calls[done:]
+    if command.row is not None:
+        calls = session.run_row(command.row, calls, bytearray())
     run, appeared, in_unit = command.run, keyspace.waiters.appeared, keyspace.journal.in_unit
     dirty = keyspace.dirty
     for argv in calls:

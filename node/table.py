@@ -145,10 +145,6 @@ class Row(NamedTuple):
     size: int  # of each call, with the name
     run: RunRow  # returns how many were run, and their replies in the wire's form
 
-    def takes(self, calls: list[list[bytes]]) -> bool:
-        """Are all of these calls of its size?"""
-        return set(map(len, calls)) == {self.size}
-
 
 class Spec(NamedTuple):
     """The declaration of a command."""

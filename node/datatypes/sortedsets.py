@@ -220,7 +220,7 @@ class SortedSet:
             at = -1 if highest else 0
             return self._members.pop(at), self._scores.pop(at)
         member, score = pair = self._ranking.pop(highest)
-        if self._readers is not None:
+        if self._readers is not None:  # as `_forget`, but for the call: what every pop of a queue pays
             self._tell((score, member), None)
         del self._by_member[member]
         if self._roster is not None:

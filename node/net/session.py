@@ -25,7 +25,7 @@ from node.net.resp import (
     RequestParser,
     encode,
 )
-from node.table import ANY, BRIEF, CONTAINER, IN_TRANSACTION, KEYED, READ, RIGHTS, Command
+from node.table import ANY, BRIEF, CONTAINER, IN_TRANSACTION, KEYED, READ, RIGHTS, Command, Row
 from node.timers import Timers
 
 TURN_NS = 1_000_000
@@ -475,18 +475,15 @@ class Session(Peer, Generic[HostT]):
         return start + self.host.count_mine(command, commands[start:at]) if keyed else at
 
     def _run_calls(self, command: Command, calls: list[Argv]) -> None:
-        """Run calls of a command that nothing stands against: several only if it is a brief one, all of one length."""
+        """Run calls of a command that nothing stands against: several only if it is brief, and all of one length."""
         host = self.host
-        keyspace, out, row = host.keyspace, self.out, command.row
-        dirty = keyspace.dirty
-        if row is not None and len(calls) > 1 and row.size == len(calls[0]) and keyspace.unheeded:
-            done, replies = row.run(self, calls)
-            out += replies
+        keyspace, out = host.keyspace, self.out
+        if len(calls) > 1 and command.row is not None:
+            dirty = keyspace.dirty
+            calls = self.run_row(command.row, calls, out)
             if keyspace.dirty != dirty:
-                dirty = keyspace.dirty
-                keyspace.commit_row(self.db.index, calls[:done])
                 self.write_offset = keyspace.journal.offset
-            calls = calls[done:]
+        dirty = keyspace.dirty
         run, appeared, heads = command.run, keyspace.waiters.appeared, BULK_HEADS
         for argv in calls:
             try:
@@ -517,6 +514,18 @@ class Session(Peer, Generic[HostT]):
             if appeared:
                 keyspace.waiters.serve()
                 dirty = keyspace.dirty
+
+    def run_row(self, row: Row, calls: list[Argv], out: bytearray) -> list[Argv]:
+        """Run those calls of a command, all of one length, that its row takes; returns the others, which follow."""
+        keyspace = self.host.keyspace
+        if len(calls) == 1 or len(calls[0]) != row.size or not keyspace.unheeded:
+            return calls
+        dirty = keyspace.dirty
+        done, replies = row.run(self, calls)
+        out += replies
+        if keyspace.dirty != dirty:
+            keyspace.commit_row(self.db.index, calls[:done])
+        return calls[done:]
 
     # --- waiting --------------------------------------------------------------------------------------------------
 

@@ -117,8 +117,8 @@ class AofWriter:
     def before_send(self) -> int:
         """Between a batch and its replies: the mark until which they are to be held."""
         always = self.disk.syncs_always = self.host.config.appendfsync == "always"
-        if not always:
-            self.before_rest()
+        if self._buffer and not always:
+            self._kick()
         return self._due if self._due > self._done and (always or self._is_slow()) else 0
 
     def before_rest(self) -> None:
@@ -127,7 +127,7 @@ class AofWriter:
         An fsync that began earlier, after the first of some batches that follow one another closely, would take as long
         as one for all of them, and those behind it had to wait for two.
         """
-        if self._buffer and not self._running:
+        if self._buffer:
             self._kick()
 
     def is_full(self) -> bool:
